@@ -84,6 +84,15 @@ def _described(call: Callable[..., dict[str, Any]], **parameters: Any) -> dict[s
         raise
 
 
+def _parts(eks: Any, operation: str, key: str, cluster: str) -> Iterator[Any]:
+    """What a list of a cluster has; nothing if the cluster went away since it was listed."""
+    try:
+        yield from _pages(eks, operation, key, clusterName=cluster)
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+
+
 def _in_eks(account: AwsAccount) -> Iterator[Resource]:
     eks = account.client("eks")
     for name in _pages(eks, "list_clusters", "clusters"):
@@ -92,16 +101,16 @@ def _in_eks(account: AwsAccount) -> Iterator[Resource]:
         if not cluster or not any_run(cluster.get("tags", {})):
             continue
         yield Resource("cluster", name, cluster["tags"])
-        for group in _pages(eks, "list_nodegroups", "nodegroups", clusterName=name):
+        for group in _parts(eks, "list_nodegroups", "nodegroups", name):
             found = _described(eks.describe_nodegroup, clusterName=name, nodegroupName=group).get("nodegroup", {})
             yield Resource("node group", group, found.get("tags", {}), name)
-        for addon in _pages(eks, "list_addons", "addons", clusterName=name):
+        for addon in _parts(eks, "list_addons", "addons", name):
             found = _described(eks.describe_addon, clusterName=name, addonName=addon).get("addon", {})
             yield Resource("add-on", addon, found.get("tags", {}), name)
-        for profile in _pages(eks, "list_fargate_profiles", "fargateProfileNames", clusterName=name):
+        for profile in _parts(eks, "list_fargate_profiles", "fargateProfileNames", name):
             found = _described(eks.describe_fargate_profile, clusterName=name, fargateProfileName=profile).get("fargateProfile", {})
             yield Resource("Fargate profile", profile, found.get("tags", {}), name)
-        for one in _pages(eks, "list_pod_identity_associations", "associations", clusterName=name):
+        for one in _parts(eks, "list_pod_identity_associations", "associations", name):
             called = {"clusterName": name, "associationId": one["associationId"]}
             found = _described(eks.describe_pod_identity_association, **called).get("association", {})
             yield Resource("pod identity association", one["associationId"], found.get("tags", {}), name)

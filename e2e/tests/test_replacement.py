@@ -240,6 +240,27 @@ def test_budget_that_blocks_is_named_and_nothing_is_deleted(on, scene):
     assert scene.pods() == []
 
 
+@named("unlabelled")
+def test_node_group_whose_nodes_are_not_found_is_not_deleted(on, scene):
+    pods = scene.run_pods()
+    names = [node["metadata"]["name"] for node in scene.nodes("unlabelled")]
+
+    def label(value: str | None) -> None:
+        labels = {"eks.amazonaws.com/nodegroup": value}
+        for name in names:
+            on.cloud.workload.api.patch("v1", "Node", name, {"metadata": {"labels": labels}})
+
+    label(None)
+    scene.replace()
+    scene.await_message("node group unlabelled has 2 nodes, and the cluster shows none with the label")
+    assert scene.replacement()["step"] == "AwaitingNodes", scene.replacement()
+    stays(lambda: len(scene.groups()) == 2 and scene.pods() == pods, 5, "both node groups")
+    assert "DeleteNodegroup unlabelled" not in scene.steps()
+    label("unlabelled")
+    scene.await_done(OTHER_TYPES)
+    assert scene.pods() == []
+
+
 @named("back")
 def test_edit_that_is_taken_back_removes_the_new_node_group(on, scene):
     pods = scene.run_pods()

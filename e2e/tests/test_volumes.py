@@ -91,3 +91,19 @@ def test_volumes_are_deleted_if_the_spec_asks_for_it_and_nothing_else_is(on, acc
     assert account.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
     (note,) = notes(on, item)
     assert before in note and f"{attached} (20 GiB, 0 minutes old, of claim shop/data, in use)" in note and own not in note
+
+
+def test_deletion_of_an_object_without_the_cluster_leaves_its_volumes(on, account, operator):
+    """Another cluster has the name: it is not this object's, and neither are volumes that are attached to nothing at the moment."""
+    role, subnets = account.cluster_role("theirs"), account.network("ab", "10.78.0.0/16")
+    account.eks.create_cluster(name="theirs", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+    item = bare("theirs", persistentVolumes={"deletionPolicy": "Delete"})
+    on.apply(item)
+    on.await_condition(item, "Ready", "False", "NotOwned")
+    # Newer than the object.
+    time.sleep(1.1)
+    theirs = claim_volume(account, "theirs")
+    mark = on.mark()
+    on.delete(item)
+    assert theirs in volumes(account) and notes(on, item) == []
+    assert [call["action"] for call in on.writes(mark, account.id) if call["action"].startswith("Delete")] == []

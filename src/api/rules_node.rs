@@ -28,7 +28,7 @@ pub(super) fn excludes_disk_size() -> Rule {
 pub(super) fn launch_template_excludes_disk_size() -> Rule {
     rule(
         "!has(self.launchTemplate) || !has(self.diskSizeGiB)",
-        "EKS takes no disk size beside a launch template: remove diskSizeGiB, and set the size of the volume in the launch template",
+        "EKS takes no disk size beside launchTemplate: remove diskSizeGiB, and set the size of the volume in the launch template",
     )
     .field_path(".diskSizeGiB")
 }

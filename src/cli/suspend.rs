@@ -39,8 +39,8 @@ async fn set(args: &Args, suspend: bool) -> anyhow::Result<()> {
     if now.spec.suspend == suspend {
         return super::print(&format!("{}: already {what}\n", place()));
     }
-    // Exactly this object, as it was read.
-    let metadata = json!({"uid": now.uid(), "resourceVersion": now.resource_version()});
+    // This object, and no later one of its name. The operator writes its status meanwhile, so its version may be another.
+    let metadata = json!({"uid": now.uid()});
     let patch = Patch::Merge(json!({"metadata": metadata, "spec": {"suspend": suspend}}));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     api.patch(&args.name, &params, &patch).await.with_context(place)?;

@@ -115,12 +115,15 @@ pub fn check_cluster_name(
     account_id: &str,
 ) -> Result<(), Refusal> {
     let (name, region) = (cluster.cluster_name(), &cluster.spec.region);
-    let (place, uid) = ((account_id.to_owned(), region.clone(), name.clone()), cluster.uid().unwrap_or_default());
+    // EKS tells upper and lower case apart; IAM does not in the keys of conditions, and clusters' names are part of tags that IAM
+    // policies compare.
+    let place = (account_id.to_owned(), region.clone(), name.to_ascii_lowercase());
+    let uid = cluster.uid().unwrap_or_default();
     if claims.has(&place, &uid) {
         return Ok(());
     }
     let rivals = ctx.clusters.state_filter(|other| {
-        other.uid() != cluster.uid() && other.cluster_name() == name && other.spec.region == *region
+        other.uid() != cluster.uid() && other.cluster_name().eq_ignore_ascii_case(&name) && other.spec.region == *region
     });
     let in_account = |other: &Arc<EksCluster>| {
         // An object that may not use the account does not block a name in it.

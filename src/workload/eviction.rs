@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde::{Deserialize, Deserializer};
@@ -27,6 +28,8 @@ const MAX_NODES: usize = 1000;
 const MAX_EVICTIONS: usize = 200;
 /// Pods that are listed as blocked.
 const MAX_BLOCKED: usize = 20;
+/// A Pod is deleted only after its budget refused its eviction for this long: as long as EKS tries to evict in an update.
+const FORCE_AFTER: SignedDuration = SignedDuration::from_mins(15);
 /// Annotation of nodes that Keelson cordoned: the UID of the NodeGroup. Only these are uncordoned.
 const CORDONED: &str = "keelson.dev/cordoned-for";
 /// Annotation of Pods that the kubelet runs by itself.
@@ -41,7 +44,9 @@ pub struct Order {
     pub stays: String,
     /// The node group whose nodes are drained.
     pub leaves: String,
-    /// How; `None`: it is only read.
+    /// Whether anything may be written: no node is uncordoned otherwise.
+    pub writes: bool,
+    /// How; `None`: no node is drained.
     pub evict: Option<Eviction>,
 }
 
@@ -50,9 +55,12 @@ pub struct Order {
 pub struct Eviction {
     /// How many nodes at the same time.
     pub at_once: MaxUnavailable,
-    /// Pods are deleted regardless of their budgets.
+    /// Pods whose budgets refuse their eviction for long are deleted.
     pub force: bool,
 }
+
+/// Since when the eviction of Pods is refused, by their UIDs.
+pub type Refusals = BTreeMap<String, Timestamp>;
 
 /// What a pass found, and left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,18 +172,37 @@ impl Pod {
     }
 }
 
-/// Does what is possible now.
+/// Why a Pod stays.
+struct Refusal {
+    why: String,
+    by_budget: bool,
+}
+
+/// A Pod that stays.
+struct Refused {
+    pod: String,
+    node: String,
+    refusal: Refusal,
+}
+
+/// Does what is possible now. `known`: what the pass before returned. Returns also which evictions are refused by now.
 ///
 /// # Errors
-/// The API server's first error. What was done until then stands.
-pub async fn pass(client: &Client, order: &Order) -> Result<Drained, CallError> {
+/// The API server's first error, other than that an eviction is refused. What was done until then stands.
+pub async fn pass(
+    client: &Client,
+    order: &Order,
+    known: &Refusals,
+    now: Timestamp,
+) -> Result<(Drained, Refusals), CallError> {
     let mut found = Drained::default();
     for node in nodes(client, &order.stays).await? {
-        let is_ours = node.metadata.annotations.get(CORDONED).is_some_and(|owner| *owner == order.owner);
-        if is_ours {
+        // The UID may be of the object from which this one took the node group over.
+        let uncordons = order.writes && node.metadata.annotations.contains_key(CORDONED);
+        if uncordons {
             set_cordon(client, &node.metadata.name, false, Value::Null).await?;
         }
-        found.schedulable += i32::from(node.is_ready() && (is_ours || !node.spec.unschedulable));
+        found.schedulable += i32::from(node.is_ready() && (uncordons || !node.spec.unschedulable));
     }
     let mut leaving = nodes(client, &order.leaves).await?;
     leaving.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
@@ -187,7 +214,7 @@ pub async fn pass(client: &Client, order: &Order) -> Result<Drained, CallError> 
             set_cordon(client, &node.metadata.name, true, order.owner.as_str().into()).await?;
         }
     }
-    let mut refused = Vec::new();
+    let (mut refused, mut refusals) = (Vec::new(), Refusals::new());
     let mut budget = order.evict.map_or(0, |evict| at_once(evict.at_once, found.leaving));
     let mut evictions = 0;
     for node in &leaving {
@@ -200,13 +227,19 @@ pub async fn pass(client: &Client, order: &Order) -> Result<Drained, CallError> 
                 break;
             }
             evictions += 1;
-            if let Some(why) = remove(client, pod, eviction.force).await? {
-                refused.push((pod.name(), node.metadata.name.clone(), why));
-            }
+            let Some(refusal) = evict(client, pod).await? else { continue };
+            let uid = &pod.metadata.uid;
+            let since = known.get(uid).copied().or(refusal.by_budget.then_some(now));
+            refusals.extend(since.map(|since| (uid.clone(), since)));
+            let is_late = since.is_some_and(|since| now.duration_since(since) >= FORCE_AFTER);
+            let left =
+                if eviction.force && refusal.by_budget && is_late { delete(client, pod).await? } else { Some(refusal) };
+            let (pod, node) = (pod.name(), node.metadata.name.clone());
+            refused.extend(left.map(|refusal| Refused { pod, node, refusal }));
         }
     }
     found.blocked = describe_blocked(client, refused).await?;
-    Ok(found)
+    Ok((found, refusals))
 }
 
 /// How many of `nodes` are drained at the same time.
@@ -259,27 +292,45 @@ fn unless_gone(result: Result<(), CallError>) -> Result<(), CallError> {
     }
 }
 
-/// Evicts a Pod, or deletes it regardless of its budgets. Returns why it stays, if a budget holds it.
-async fn remove(client: &Client, pod: &Pod, force: bool) -> Result<Option<String>, CallError> {
-    let Metadata { name, namespace, uid, .. } = &pod.metadata;
-    let requests = collection("v1", "Pod", Some(namespace));
-    // Another Pod of that name may be on another node by now.
-    let same = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };
-    if force {
-        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-        let request = requests.delete(name, &params).map_err(kube::Error::BuildRequest)?;
-        return unless_other(answer::send(client, request).await).map(|()| None);
-    }
+/// Another Pod of that name may be on another node by now.
+fn same(pod: &Pod) -> Preconditions {
+    Preconditions { uid: Some(pod.metadata.uid.clone()), ..Preconditions::default() }
+}
+
+/// Evicts a Pod within its budgets. Returns why it stays, if it is refused.
+async fn evict(client: &Client, pod: &Pod) -> Result<Option<Refusal>, CallError> {
+    let Metadata { name, namespace, .. } = &pod.metadata;
     let body = json!({
         "apiVersion": "policy/v1", "kind": "Eviction",
         "metadata": {"name": name, "namespace": namespace},
-        "deleteOptions": {"preconditions": same},
+        "deleteOptions": {"preconditions": same(pod)},
     });
     let body = serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?;
+    let requests = collection("v1", "Pod", Some(namespace));
     let request = requests.create_subresource("eviction", name, &PostParams::default(), body);
-    match answer::send(client, request.map_err(kube::Error::BuildRequest)?).await {
+    refusal(answer::send(client, request.map_err(kube::Error::BuildRequest)?).await)
+}
+
+/// Deletes a Pod regardless of its budgets. Returns why it stays, if it is refused.
+async fn delete(client: &Client, pod: &Pod) -> Result<Option<Refusal>, CallError> {
+    let params = DeleteParams { preconditions: Some(same(pod)), ..DeleteParams::default() };
+    let requests = collection("v1", "Pod", Some(&pod.metadata.namespace));
+    let request = requests.delete(&pod.metadata.name, &params).map_err(kube::Error::BuildRequest)?;
+    refusal(answer::send(client, request).await)
+}
+
+/// A Pod that is refused stays, and the others go on: it says nothing of the API server.
+fn refusal(result: Result<(), CallError>) -> Result<Option<Refusal>, CallError> {
+    match result {
         // 429, or 500 for a Pod with more than one budget. The API server sends 429 under load as well.
-        Err(CallError::Unreachable(Unreachable::Busy(why))) if names_budget(&why) => Ok(Some(why)),
+        Err(CallError::Unreachable(Unreachable::Busy(why))) => {
+            let by_budget = names_budget(&why);
+            Ok(Some(Refusal { why, by_budget }))
+        }
+        // By an admission webhook.
+        Err(CallError::Refused(why) | CallError::Denied { message: why, unauthenticated: false }) => {
+            Ok(Some(Refusal { why, by_budget: false }))
+        }
         other => unless_other(other).map(|()| None),
     }
 }
@@ -297,58 +348,19 @@ fn names_budget(message: &str) -> bool {
     message.contains("disruption budget") || message.contains("disruptionbudget")
 }
 
-/// The budgets of Pods whose eviction was `refused`: pod, node and message.
-async fn describe_blocked(
-    client: &Client,
-    refused: Vec<(String, String, String)>,
-) -> Result<Vec<BlockedPod>, CallError> {
-    if refused.is_empty() {
-        return Ok(Vec::new());
-    }
-    let nodes: Vec<_> = refused.iter().map(|(_, node, _)| node.clone()).collect();
-    let known = budgets::blocked_pods(client, &nodes).await?;
-    let describe = |(pod, node, why): (String, String, String)| {
-        let of_pod = known.iter().find(|one| one.pod == pod);
-        of_pod.cloned().unwrap_or(BlockedPod { pod, node, budget: format!("({why})"), never: false })
+/// What holds the Pods that were `refused`.
+async fn describe_blocked(client: &Client, refused: Vec<Refused>) -> Result<Vec<BlockedPod>, CallError> {
+    let held = refused.iter().filter(|one| one.refusal.by_budget);
+    let nodes: Vec<_> = held.map(|one| one.node.clone()).collect();
+    let known = if nodes.is_empty() { Vec::new() } else { budgets::blocked_pods(client, &nodes).await? };
+    let describe = |Refused { pod, node, refusal: Refusal { why, by_budget } }: Refused| {
+        let of_pod = known.iter().find(|one| by_budget && one.pod == pod);
+        let budget = if by_budget { format!("({why})") } else { format!("(none: {why})") };
+        of_pod.cloned().unwrap_or(BlockedPod { pod, node, budget, never: false })
     };
     Ok(refused.into_iter().take(MAX_BLOCKED).map(describe).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_nodes_as_an_update_would_replace_are_drained_at_once() {
-        let percentage = |percent, nodes| at_once(MaxUnavailable::Percentage(percent), nodes);
-        assert_eq!((percentage(50, 5), percentage(10, 5), percentage(100, 5)), (2, 1, 5));
-        assert_eq!((at_once(MaxUnavailable::Nodes(3), 2), at_once(MaxUnavailable::Nodes(1), 9)), (3, 1));
-    }
-
-    #[test]
-    fn pods_that_cannot_move_hold_no_node() {
-        let pod = |more: Value| {
-            let mut pod =
-                json!({"metadata": {"name": "a", "namespace": "default", "uid": "1"}, "status": {"phase": "Running"}});
-            for (name, value) in more.as_object().unwrap() {
-                pod["metadata"][name] = value.clone();
-            }
-            serde_json::from_value::<Pod>(pod).unwrap().is_to_leave()
-        };
-        assert!(pod(json!({})) && pod(json!({"deletionTimestamp": "2026-11-30T00:00:00Z"})));
-        assert!(pod(json!({"ownerReferences": [{"kind": "ReplicaSet", "controller": true}]})));
-        assert!(!pod(json!({"ownerReferences": [{"kind": "DaemonSet", "controller": true}]})));
-        assert!(!pod(json!({"annotations": {MIRROR: "hash"}})));
-        let finished = json!({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}});
-        assert!(!serde_json::from_value::<Pod>(finished).unwrap().is_to_leave());
-    }
-
-    #[test]
-    fn only_a_refusal_by_a_budget_counts_as_blocked() {
-        assert!(names_budget("429: Cannot evict pod as it would violate the pod's disruption budget."));
-        assert!(names_budget(
-            "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-        ));
-        assert!(!names_budget("429: Too many requests, please try again later."));
-    }
-}
+#[path = "eviction_tests.rs"]
+mod tests;

@@ -42,7 +42,7 @@ WRITES = {
         "access.authenticationMode": UPDATE_CLUSTER,
         "access.oidcIdentityProvider": "eks:(Associate|Disassociate)IdentityProviderConfig",
         "capabilities": "eks:(Create|Update|Delete)Capability",
-        "access": f"{ENTRIES}|{UPDATE_CLUSTER}",
+        "access": f"{ENTRIES}|{UPDATE_CLUSTER}|eks:(Associate|Disassociate)IdentityProviderConfig",
         "oidcProvider": r"iam:\w+OpenIDConnectProvider",
         "podIdentities": f"{IDENTITIES}|{POD_ROLES}",
         # The software that stays is marked by a tag.

@@ -20,14 +20,15 @@ pub fn broken<'s>(schema: &'s Value, value: &Value) -> Vec<&'s str> {
     broken.map(message).collect()
 }
 
-/// The messages of the rules of `schema` about the previous value that the change from `old` to `new` breaks.
-pub fn broken_by_change<'s>(schema: &'s Value, old: &Value, new: &Value) -> Vec<&'s str> {
+/// The rules of `schema` about the previous value that the change from `old` to `new` breaks: the path of the field below `schema`, such
+/// as `.spec.region`, which is empty for the value itself, and the message.
+pub fn broken_by_change<'s>(schema: &'s Value, old: &Value, new: &Value) -> Vec<(&'s str, &'s str)> {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
     let broken = rules.filter(|rule| {
         let cel = rule["rule"].as_str().filter(|cel| is_transition(cel));
         cel.is_some_and(|cel| evaluate(cel, new, Some(old)) != Ok(true))
     });
-    broken.map(message).collect()
+    broken.map(|rule| (rule["fieldPath"].as_str().unwrap_or_default(), message(rule))).collect()
 }
 
 fn message(rule: &Value) -> &str {

@@ -22,8 +22,11 @@ pub fn check_change(schema: &Value, old: &Value, new: &Value) -> Vec<String> {
 
 /// A value that is only on one side is no change of it: a rule of the field that contains it decides.
 fn check(schema: &Value, old: &Value, new: &Value, path: &str, errors: &mut Vec<String>) {
-    let field = if path.is_empty() { "the object" } else { path };
-    errors.extend(rules::broken_by_change(schema, old, new).into_iter().map(|message| format!("{field}: {message}")));
+    for (below, message) in rules::broken_by_change(schema, old, new) {
+        let field = format!("{path}{below}");
+        let field = field.trim_start_matches('.');
+        errors.push(format!("{}: {message}", if field.is_empty() { "the object" } else { field }));
+    }
     match (old, new) {
         (Value::Object(before), Value::Object(after)) => {
             for (name, new) in after {

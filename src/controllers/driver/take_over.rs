@@ -120,6 +120,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
             let (kind, name) = (C::Object::NAME, self.object.name_any());
             tracing::info!(kind, name, "recovery complete: resources are reconciled with the spec");
             self.state.memory.restart(self.now);
+            C::forget_observations(&mut self.state.kind);
         }
     }
 }

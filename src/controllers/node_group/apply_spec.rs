@@ -216,7 +216,7 @@ impl Reconcile<'_> {
         let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, (&policy, &asked), Some(&replacing));
         outcome.status.tag_keys = tag_keys;
-        let advanced = self.advance_replacement(&outcome.status, cluster, cloud, &replacing, &policy).await;
+        let advanced = self.advance_replacement(cluster, cloud, &replacing, &policy).await;
         let moved_on = (before.decision != replacing.decision).then_some(self.now);
         self.publish_window_wait(previous, &outcome.status);
         let conditions = &mut outcome.status.conditions;

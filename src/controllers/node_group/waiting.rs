@@ -65,6 +65,14 @@ fn wait_of_replacement(replacing: &Replacing) -> Option<Wait> {
                      yourself; to give up the replacement, put the edited field back"
                 .to_owned(),
         }),
+        Step::Unaccounted { size } => Some(Wait {
+            on: format!("draining node group {leaves}: the cluster shows none of its {size} nodes"),
+            kind: Kind::Eviction,
+            since: None,
+            reason: Reason::UpgradeBlocked,
+            details: replacing.message(),
+            advice: "label the nodes again, or scale the node group to 0".to_owned(),
+        }),
         Step::ReadNodes => Some(Wait {
             on: format!("draining node group {leaves}: reading the nodes"),
             kind: Kind::Unreachable,

@@ -22,7 +22,7 @@ use crate::engine::{
     Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::eks::cluster;
+use crate::resources::eks::{cluster, control_plane};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::ignore_not_found;
 
@@ -212,6 +212,10 @@ impl Resource for ClaimVolumes {
     }
 
     async fn list_sweep(&self, cloud: &Cloud, _: &Observation<()>) -> Result<Sweep, Failure> {
+        // Of a cluster of that name they are its, whoever owns it: one that does not exist any more has no volumes in use.
+        if control_plane::exists(cloud, &self.cluster).await? {
+            return Ok(Sweep::default());
+        }
         let found = volumes(&cloud.aws, &self.cluster).await?;
         let is_new = |at: Option<Timestamp>| at.is_some_and(|at| at >= self.since);
         let deletable = found.iter().filter(|one| one.is_available && one.is_of_driver && is_new(one.created));

@@ -3,8 +3,8 @@
 
 use aws_sdk_eks::types::ClusterStatus;
 
-use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{AwsError, Service};
 use crate::engine::{Class, Failure};
 use crate::resources::cloud::Cloud;
 
@@ -37,4 +37,16 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
         let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
         Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
     }))
+}
+
+/// Whether a cluster of that name exists, whoever owns it.
+///
+/// # Errors
+/// EKS could not be read.
+pub async fn exists(cloud: &Cloud, name: &str) -> Result<bool, AwsError> {
+    let request = cloud.aws.eks.describe_cluster().name(name);
+    match cloud.aws.call(Service::Eks, "DescribeCluster", name, request.send()).await {
+        Err(error) if error.class() == Class::NotFound => Ok(false),
+        other => other.map(|_| true),
+    }
 }

@@ -22,8 +22,7 @@ use crate::engine::{
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::deletion::leftovers;
-use crate::resources::eks::cluster;
-use crate::resources::eks::lists::if_exists;
+use crate::resources::eks::{cluster, control_plane};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::ignore_not_found;
 use crate::resources::network::vpc;
@@ -31,10 +30,14 @@ use crate::resources::network::vpc;
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("karpenterInstances", "instances of Karpenter", Area::Network)
     .without_resource()
-    .with_actions(&["ec2:DescribeInstances", "ec2:TerminateInstances", "eks:DescribeCluster"]);
+    .with_actions(&["ec2:DescribeInstances", "ec2:TerminateInstances"]);
 
 /// The tag of every instance that Karpenter launches, and of those of EKS Auto Mode.
 const NODE_POOL: &str = "karpenter.sh/nodepool";
+/// Begins the tag of what belongs to a cluster; its name follows.
+const CLUSTER_PREFIX: &str = "kubernetes.io/cluster/";
+/// The tag of instances of Auto Scaling groups, and so of node groups. Karpenter launches its own in none.
+const SCALING_GROUP: &str = "aws:autoscaling:groupName";
 /// The tag with the cluster's name.
 const CLUSTER_NAME: &str = "eks:eks-cluster-name";
 
@@ -70,11 +73,14 @@ fn filter_by(name: impl Into<String>, value: &str) -> Filter {
 /// depend on them.
 fn of_cluster(instance: &Instance, cluster: &str, vpc: &str) -> Option<Found> {
     let tags = Tags::from_ec2(instance.tags());
-    let is_owned = tags.get(&format!("kubernetes.io/cluster/{cluster}")) == Some("owned");
+    let is_owned = tags.get(&format!("{CLUSTER_PREFIX}{cluster}")) == Some("owned");
     let is_named = tags.get(CLUSTER_NAME).is_none_or(|name| name == cluster);
     // EKS terminates those of Auto Mode.
     let is_of_eks = instance.operator().and_then(|operator| operator.managed()).unwrap_or_default();
-    let is_ours = is_owned && is_named && tags.get(NODE_POOL).is_some() && !is_of_eks;
+    let is_of_other = |(key, _): (&str, &str)| key.strip_prefix(CLUSTER_PREFIX).is_some_and(|name| name != cluster);
+    // Of a node group, or of another cluster.
+    let is_of_others = tags.get(SCALING_GROUP).is_some() || tags.iter().any(is_of_other);
+    let is_ours = is_owned && is_named && tags.get(NODE_POOL).is_some() && !is_of_eks && !is_of_others;
     let state = instance.state().and_then(|state| state.name());
     let is_gone = state == Some(&InstanceStateName::Terminated);
     (is_ours && !is_gone && instance.vpc_id() == Some(vpc)).then(|| Found {
@@ -119,13 +125,6 @@ impl LeftoverInstances {
         } else {
             Proof::AppearedLater { mark, at: one.launched }
         }
-    }
-
-    /// Whether a cluster of that name exists: then they are its, whoever owns it.
-    async fn has_cluster(&self, cloud: &Cloud) -> Result<bool, AwsError> {
-        let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
-        let answer = cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await;
-        Ok(if_exists(answer)?.is_some())
     }
 }
 
@@ -205,7 +204,8 @@ impl Resource for LeftoverInstances {
     }
 
     async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<String>) -> Result<Sweep, Failure> {
-        if self.has_cluster(cloud).await? {
+        // Then they are its, whoever owns it.
+        if control_plane::exists(cloud, &self.cluster).await? {
             return Ok(Sweep::default());
         }
         let vpc = &observed.detail;
@@ -274,6 +274,8 @@ mod tests {
             ("vpc-1", &[POOL, ("kubernetes.io/cluster/demo", "shared")]),
             ("vpc-1", &[POOL, ("kubernetes.io/cluster/demo-2", "owned")]),
             ("vpc-1", &[OWNED, POOL, (CLUSTER_NAME, "other")]),
+            ("vpc-1", &[OWNED, POOL, (SCALING_GROUP, "eks-nodes")]),
+            ("vpc-1", &[OWNED, POOL, ("kubernetes.io/cluster/other", "owned")]),
         ] {
             assert!(!is_its(vpc, tags), "{vpc} {tags:?}");
         }

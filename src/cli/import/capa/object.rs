@@ -76,8 +76,10 @@ fn add(item: &Value, found: &mut Vec<Object>, others: &mut Vec<String>) -> anyho
     }
     let namespace = text("/metadata/namespace");
     // They become words of commands.
-    let is_plain =
-        |text: &str| text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c));
+    let is_plain = |text: &str| {
+        !text.starts_with('-')
+            && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c))
+    };
     if !is_plain(&name) || !is_plain(&namespace) {
         bail!("holds an object whose name or namespace Kubernetes would not accept: {kind} {namespace:?} {name:?}");
     }

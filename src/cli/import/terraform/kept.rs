@@ -69,7 +69,7 @@ fn reason(type_: &str) -> &'static str {
 }
 
 /// Without the index of the resource itself; those of modules stay.
-fn without_index(address: &str) -> &str {
+pub(super) fn without_index(address: &str) -> &str {
     let Some(inner) = address.strip_suffix(']') else { return address };
     let start = match inner.strip_suffix('"') {
         Some(key) => key.rfind("[\""),

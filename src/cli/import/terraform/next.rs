@@ -40,11 +40,23 @@ pub fn describe(owned: &[(Member, &Instance)], kept: &[&Instance], needs: &Needs
 fn of_modules(owned: &[(&Member, &str)], kept: &[&Instance]) -> Vec<String> {
     let call = |address: &str| address::call_of(address::module_of(address));
     let calls: BTreeSet<_> = owned.iter().filter_map(|(_, address)| call(address)).collect();
+    let modules: BTreeSet<_> = owned.iter().map(|(_, address)| address::module_of(address)).collect();
     let line = |of: &String| {
-        let left = kept.iter().filter(|instance| call(&instance.address).as_ref() == Some(of)).count();
-        match left {
+        let left = || kept.iter().filter(|instance| call(&instance.address).as_ref() == Some(of));
+        let is_inside = |instance: &&&Instance| {
+            let module = address::module_of(&instance.address);
+            modules
+                .iter()
+                .any(|own| module.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        let others = left().filter(|instance| !is_inside(instance)).count();
+        match left().count() {
             0 => format!("  {of}: remove its block"),
-            _ => format!(
+            _ if others > 0 => format!(
+                "  {of}: keep its block. It also holds {others} resources in other modules or instances than those above: remove from its \
+                 configuration only what creates the resources above"
+            ),
+            left => format!(
                 "  {of}: {left} resources of it stay, and nodes and control plane use them. Keep them with Terraform: declare them \
                  yourself, and move each with terraform state mv. Or forget them too, which destroys nothing: replace the block with \
                  `removed {{ from = {of} lifecycle {{ destroy = false }} }}` (Terraform 1.7, OpenTofu 1.9)"
@@ -52,8 +64,19 @@ fn of_modules(owned: &[(&Member, &str)], kept: &[&Instance]) -> Vec<String> {
         }
     };
     let mut lines: Vec<_> = calls.iter().map(line).collect();
-    if owned.iter().any(|(_, address)| call(address).is_none()) {
-        lines.push("  resources without a module: remove their blocks".to_owned());
+    let blocks = owned.iter().map(|(_, address)| kept::without_index(address));
+    let blocks: BTreeSet<_> = blocks.filter(|block| call(block).is_none()).collect();
+    let is_shared = |block: &str| kept.iter().any(|instance| kept::without_index(&instance.address) == block);
+    let (shared, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| is_shared(block));
+    if !whole.is_empty() {
+        let except = if shared.is_empty() { "" } else { ", but for those named below" };
+        lines.push(format!("  resources without a module: remove their blocks{except}"));
     }
+    lines.extend(shared.into_iter().map(|block| {
+        format!(
+            "  {block}: keep its block, and remove only the keys that the state no longer has: what else it declares stays with Terraform, \
+             and would be destroyed"
+        )
+    }));
     lines
 }

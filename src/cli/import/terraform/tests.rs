@@ -67,6 +67,8 @@ fn several_clusters_are_converted_or_one_by_its_name() {
             r#"module.fleet["green"].module.eks.aws_eks_cluster.this[0]"#,
         ]
     );
+    // What its block declares for the other cluster would be destroyed.
+    assert!(next.contains("module.fleet: keep its block. It also holds 3 resources"), "{next}");
     assert!(error(FLEET, Some("shop")).contains("holds no cluster shop; it holds shop-blue, shop-green"));
 }
 

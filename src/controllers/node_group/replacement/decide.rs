@@ -15,6 +15,10 @@ pub enum State {
     /// Not observed, or it is not certain yet that it is absent.
     #[default]
     Unknown,
+    /// Its name belongs to another owner.
+    Foreign,
+    /// It is not adopted yet.
+    Unowned,
     Absent,
     /// It is created, or not usable.
     NotReady,
@@ -68,6 +72,8 @@ pub enum Step {
     Refused,
     /// The node groups are not observed yet.
     Observe,
+    /// The name of the node group that stays belongs to another owner.
+    NameTaken,
     /// The node group that the spec describes does not exist; holds why it may not be created yet.
     Create(Option<String>),
     /// The node group that stays is not ready in EKS.
@@ -78,6 +84,8 @@ pub enum Step {
     AwaitNodes { ready: i32, needed: i32 },
     /// The other one is drained; holds why not now.
     Drain(Option<String>),
+    /// EKS says that the other one, which is in use, has nodes, and the cluster shows none: what runs on them is unknown.
+    Unaccounted { size: i32 },
     /// The other one is drained, and the nodes of the one that stays are ready: it is deleted.
     Delete,
     /// The other one is being deleted.
@@ -124,8 +132,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
         std::mem::swap(&mut in_use, &mut other);
     }
     let is_desired = |group: &Group| group.digest == input.desired;
-    // Nothing is left of one that the spec does not describe.
-    if other == State::Absent && pair.other.as_ref().is_some_and(|group| !is_desired(group) || is_desired(&pair.in_use))
+    // Nothing is left of one that the spec does not describe, or it was never there.
+    if matches!(other, State::Absent | State::Foreign)
+        && pair.other.as_ref().is_some_and(|group| !is_desired(group) || is_desired(&pair.in_use))
     {
         pair.other = None;
     }
@@ -133,8 +142,13 @@ pub fn decide(input: &Input<'_>) -> Decision {
         let name = successor_name(input.first, input.desired);
         let step = match in_use {
             _ if is_desired(&pair.in_use) => Some(Step::Steady),
+            // Its adoption compares it with the spec: until then no record says what it was created with.
+            State::Unowned => {
+                pair.in_use.digest = input.desired.to_owned();
+                Some(Step::Steady)
+            }
             _ if !input.may_begin => Some(Step::Refused),
-            State::Unknown => Some(Step::Observe),
+            State::Unknown | State::Foreign => Some(Step::Observe),
             // Its name says that it is the desired one.
             _ if name == pair.in_use.name => {
                 pair.in_use.digest = input.desired.to_owned();
@@ -158,7 +172,10 @@ pub fn decide(input: &Input<'_>) -> Decision {
 fn next_step(input: &Input<'_>, decision: &Decision, stays: State, leaves: State) -> Step {
     let closed = || input.closed.map(str::to_owned);
     let size = match (stays, leaves) {
-        (State::Unknown, _) | (_, State::Unknown) => return Step::Observe,
+        (State::Foreign, _) => return Step::NameTaken,
+        (State::Unknown | State::Unowned, _) | (_, State::Unknown | State::Unowned | State::Foreign) => {
+            return Step::Observe;
+        }
         (_, State::Deleting) => return Step::AwaitDeletion,
         (State::Absent, _) => return Step::Create(closed().filter(|_| leaves != State::Absent)),
         (State::NotReady | State::Deleting, _) => return Step::AwaitGroup,
@@ -175,7 +192,10 @@ fn next_step(input: &Input<'_>, decision: &Decision, stays: State, leaves: State
     if nodes.uncordoned > 0 || nodes.pods > 0 {
         return Step::Drain(closed());
     }
-    Step::Delete
+    match leaves {
+        State::Ready(size) if size > 0 && nodes.leaving == 0 && !decision.in_use_stays => Step::Unaccounted { size },
+        _ => Step::Delete,
+    }
 }
 
 #[cfg(test)]

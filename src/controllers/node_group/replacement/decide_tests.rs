@@ -69,12 +69,50 @@ fn edit_is_followed_through_every_step() {
 #[test]
 fn empty_node_group_takes_over_only_from_an_empty_one() {
     let both = pair(("web", A), Some((NEW, B)));
-    let with = |leaving| {
+    let with = |size, leaving| {
         let found = nodes(NEW, "web", 0, leaving);
-        step(&both, B, (State::Ready(1), State::Ready(0)), Some(&found), None).0
+        step(&both, B, (State::Ready(size), State::Ready(0)), Some(&found), None).0
     };
-    assert_eq!(with((1, 1, 0)), Step::AwaitNodes { ready: 0, needed: 1 });
-    assert_eq!(with((0, 0, 0)), Step::Delete);
+    assert_eq!(with(1, (1, 1, 0)), Step::AwaitNodes { ready: 0, needed: 1 });
+    assert_eq!(with(0, (0, 0, 0)), Step::Delete);
+}
+
+#[test]
+fn node_group_in_use_whose_nodes_are_not_found_is_not_deleted() {
+    let (both, ready) = (pair(("web", A), Some((NEW, B))), State::Ready(2));
+    let found = nodes(NEW, "web", 2, (0, 0, 0));
+    let with = |in_use| step(&both, B, (in_use, ready), Some(&found), None).0;
+    assert_eq!(with(State::Ready(3)), Step::Unaccounted { size: 3 });
+    assert_eq!((with(State::Ready(0)), with(State::NotReady)), (Step::Delete, Step::Delete));
+    // The one that was begun may have no node yet.
+    let found = nodes("web", NEW, 2, (0, 0, 0));
+    assert_eq!(step(&both, A, (ready, ready), Some(&found), None).0, Step::Delete);
+}
+
+#[test]
+fn record_of_a_node_group_that_is_not_adopted_follows_the_spec() {
+    let alone = pair(("web", A), None);
+    for may_begin in [true, false] {
+        let (in_use, other) = (State::Unowned, State::Unknown);
+        let input =
+            Input { first: "web", desired: B, recorded: &alone, in_use, other, nodes: None, may_begin, closed: None };
+        let decision = decide(&input);
+        assert_eq!((decision.step, decision.pair), (Step::Steady, pair(("web", B), None)));
+    }
+    let both = pair(("web", A), Some((NEW, B)));
+    assert_eq!(step(&both, B, (State::Unowned, State::Ready(2)), None, None).0, Step::Observe);
+}
+
+#[test]
+fn name_of_another_owner_is_never_used_and_is_dropped_with_the_edit() {
+    let (both, ready) = (pair(("web", A), Some((NEW, B))), State::Ready(2));
+    let taken = step(&both, B, (ready, State::Foreign), None, None);
+    assert_eq!(taken, (Step::NameTaken, format!("web {NEW} stays={NEW}")));
+    assert_eq!(step(&both, A, (ready, State::Foreign), None, None), (Step::Steady, "web - stays=web".into()));
+    let another = step(&both, C, (ready, State::Foreign), None, None);
+    assert_eq!(another, (Step::Create(None), "web web-cccccccccc stays=web-cccccccccc".into()));
+    let alone = pair(("web", A), None);
+    assert_eq!(step(&alone, B, (State::Foreign, State::Unknown), None, None).0, Step::Observe);
 }
 
 #[test]

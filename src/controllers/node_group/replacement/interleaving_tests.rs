@@ -110,7 +110,7 @@ impl World {
             return if self.now >= certain { State::Absent } else { State::Unknown };
         };
         match made {
-            Made { foreign: true, .. } => State::Unknown,
+            Made { foreign: true, .. } => State::Foreign,
             Made { deleted_at: Some(_), .. } => State::Deleting,
             Made { ready_at, .. } if *ready_at > at => State::NotReady,
             _ => State::Ready(2),
@@ -161,7 +161,9 @@ impl World {
         match decision.step {
             Step::Steady if in_use == State::Absent => self.create(&stays)?,
             Step::Create(None) => self.create(&stays)?,
-            Step::ReadNodes | Step::AwaitNodes { .. } => self.pass(&stays.name, &leaves, false),
+            Step::ReadNodes | Step::AwaitNodes { .. } | Step::Unaccounted { .. } => {
+                self.pass(&stays.name, &leaves, false);
+            }
             Step::Drain(None) => self.pass(&stays.name, &leaves, true),
             Step::Delete => self.delete(&stays.name, &leaves)?,
             _ => {}

@@ -6,16 +6,16 @@ use super::decide::State;
 use crate::engine::failure::span;
 use crate::engine::{Action, AnyObservation, Key, Memory, Phase, Presence};
 
-/// The state of a node group. Only one that is owned counts, and one is absent only if no write and no earlier process can have
-/// created it unseen.
+/// The state of a node group. Only one that is owned is ready or not, and one is absent only if no write and no earlier process
+/// can have created it unseen.
 pub fn state(memory: &Memory, key: &Key) -> State {
     let Some(entry) = memory.get(key).filter(|entry| entry.last_observe_error.is_none()) else { return State::Unknown };
     match &entry.presence {
         Some(Presence::Ours(observed)) => of_owned(observed),
         Some(Presence::Absent) if absence_is_certain(memory, key) => State::Absent,
-        Some(Presence::Absent | Presence::Foreign(_) | Presence::External(_) | Presence::Unowned(_)) | None => {
-            State::Unknown
-        }
+        Some(Presence::Foreign(_)) => State::Foreign,
+        Some(Presence::Unowned(_)) => State::Unowned,
+        Some(Presence::Absent | Presence::External(_)) | None => State::Unknown,
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_owned_node_group_has_a_state() {
+    fn only_an_owned_node_group_is_ready() {
         let key = Key::named("nodeGroup", "web");
         let of = |presence| {
             let mut memory = Memory::new(at(0), Duration::ZERO, []);
@@ -81,8 +81,8 @@ mod tests {
         let observed =
             |phase| Observation::ready("web", "ACTIVE", Arc::new(()) as _).output("desired", "3").phase(phase);
         assert_eq!(of(Presence::Ours(observed(Phase::Ready))), State::Ready(3));
-        assert_eq!(of(Presence::Unowned(observed(Phase::Ready))), State::Unknown);
-        assert_eq!(of(Presence::Foreign("another".into())), State::Unknown);
+        assert_eq!(of(Presence::Unowned(observed(Phase::Ready))), State::Unowned);
+        assert_eq!(of(Presence::Foreign("another".into())), State::Foreign);
         let busy = |action| of(Presence::Ours(observed(Phase::Busy { action, since: None, note: String::new() })));
         assert_eq!(busy(Action::Update), State::Ready(3));
         assert_eq!((busy(Action::Create), busy(Action::Delete)), (State::NotReady, State::Deleting));

@@ -14,8 +14,9 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Session, WriteGate as _};
 use crate::controllers::cluster::agent;
 use crate::controllers::context::Context;
+use crate::workload::GitOpsError;
 use crate::workload::client::Access;
-use crate::workload::eviction::{self, Drained, Order};
+use crate::workload::eviction::{self, Drained, Order, Refusals};
 
 /// Interval of passes.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(3);
@@ -51,6 +52,8 @@ pub struct Passes(Arc<Mutex<Inner>>);
 struct Inner {
     running: bool,
     last: Option<Reading>,
+    /// What the last pass that succeeded found of refused evictions, and when. Lost at a restart: they are refused anew.
+    refusals: Option<(Timestamp, Refusals)>,
 }
 
 impl Passes {
@@ -108,6 +111,7 @@ impl Passes {
 
     fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, order: Order) {
         self.0.lock().running = true;
+        let known = self.refusals(Timestamp::now());
         let running = Running { passes: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(group) };
         let pass = async move {
             let Running { passes, ctx, .. } = &running;
@@ -117,16 +121,36 @@ impl Passes {
             }
             let result = ctx
                 .workloads
-                .read(&cluster, &access, SystemTime::now(), async |client| eviction::pass(&client, &order).await)
+                .read(&cluster, &access, SystemTime::now(), async |client| {
+                    eviction::pass(&client, &order, &known, Timestamp::now()).await
+                })
                 .await;
-            let result = result.map_err(|error| error.to_string());
-            if let Err(error) = &result {
-                tracing::debug!(%error, "the nodes could not be drained");
-            }
-            passes.0.lock().last = Some(Reading { at: Timestamp::now(), order, result });
+            passes.record(order, result, Timestamp::now());
         };
         let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
+    }
+
+    /// Since when evictions are refused; none if the last pass was long ago.
+    fn refusals(&self, now: Timestamp) -> Refusals {
+        let inner = self.0.lock();
+        let recent = inner.refusals.as_ref().filter(|(at, _)| now.duration_since(*at) < MAX_AGE);
+        recent.map(|(_, refusals)| refusals.clone()).unwrap_or_default()
+    }
+
+    fn record(&self, order: Order, result: Result<(Drained, Refusals), GitOpsError>, now: Timestamp) {
+        let mut inner = self.0.lock();
+        let result = match result {
+            Ok((found, refusals)) => {
+                inner.refusals = Some((now, refusals));
+                Ok(found)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the nodes could not be drained");
+                Err(error.to_string())
+            }
+        };
+        inner.last = Some(Reading { at: now, order, result });
     }
 }
 
@@ -153,7 +177,7 @@ mod tests {
     }
 
     fn order(leaves: &str) -> Order {
-        Order { owner: "uid-1".into(), stays: "new".into(), leaves: leaves.into(), evict: None }
+        Order { owner: "uid-1".into(), stays: "new".into(), leaves: leaves.into(), writes: true, evict: None }
     }
 
     #[test]
@@ -163,6 +187,17 @@ mod tests {
         assert_eq!(found.nodes(at(110)).map(|nodes| (nodes.stays, nodes.schedulable)), Some(("new".to_owned(), 2)));
         assert_eq!(found.nodes(at(160)), None);
         assert_eq!(reading(Err("unreachable".into())).nodes(at(110)), None);
+    }
+
+    #[test]
+    fn refusals_are_kept_past_a_failed_pass_and_not_past_a_long_pause() {
+        let (passes, refusals) = (Passes::default(), Refusals::from([("uid-2".to_owned(), at(90))]));
+        assert_eq!(passes.refusals(at(100)), Refusals::new());
+        passes.record(order("old"), Ok((Drained::default(), refusals.clone())), at(100));
+        passes.record(order("old"), Err(GitOpsError::Endpoint("none".into())), at(110));
+        assert_eq!(passes.refusals(at(120)), refusals);
+        assert!(passes.last().unwrap().result.is_err());
+        assert_eq!(passes.refusals(at(160)), Refusals::new(), "nobody tried since");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a replacement looks like: in the graph, in status, and in messages. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{self, Decision, State, Step};
@@ -17,8 +17,6 @@ use crate::resources::graph::expand::Beside;
 use crate::workload::budgets::BlockedPod;
 use crate::workload::eviction::{Eviction, Order};
 
-/// With `update.force`, Pods that are still there after this are deleted: as long as EKS tries to evict them.
-const FORCE_AFTER: SignedDuration = SignedDuration::from_mins(15);
 /// Maximum length of a message; the API's limit.
 const MAX_MESSAGE: usize = 1024;
 
@@ -70,6 +68,10 @@ impl Replacing {
             Step::Steady => "the node group is as the spec describes it".to_owned(),
             Step::Refused => "replacementPolicy is Refuse: the node group is not replaced".to_owned(),
             Step::Observe => "the node groups are not observed yet".to_owned(),
+            Step::NameTaken => format!(
+                "node group {stays} exists in EKS and belongs to another owner: nothing is created, drained or \
+                 deleted until it is gone, or the edit is taken back"
+            ),
             Step::Create(None) => format!("node group {stays} is created beside {leaves}"),
             Step::Create(Some(why)) => format!("the replacement of node group {leaves} {why}"),
             Step::AwaitGroup => format!("node group {stays}, which replaces {leaves}, is not ready"),
@@ -96,6 +98,10 @@ impl Replacing {
                     (None, blocked) => format!("{left}; blocked by: {}", describe_blocked(blocked)),
                 }
             }
+            Step::Unaccounted { size } => format!(
+                "EKS says that node group {leaves} has {size} nodes, and the cluster shows none with the label \
+                 eks.amazonaws.com/nodegroup={leaves}: nothing is deleted (label them again, or scale the node group to 0)"
+            ),
             Step::Delete => format!("node group {leaves} is drained, and is deleted"),
             Step::AwaitDeletion => format!("node group {leaves} is being deleted"),
         }
@@ -116,9 +122,11 @@ impl Replacing {
         let same_drain = previous.filter(|status| status.leaves == leaves);
         let draining_since = same_drain.and_then(|status| status.draining_since.clone());
         let step = match &self.decision.step {
-            Step::Steady | Step::Refused | Step::Observe | Step::Create(Some(_)) => ReplacementStep::Waiting,
+            Step::Steady | Step::Refused | Step::Observe | Step::NameTaken | Step::Create(Some(_)) => {
+                ReplacementStep::Waiting
+            }
             Step::Create(None) | Step::AwaitGroup => ReplacementStep::Creating,
-            Step::ReadNodes | Step::AwaitNodes { .. } => ReplacementStep::AwaitingNodes,
+            Step::ReadNodes | Step::AwaitNodes { .. } | Step::Unaccounted { .. } => ReplacementStep::AwaitingNodes,
             Step::Drain(_) => ReplacementStep::Draining,
             Step::Delete | Step::AwaitDeletion => ReplacementStep::Deleting,
         };
@@ -145,31 +153,31 @@ impl Replacing {
     }
 
     /// What a pass over the nodes does now; `None`: there is nothing to read.
-    pub fn order(
-        &self,
-        owner: String,
-        spec: &NodeGroupSpec,
-        policy: &ExecutionPolicy,
-        draining_since: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Option<Order> {
+    pub fn order(&self, owner: String, spec: &NodeGroupSpec, policy: &ExecutionPolicy) -> Option<Order> {
         let leaves = self.decision.leaves()?;
         let drains = match &self.decision.step {
-            Step::ReadNodes | Step::AwaitNodes { .. } | Step::Drain(Some(_)) | Step::Delete => false,
+            Step::ReadNodes
+            | Step::AwaitNodes { .. }
+            | Step::Drain(Some(_))
+            | Step::Unaccounted { .. }
+            | Step::Delete => false,
             Step::Drain(None) => true,
-            Step::Steady | Step::Refused | Step::Observe | Step::Create(_) | Step::AwaitGroup | Step::AwaitDeletion => {
-                return None;
-            }
+            Step::Steady
+            | Step::Refused
+            | Step::Observe
+            | Step::NameTaken
+            | Step::Create(_)
+            | Step::AwaitGroup
+            | Step::AwaitDeletion => return None,
         };
         let deletion = crate::engine::Step { action: Action::Delete, changes: Vec::new(), reason: None };
-        let may_leave = policy.holds(&node_group::key(&leaves.name), &deletion).is_none();
+        let writes = policy.holds(&node_group::key(&leaves.name), &deletion).is_none();
         let update = spec.update.as_ref();
-        let is_late = draining_since.is_some_and(|since| now.duration_since(since) >= FORCE_AFTER);
-        let evict = (drains && may_leave).then(|| Eviction {
+        let evict = (drains && writes).then(|| Eviction {
             at_once: update.and_then(|update| update.max_unavailable()).unwrap_or(MaxUnavailable::Nodes(1)),
-            force: is_late && update.is_some_and(|update| update.force),
+            force: update.is_some_and(|update| update.force),
         });
-        Some(Order { owner, stays: self.decision.stays().name.clone(), leaves: leaves.name.clone(), evict })
+        Some(Order { owner, stays: self.decision.stays().name.clone(), leaves: leaves.name.clone(), writes, evict })
     }
 }
 
@@ -201,7 +209,7 @@ pub fn describe_blocked(blocked: &[BlockedPod]) -> String {
 pub fn size_of(state: State) -> i32 {
     match state {
         State::Ready(size) => size,
-        State::Unknown | State::Absent | State::NotReady | State::Deleting => 0,
+        State::Unknown | State::Foreign | State::Unowned | State::Absent | State::NotReady | State::Deleting => 0,
     }
 }
 

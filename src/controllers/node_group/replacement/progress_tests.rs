@@ -21,7 +21,7 @@ fn replacing(step: Step, in_use_stays: bool) -> Replacing {
 }
 
 fn read(step: Step, found: Result<Drained, String>) -> Replacing {
-    let order = Order { owner: "uid".into(), stays: "web-new".into(), leaves: "web".into(), evict: None };
+    let order = Order { owner: "uid".into(), stays: "web-new".into(), leaves: "web".into(), writes: true, evict: None };
     Replacing { reading: Some(Reading { at: at(100), order, result: found }), ..replacing(step, false) }
 }
 
@@ -51,6 +51,8 @@ fn only_a_drained_node_group_is_not_in_use() {
         Step::AwaitNodes { ready: 0, needed: 2 },
         Step::Drain(None),
         Step::Drain(Some("waits".into())),
+        Step::Unaccounted { size: 2 },
+        Step::NameTaken,
         Step::AwaitDeletion,
     ] {
         assert!(in_use(step.clone()), "{step:?}");
@@ -92,26 +94,41 @@ fn status_names_the_pods_that_block_and_the_node_group_that_leaves() {
 }
 
 #[test]
-fn pods_are_evicted_only_when_the_deletion_may_run_and_by_force_only_late_and_on_request() {
-    let order = |step, update, policy: &ExecutionPolicy, since| {
-        replacing(step, false).order("uid".into(), &spec(update), policy, since, at(1000))
-    };
+fn nodes_are_written_to_only_when_the_deletion_may_run_and_pods_deleted_only_on_request() {
+    let order =
+        |step, update, policy: &ExecutionPolicy| replacing(step, false).order("uid".into(), &spec(update), policy);
     let all = ExecutionPolicy::default();
-    let evict = |step, policy| order(step, json!({}), policy, None).map(|order| order.evict);
+    let evict = |step, policy| order(step, json!({}), policy).map(|order| order.evict);
     assert_eq!(evict(Step::ReadNodes, &all), Some(None));
     assert_eq!(evict(Step::Drain(Some("waits".into())), &all), Some(None));
-    assert_eq!(evict(Step::Create(None), &all), None);
+    assert_eq!(evict(Step::Unaccounted { size: 2 }, &all), Some(None));
+    assert_eq!((evict(Step::Create(None), &all), evict(Step::NameTaken, &all)), (None, None));
     let gently = Eviction { at_once: MaxUnavailable::Nodes(1), force: false };
     assert_eq!(evict(Step::Drain(None), &all), Some(Some(gently)));
     let unapproved = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
     assert_eq!(evict(Step::Drain(None), &unapproved), Some(None));
-    let forced = |force: bool, since: i64| {
-        let update = json!({"force": force, "maxUnavailable": 2});
-        order(Step::Drain(None), update, &all, Some(at(since))).unwrap().evict.unwrap()
-    };
-    assert_eq!(forced(true, 100), Eviction { at_once: MaxUnavailable::Nodes(2), force: true });
-    assert!(!forced(true, 200).force, "not yet");
-    assert!(!forced(false, 100).force);
+    let writes = |step, policy| order(step, json!({}), policy).unwrap().writes;
+    assert!(writes(Step::AwaitNodes { ready: 0, needed: 1 }, &all));
+    assert!(!writes(Step::AwaitNodes { ready: 0, needed: 1 }, &unapproved) && !writes(Step::Drain(None), &unapproved));
+    let observing = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
+    assert!(!writes(Step::ReadNodes, &observing));
+    let update = json!({"force": true, "maxUnavailable": 2});
+    let forced = order(Step::Drain(None), update, &all).unwrap().evict;
+    assert_eq!(forced, Some(Eviction { at_once: MaxUnavailable::Nodes(2), force: true }));
+}
+
+#[test]
+fn nodes_that_the_cluster_does_not_show_and_a_name_that_is_taken_are_named() {
+    let unaccounted = replacing(Step::Unaccounted { size: 3 }, false);
+    let text = unaccounted.message();
+    assert!(
+        text.contains("node group web has 3 nodes") && text.contains("nodegroup=web: nothing is deleted"),
+        "{text}"
+    );
+    assert_eq!(unaccounted.status(None, None, at(100)).unwrap().step, ReplacementStep::AwaitingNodes);
+    let taken = replacing(Step::NameTaken, false);
+    assert!(taken.message().contains("node group web-new exists in EKS and belongs to another owner"));
+    assert_eq!(taken.status(None, None, at(100)).unwrap().step, ReplacementStep::Waiting);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Reconcile<'_> {
         cluster: &EksCluster,
         cloud: &Cloud,
     ) -> Result<Option<NodeGroupStatus>, Failure> {
-        if previous.arn.is_some() || !apply::has_finalizer(self.object) || self.state.kind.has_discovered {
+        if previous.arn.is_some() || self.state.kind.has_discovered {
             return Ok(None);
         }
         let (first, desired) = (self.object.first_node_group_name(), immutable_digest(&self.object.spec));
@@ -150,15 +150,13 @@ impl Reconcile<'_> {
     /// Reads or drains the nodes when that is due. Returns when to reconcile again.
     pub(in super::super) async fn advance_replacement(
         &mut self,
-        status: &NodeGroupStatus,
         cluster: &EksCluster,
         cloud: &Cloud,
         replacing: &Replacing,
         policy: &ExecutionPolicy,
     ) -> Option<Timestamp> {
-        let draining_since = status.replacement.as_ref().and_then(|one| one.draining_since.as_ref()).map(|time| time.0);
         let owner = self.object.uid().unwrap_or_default();
-        let order = replacing.order(owner, &self.object.spec, policy, draining_since, self.now);
+        let order = replacing.order(owner, &self.object.spec, policy);
         if let Some(order) = order {
             let passes = self.state.kind.passes.clone();
             return passes.poll(self.ctx, self.object, cluster, &cloud.aws, order).await;
