@@ -217,6 +217,7 @@ def test_defaults_are_written_into_the_spec(api, create):
         "instanceTypes": ["m7i.large"],
         "capacityType": "OnDemand",
         "subnets": {"tier": "Private"},
+        "replacementPolicy": "Refuse",
         "deletionPolicy": "Delete",
         "suspend": False,
     }

@@ -243,6 +243,18 @@ def test_what_somebody_changes_is_put_back(shop):
     until(lambda: "keelson.dev/resource" in shop.sqs.list_queue_tags(QueueUrl=url)["Tags"], 30, "the tag")
 
 
+def test_tags_of_the_spec_reach_queue_and_rule_and_leave_them(shop):
+    def found() -> tuple[str | None, str | None]:
+        queue = shop.sqs.list_queue_tags(QueueUrl=shop.url()).get("Tags", {})
+        rule = {tag["Key"]: tag["Value"] for tag in shop.events.list_tags_for_resource(ResourceARN=shop.rule()["Arn"])["Tags"]}
+        return queue.get("stage"), rule.get("stage")
+
+    shop.edit(tags={"stage": "prod"})
+    assert found() == ("prod", "prod")
+    shop.edit(tags={"stage": None})
+    until(lambda: found() == (None, None), 30, "no tag")
+
+
 def test_queue_and_rule_go_without_interruption_queue_and_come_again(shop):
     mine = {"QueueName": "keelson-another-karpenter", "tags": {OWNER: "another"}}
     shop.sqs.create_queue(**mine)

@@ -268,6 +268,7 @@ def tags_of(clusters: dict[str, Cluster], arn: str) -> dict[str, str]:
     for cluster in clusters.values():
         bodies = [(cluster.body, "arn")]
         bodies += [(part.body, key) for _, attribute, key, _ in PARTS for part in getattr(cluster, attribute).values()]
+        bodies += [(part.body, "identityProviderConfigArn") for part in cluster.identity_providers.values()]
         for body, key in bodies:
             if body.get(key) == arn:
                 return dict(body.get("tags") or {})

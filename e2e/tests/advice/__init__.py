@@ -323,6 +323,11 @@ CURES = [
     Cure("write major and minor only", (version("1.35"),)),
     Cure("remove them, or put them back to their defaults", ({"additionalRolePolicies": None},), kind="NodeGroup",
          start={"roleArn": ROLE, "additionalRolePolicies": ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]}),
+    Cure("if its desired size is 0, raise scaling.min", (at("scaling.min", 2),), "NodeGroup"),
+    Cure("list it under that name, with adoptionPolicy: Adopt", ({"adoptionPolicy": "Adopt"},)),
+    Cure("or remove capability {name}", ({"capabilities": None},), start={"capabilities": [{"name": "ack", "type": "Ack", "roleArn": ROLE}]}),
+    Cure("remove access.oidcIdentityProvider", (at("access.oidcIdentityProvider", None),), start=at(
+        "access.oidcIdentityProvider", {"name": "corp", "issuerUrl": "https://login.acme.example", "clientId": "kubernetes"})),
     Cure("name another one, or delete it", ({"writeKubeconfigToSecretRef": {"name": "other"}}, {"writeKubeconfigToSecretRef": None}),
          start={"writeKubeconfigToSecretRef": {"name": "taken"}}),
     Cure("raise spec.version before", (version("1.35"),), status=AT_34),
@@ -408,7 +413,15 @@ NO_EDIT = [
     "create NodeGroups at {control_plane} for their workloads",
     "replace or remove them",
     "fix the cause, or delete its NodeGroup",
+    # Messages of admission rules: `test_admission.py` has them.
+    "Karpenter's nodes join with an access entry",
+    "karpenter gives this service account its role",
+    "cannot change: put the old",
+    "relax the PodDisruptionBudget, add replicas",
+    "Keelson recreates the capability",
+    "check that it reaches issuerUrl from the internet",
     # Not advice; they only match the pattern.
+    "type and name are set",
     "write rejected: the lease is lost",
     "has apiVersion, kind and name",
     "exactly one of branch, tag",
