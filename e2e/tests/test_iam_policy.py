@@ -50,9 +50,6 @@ DENIED = {
     r"ec2:(DeleteSecurityGroup|RevokeSecurityGroup(In|E)gress) .*, resource tags \['kubernetes\.io/cluster/[^'/]+'\], \{\}$",
     # A launch template of the user's: docs/install.md says to allow each by its ARN. One that Keelson created has the owner tag.
     r"ec2:RunInstances \S+:launch-template/lt-\w+, request tags \[\], resource tags \[\], ",
-    # The campaign's account has another boundary for roles of Pods than the shipped one: docs/how-to/workload-roles.md says to name it in
-    # the policy.
-    r"iam:(Attach|Put)RolePolicy .*:role/\S+-pod\w+, .*'iam:PermissionsBoundary': 'arn:aws:iam::\d+:policy/boundary'",
     # A manually created instance profile: the denial names it, and the user removes the role from it.
     r"iam:RemoveRoleFromInstanceProfile .*:instance-profile/by-hand,",
 }

@@ -71,7 +71,8 @@ def hold_against_policies(check: dict) -> None:
     """Records which of the operator's writes the shipped policies would have denied."""
     context = dict(check["context"])
     of_pods = OF_PODS.search(check["resource"]) is not None
-    if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary") or of_pods and check["action"] in BOUNDED:
+    is_bounded = of_pods and check["action"].removeprefix("iam:") in BOUNDED
+    if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary") or is_bounded:
         context["iam:PermissionsBoundary"] = SHIPPED_WORKLOAD_BOUNDARY if of_pods else SHIPPED_BOUNDARY
     named_by_spec = (
         not of_pods and context.get("iam:PolicyARN", "").rpartition("/")[2] not in ATTACHABLE
