@@ -162,6 +162,7 @@ def test_janitor_deletes_only_what_is_tagged_and_expired(aws):
     # Neither is a run's: one tag alone, a run id that no run has, a time without a zone.
     for number, odd in enumerate(({tags.EXPIRES: PAST}, {tags.RUN: "mine", tags.EXPIRES: PAST}, {tags.RUN: "0a1b2c3d", tags.EXPIRES: "2026-01-01"})):
         Leftovers(aws, account, odd, f"odd-{number}").role("eks.amazonaws.com")
+    until(lambda: counts(aws, account).get("instances"), 30, "the node of the group that is being created")
     before = counts(aws, account)
 
     shown = conformance(aws, account, "janitor", "--dry-run")
