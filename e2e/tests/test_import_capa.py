@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from fleet.account import Account, fresh_account
-from fleet.environment import actions, environment
-from fleet.existing_clusters import TAGGING, Others, adopting, assert_idle, keelson, live_plan, picture, reference
+from fleet.environment import environment
+from fleet.existing_clusters import Others, adopting, assert_only_adopts, keelson, live_plan, picture, reference
 from importing import capa_objects, clusters
 from keelson_harness.aws import Durations
 
@@ -54,14 +54,7 @@ def test_manifests_of_objects_only_adopt(on, account, file, tmp_path):
     assert plan.count("0 to create, 0 to update, 0 to delete") == len(items) and "!" not in plan, plan
     try:
         with on.operator("--drift-interval=2s", account=account.id):
-            on.apply(*items)
-            on.ready(*items)
-            for item in items:
-                on.await_condition(item, "InSync")
-            writes = [call for call in on.writes(start, account.id) if call["status"] < 400]
-            assert writes and {call["action"] for call in writes} <= TAGGING, actions(writes)
-            assert_idle(on, account)
-            assert picture(account, without_ours=True) == before
+            assert_only_adopts(on, account, items, before, start)
             on.delete(*reversed(items))
     finally:
         on.force_delete(*items)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from fleet.account import OWNER, Account, fresh_account
-from fleet.environment import Environment, actions, environment
-from fleet.existing_clusters import TAGGING, Others, adopting, assert_idle, keelson, live_plan, picture, reference
+from fleet.environment import Environment, environment
+from fleet.existing_clusters import Others, adopting, assert_only_adopts, keelson, live_plan, picture, reference
 from importing import clusters, terraform_state
 from keelson_harness.aws import Durations
 
@@ -79,14 +79,7 @@ def test_manifests_of_a_state_only_adopt_and_terraform_forgets_what_keelson_owns
     assert on.writes(start, account.id) == []
     try:
         with on.operator("--drift-interval=2s", account=account.id):
-            on.apply(*items)
-            on.ready(*items)
-            for item in items:
-                on.await_condition(item, "InSync")
-            writes = [call for call in on.writes(start, account.id) if call["status"] < 400]
-            assert writes and {call["action"] for call in writes} <= TAGGING, actions(writes)
-            assert_idle(on, account)
-            assert picture(account, without_ours=True) == before
+            assert_only_adopts(on, account, items, before, start)
             owned = {address for address, arn in state.arns.items() if OWNER in tags(account, arn)}
             policies = {address for address in forgotten(stderr) if "aws_eks_access_policy_association" in address}
             assert set(forgotten(stderr)) - policies == owned

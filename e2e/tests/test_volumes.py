@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.environment import environment, until
 from fleet.leftovers import tagged
-from fleet.manifests import cluster
+from fleet.manifests import cluster, key_of
 from keelson_harness.aws import REGION, Durations
 
 
@@ -100,10 +101,23 @@ def test_deletion_of_an_object_without_the_cluster_leaves_its_volumes(on, accoun
     item = bare("theirs", persistentVolumes={"deletionPolicy": "Delete"})
     on.apply(item)
     on.await_condition(item, "Ready", "False", "NotOwned")
-    # Newer than the object.
-    time.sleep(1.1)
+    created = datetime.datetime.fromisoformat(on.api.get(*key_of(item))["metadata"]["creationTimestamp"]).timestamp()
+    until(lambda: time.time() >= created + 1, 3, "a volume newer than the object")
     theirs = claim_volume(account, "theirs")
     mark = on.mark()
     on.delete(item)
     assert theirs in volumes(account) and notes(on, item) == []
     assert [call["action"] for call in on.writes(mark, account.id) if call["action"].startswith("Delete")] == []
+
+
+def test_edit_during_the_deletion_deletes_no_more_than_at_its_start(on, account, operator):
+    item = bare("begun")
+    on.apply(item)
+    on.ready(item)
+    own = claim_volume(account, "begun")
+    on.api.delete(*key_of(item))
+    on.await_state(item, lambda found: found["status"].get("deletion", {}).get("began"), 30, "the start of the deletion")
+    on.api.patch(*key_of(item)[:3], {"spec": {"persistentVolumes": {"deletionPolicy": "Delete"}}})
+    assert on.status(item)["deletion"]["also"] == {"volumes": False, "logGroup": False, "instances": False}
+    on.api.wait_gone(*key_of(item), 60)
+    assert own in volumes(account)

@@ -9,6 +9,7 @@ import re
 import botocore.session
 import pytest
 
+from fleet.account import OWNER
 from fleet.policy import DEPLOY, statements_of
 from keelson_aws.iam import managed_policies
 from keelson_aws.policy_evaluator import Request, decide
@@ -113,15 +114,35 @@ FOREIGN = [
 ]
 
 
+# Tags that the resources have besides.
+MARKS = {"Karpenter": {"karpenter.sh/nodepool": "default"}}
+
+
 @pytest.mark.parametrize(("name", "action", "resource", "key", "value"), FOREIGN)
 def test_resources_of_another_cluster_are_out_of_reach(name, action, resource, key, value):
     def allowed(cluster: str) -> bool:
-        tags = {key.format(cluster): value.format(cluster)}
+        tags = {key.format(cluster): value.format(cluster), **MARKS.get(name, {})}
         return decide(Request(action, resource, session(), resource_tags=tags), included(name)).allowed
 
     assert allowed(CLUSTER) and not allowed("other")
-    elsewhere = Request(action, resource.replace(REGION, "eu-north-1"), session(), resource_tags={key.format(CLUSTER): value.format(CLUSTER)})
+    tags = {key.format(CLUSTER): value.format(CLUSTER), **MARKS.get(name, {})}
+    elsewhere = Request(action, resource.replace(REGION, "eu-north-1"), session(), resource_tags=tags)
     assert not decide(elsewhere, included(name)).allowed, "a cluster of that name in another region"
+
+
+def test_karpenter_reaches_neither_managed_nodes_nor_what_keelson_owns():
+    def allowed(action: str, resource: str, request: dict[str, str], tags: dict[str, str], **context: str) -> bool:
+        return decide(Request(action, resource, {**session(), **context}, request, tags), included("Karpenter")).allowed
+
+    own = {f"kubernetes.io/cluster/{CLUSTER}": "owned"}
+    instance, template = (f"arn:aws:ec2:{REGION}:{ACCOUNT}:{one}" for one in ("instance/i-1", "launch-template/lt-1"))
+    assert not allowed("ec2:TerminateInstances", instance, {}, own), "of a managed node group"
+    queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{CLUSTER}"
+    assert allowed("sqs:ReceiveMessage", queue, {}, {})
+    assert not allowed("sqs:ReceiveMessage", queue, {}, {OWNER: "uid"}), "the queue of another cluster, whose name is this cluster's"
+    created = {"ec2:CreateAction": "CreateLaunchTemplate"}
+    assert allowed("ec2:CreateTags", template, own, {}, **created)
+    assert not allowed("ec2:CreateTags", template, {**own, OWNER: "uid"}, {}, **created), "Keelson finds launch templates by that tag"
 
 
 def stored(name: str, cluster: str = CLUSTER, of: str = OBJECT) -> list[Request]:

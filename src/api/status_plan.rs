@@ -191,6 +191,21 @@ pub struct DeletionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
     pub retained_node_groups: Vec<String>,
+    /// What else was to be deleted at its start, apart from what the object owns: a later edit may retain more, never less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<AlsoDeleted>,
+}
+
+/// What is deleted with a cluster without being Keelson's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlsoDeleted {
+    /// EBS volumes of its claims.
+    pub volumes: bool,
+    /// The log group of its control plane.
+    pub log_group: bool,
+    /// Instances of Karpenter that outlive it.
+    pub instances: bool,
 }
 
 impl DeletionStatus {

@@ -72,6 +72,14 @@ pub struct Cloud {
     pub existing: Existing,
 }
 
+impl Cloud {
+    /// Whether what carries our tags is ours. `recorded`: a record says so. Otherwise the tags decide only where their owner allows
+    /// adoption, or where nothing is written.
+    pub fn proves(&self, recorded: bool) -> bool {
+        recorded || self.trusts_tags || self.adoption != Adoption::Forbidden
+    }
+}
+
 /// How often a steady resource is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {

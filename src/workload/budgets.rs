@@ -180,17 +180,39 @@ pub struct BlockedPod {
     /// `namespace/name`.
     pub pod: String,
     pub node: String,
-    /// `namespace/name`.
-    pub budget: String,
-    /// Whether the budget never allows an eviction.
-    pub never: bool,
+    /// What blocks it.
+    pub by: BlockedBy,
+}
+
+/// What blocks an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockedBy {
+    /// A PodDisruptionBudget, as `namespace/name`; `never`: it never allows one.
+    Budget { name: String, never: bool },
+    /// The API server refused it with this message, such as that of a webhook.
+    Refusal(String),
+}
+
+impl BlockedPod {
+    /// Whether its budget never allows an eviction.
+    pub fn is_never_evicted(&self) -> bool {
+        matches!(self.by, BlockedBy::Budget { never: true, .. })
+    }
 }
 
 impl fmt::Display for BlockedPod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pod, node, budget, never } = self;
-        let when = if *never { "never allows an eviction" } else { "allows no eviction now" };
-        write!(f, "pod {pod} on {node}: its PodDisruptionBudget {budget} {when}")
+        let Self { pod, node, by } = self;
+        write!(f, "pod {pod} on {node}: ")?;
+        match by {
+            BlockedBy::Budget { name, never: true } => {
+                write!(f, "its PodDisruptionBudget {name} never allows an eviction")
+            }
+            BlockedBy::Budget { name, never: false } => {
+                write!(f, "its PodDisruptionBudget {name} allows no eviction now")
+            }
+            BlockedBy::Refusal(why) => write!(f, "its eviction is refused: {why}"),
+        }
     }
 }
 
@@ -231,8 +253,7 @@ pub async fn blocked_pods(client: &Client, nodes: &[String]) -> Result<Vec<Block
                 found.push(BlockedPod {
                     pod: format!("{}/{}", pod.metadata.namespace, pod.metadata.name),
                     node: pod.spec.node_name,
-                    budget: budget.name(),
-                    never: budget.allows() == Allows::Never,
+                    by: BlockedBy::Budget { name: budget.name(), never: budget.allows() == Allows::Never },
                 });
             }
             if found.len() < MAX_NAMED { Flow::Continue } else { Flow::Stop }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::answer;
-use super::budgets::{self, BlockedPod};
+use super::budgets::{self, BlockedBy, BlockedPod};
 use super::error::{CallError, Unreachable};
 use super::kept::{first_items, metadata_map_with, truncated, truncated_or_none};
 use super::list::{Flow, for_each};
@@ -355,8 +355,7 @@ async fn describe_blocked(client: &Client, refused: Vec<Refused>) -> Result<Vec<
     let known = if nodes.is_empty() { Vec::new() } else { budgets::blocked_pods(client, &nodes).await? };
     let describe = |Refused { pod, node, refusal: Refusal { why, by_budget } }: Refused| {
         let of_pod = known.iter().find(|one| by_budget && one.pod == pod);
-        let budget = if by_budget { format!("({why})") } else { format!("(none: {why})") };
-        of_pod.cloned().unwrap_or(BlockedPod { pod, node, budget, never: false })
+        of_pod.cloned().unwrap_or(BlockedPod { pod, node, by: BlockedBy::Refusal(why) })
     };
     Ok(refused.into_iter().take(MAX_BLOCKED).map(describe).collect())
 }

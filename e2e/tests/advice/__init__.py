@@ -421,7 +421,6 @@ NO_EDIT = [
     "Keelson recreates the capability",
     "check that it reaches issuerUrl from the internet",
     # Not advice; they only match the pattern.
-    "type and name are set",
     "write rejected: the lease is lost",
     "has apiVersion, kind and name",
     "exactly one of branch, tag",

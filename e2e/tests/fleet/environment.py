@@ -19,6 +19,7 @@ from .manifests import key_of
 
 # The shortest durations at which the emulator's states are distinguishable.
 QUICK = Durations(1, 1, 1, 1, 0.5, 0.5)
+RECONCILE_AT = "keelson.dev/reconcile-at"
 # The emulator's reads do not lag its writes, unless a fault makes them.
 READ_AFTER_WRITE_WINDOW = "--read-after-write-window=1s"
 
@@ -134,6 +135,14 @@ class Environment:
     def ready(self, *items: dict, timeout: float = 90) -> None:
         for item in items:
             self.await_condition(item, timeout=timeout)
+
+    def reconcile(self, *items: dict, timeout: float = 60) -> None:
+        """Requests a reconcile of each, and waits until it is done: the operator that runs now has read the object."""
+        for item in items:
+            version, kind, name, namespace = key_of(item)
+            at = f"{kind}-{self.mark()}-{time.monotonic()}"
+            self.api.patch(version, kind, name, {"metadata": {"annotations": {RECONCILE_AT: at}}}, namespace)
+            until(lambda: self.status(item).get("lastHandledReconcileAt") == at, timeout, f"a reconcile of {name}")
 
     def delete(self, *items: dict, timeout: float = 60) -> None:
         """Deletes, and waits until the objects are gone."""

@@ -331,3 +331,16 @@ def live_plan(on: Environment, account: Account, directory: Path, items: list[di
     result = keelson(on, account, "plan", "-f", str(path), "--live")
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def assert_only_adopts(on: Environment, account: Account, items: list[dict], before: dict, start: int) -> None:
+    """Applies the objects with an operator, which writes tags until they are in sync, and then nothing. `before`: `picture` of the account;
+    `start`: the mark from which on calls count."""
+    on.apply(*items)
+    on.ready(*items)
+    for item in items:
+        on.await_condition(item, "InSync")
+    writes = [call for call in on.writes(start, account.id) if call["status"] < 400]
+    assert writes and {call["action"] for call in writes} <= TAGGING, actions(writes)
+    assert_idle(on, account)
+    assert picture(account, without_ours=True) == before

@@ -41,7 +41,7 @@ def killed_at(
     done: Callable[[], bool],
     stride: int = 1,
     when: str = "before",
-    timeout: float = 180,
+    timeout: float = 300,
     flags: tuple[str, ...] = (),
 ) -> Killings:
     """Runs operators until `done`, each killed at its `stride`-th write.

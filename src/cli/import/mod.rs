@@ -3,6 +3,7 @@
 
 mod adopted;
 mod capa;
+mod converted;
 mod defaults;
 mod eksctl;
 mod live;

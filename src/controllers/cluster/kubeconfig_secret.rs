@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Reconcile;
 use crate::api::Reason;
@@ -86,6 +86,11 @@ fn decide(found: Option<&Secret>, owner: &str, wanted: &str) -> Decision {
 
 fn is_owned(secret: &Secret, owner: &str) -> bool {
     secret.owner_references().iter().any(|reference| reference.uid == owner)
+}
+
+/// Whether anybody else wrote fields of it.
+fn has_other_managers(secret: &Secret) -> bool {
+    secret.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(apply::MANAGER))
 }
 
 /// The content of the Secret.
@@ -168,13 +173,7 @@ impl Reconcile<'_> {
         let existing = match decide(found.as_ref(), &owner, &content) {
             Decision::Keep => None,
             Decision::Apply(existing) => Some(existing),
-            Decision::NotOwned => {
-                return Err(Unwritten::NotOwned(format!(
-                    "spec.writeKubeconfigToSecretRef: Secret {}/{name} exists and is not of this EksCluster: name another one, \
-                     or delete it",
-                    self.namespace
-                )));
-            }
+            Decision::NotOwned => return Err(self.not_owned(name)),
         };
         if let Some(existing) = existing {
             let mut body = json!({
@@ -193,23 +192,37 @@ impl Reconcile<'_> {
                 "type": "Opaque",
                 "data": {KEY: ByteString(content.into_bytes())},
             });
-            let params = PatchParams::apply(apply::MANAGER);
-            // One that was created since is not taken over: its fields conflict.
-            let params = match existing {
-                Some((uid, version)) => {
-                    body["metadata"]["uid"] = uid.into();
-                    body["metadata"]["resourceVersion"] = version.into();
-                    params.force()
-                }
-                None => params,
-            };
-            let patch = Patch::Apply(&body);
-            let written =
-                with_deadline_while_leading(&*self.ctx.gate, "patch Secret", api.patch(name, &params, &patch));
-            written.await.map_err(|error| self.secret_failed(name, &error))?;
+            let is_new = existing.is_none();
+            let mut params = PatchParams::apply(apply::MANAGER);
+            if let Some((uid, version)) = existing {
+                body["metadata"]["uid"] = uid.into();
+                body["metadata"]["resourceVersion"] = version.into();
+                params = params.force();
+            }
+            let written = self.apply_secret(name, &params, &body).await?;
+            if is_new && has_other_managers(&written) {
+                // Somebody created it since it was read: without our fields it is theirs again.
+                let nothing =
+                    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": written.uid()}});
+                self.apply_secret(name, &params, &nothing).await?;
+                return Err(self.not_owned(name));
+            }
         }
         self.state.kind.kubeconfig.verified = Some((verified, self.now));
         Ok(())
+    }
+
+    async fn apply_secret(&self, name: &str, params: &PatchParams, body: &Value) -> Result<Secret, Unwritten> {
+        let (api, patch) = (self.secrets_of_namespace(), Patch::Apply(body));
+        let written = with_deadline_while_leading(&*self.ctx.gate, "patch Secret", api.patch(name, params, &patch));
+        written.await.map_err(|error| self.secret_failed(name, &error))
+    }
+
+    fn not_owned(&self, name: &str) -> Unwritten {
+        Unwritten::NotOwned(format!(
+            "spec.writeKubeconfigToSecretRef: Secret {}/{name} exists and is not of this EksCluster: name another one, or delete it",
+            self.namespace
+        ))
     }
 
     /// Deletes a Secret of this object; one of others stays.
@@ -281,6 +294,16 @@ mod tests {
         // Of an earlier object of this name, which the API server is about to delete, or of others.
         assert_eq!(decide(Some(&secret("u-0", &[(KEY, "new")])), "u-1", "new"), Decision::NotOwned);
         assert_eq!(decide(Some(&Secret::default()), "u-1", "new"), Decision::NotOwned);
+    }
+
+    #[test]
+    fn secret_that_appears_meanwhile_is_recognised_by_its_managers() {
+        let with = |managers: &[&str]| {
+            let entries: Vec<_> = managers.iter().map(|manager| json!({"manager": manager})).collect();
+            serde_json::from_value(json!({"metadata": {"name": "demo", "managedFields": entries}})).unwrap()
+        };
+        assert!(!has_other_managers(&with(&[apply::MANAGER])));
+        assert!(has_other_managers(&with(&["kubectl-create", apply::MANAGER])));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::controllers::reconcile_error::DereferenceError;
 use crate::controllers::{hand_over, recovery};
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::eks::cluster;
+use crate::resources::eks::{cluster, control_plane};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::takeover::Inventory;
@@ -56,7 +56,7 @@ impl Reconcile<'_> {
     /// owns the cluster, as after a move or a recovery.
     pub(super) async fn taken_over_by(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
         let name = self.object.cluster_name();
-        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        let tags = control_plane::tags(&cloud.aws, &name).await?;
         Ok(tags.filter(|tags| is_taken_over(tags, &cloud.owner)).map(|tags| {
             let uid = tags.owner().unwrap_or_default();
             let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::controllers::recovery;
 use crate::controllers::status::report::Next;
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::eks::control_plane;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::takeover::Inventory;
 
@@ -76,7 +77,7 @@ impl Reconcile<'_> {
             return Ok(Some(why));
         }
         let name = cluster.cluster_name();
-        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        let tags = control_plane::tags(&cloud.aws, &name).await?;
         let uid = cluster.uid().unwrap_or_default();
         let is_foreign = tags.is_some_and(|tags| tags.owner().is_some_and(|owner| owner != uid));
         Ok(is_foreign.then(|| format!("cluster {name} in AWS does not belong to its EksCluster")))

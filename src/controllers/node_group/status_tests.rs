@@ -14,7 +14,7 @@ use crate::engine::{
     Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
 use crate::resources::eks::node_group as resource;
-use crate::workload::budgets::BlockedPod;
+use crate::workload::budgets::{BlockedBy, BlockedPod};
 use crate::workload::nodes::{Count, Kubelets};
 
 fn at(second: i64) -> Timestamp {
@@ -142,8 +142,10 @@ fn conditions_of_a_running_node_group() {
         let mut base = Case::new();
         base.observed.failed_operation =
             Some(FailedOperation { id: "u-1".into(), kind: "VersionUpdate".into(), failure: failure.clone() });
-        base.nodes.guarded =
-            vec![BlockedPod { pod: "shop/db-0".into(), node: "n1".into(), budget: "shop/db".into(), never: true }];
+        base.nodes.guarded = {
+            let by = BlockedBy::Budget { name: "shop/db".into(), never: true };
+            vec![BlockedPod { pod: "shop/db-0".into(), node: "n1".into(), by }]
+        };
         let waits = Verdict::Pending(step, vec![WaitingOn::Retry(failed)]);
         (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::EvictionBlocked, failure.message)))
     };

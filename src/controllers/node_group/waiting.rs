@@ -12,6 +12,7 @@ use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::{Kind, Wait};
 use crate::engine::Goal;
 use crate::resources::eks::node_group::UpdateHold;
+use crate::workload::budgets::BlockedPod;
 use crate::workload::nodes::Count;
 
 /// What is waited for, when the node group's state is `overall`.
@@ -57,7 +58,7 @@ fn wait_of_replacement(replacing: &Replacing) -> Option<Wait> {
         Step::Drain(Some(_)) => Some(Wait::planned(replacing.message())),
         Step::Drain(None) if !blocked.is_empty() => Some(Wait {
             on: format!("draining node group {leaves}, blocked by: {}", describe_blocked(blocked)),
-            kind: if blocked.iter().any(|pod| pod.never) { Kind::Person } else { Kind::Eviction },
+            kind: if blocked.iter().any(BlockedPod::is_never_evicted) { Kind::Person } else { Kind::Eviction },
             since: None,
             reason: Reason::UpgradeBlocked,
             details: String::new(),

@@ -212,8 +212,8 @@ impl Resource for ClaimVolumes {
     }
 
     async fn list_sweep(&self, cloud: &Cloud, _: &Observation<()>) -> Result<Sweep, Failure> {
-        // Of a cluster of that name they are its, whoever owns it: one that does not exist any more has no volumes in use.
-        if control_plane::exists(cloud, &self.cluster).await? {
+        // Then they are its, whoever owns it.
+        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
             return Ok(Sweep::default());
         }
         let found = volumes(&cloud.aws, &self.cluster).await?;

@@ -296,7 +296,7 @@ impl Resource for Cluster {
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
         let observed = self.to_observation(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
-        let proven = options.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
+        let proven = cloud.proves(options.recorded);
         let is_ours = observed.detail.tags.is_owned_by(&cloud.owner.uid);
         if options.goal == Goal::Deleted && !(is_ours && proven) {
             return self.presence_of_others(cloud, options, &observed).await;

@@ -4,9 +4,10 @@
 use aws_sdk_eks::types::ClusterStatus;
 
 use crate::aws::tags::{Ownership, Tags};
-use crate::aws::{AwsError, Service};
+use crate::aws::{AwsError, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cloud::Cloud;
+use crate::resources::eks::lists::if_exists;
 
 /// What a client needs to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,14 +40,12 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
     }))
 }
 
-/// Whether a cluster of that name exists, whoever owns it.
+/// The tags of the cluster with that name, whoever owns it, freshly read; `None` if it does not exist.
 ///
 /// # Errors
 /// EKS could not be read.
-pub async fn exists(cloud: &Cloud, name: &str) -> Result<bool, AwsError> {
-    let request = cloud.aws.eks.describe_cluster().name(name);
-    match cloud.aws.call(Service::Eks, "DescribeCluster", name, request.send()).await {
-        Err(error) if error.class() == Class::NotFound => Ok(false),
-        other => other.map(|_| true),
-    }
+pub async fn tags(aws: &Session, name: &str) -> Result<Option<Tags>, AwsError> {
+    let request = aws.eks.describe_cluster().name(name);
+    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    Ok(answer.and_then(|answer| answer.cluster).map(|cluster| Tags::from_eks(cluster.tags())))
 }

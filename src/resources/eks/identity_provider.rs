@@ -163,16 +163,15 @@ fn to_observation(config: &Config) -> Observation<Detail> {
         .output("arn", config.identity_provider_config_arn().unwrap_or_default())
 }
 
-/// The name as EKS's calls take it.
-fn named(name: &str) -> IdentityProviderConfig {
-    let builder = IdentityProviderConfig::builder().r#type("oidc").name(name);
-    builder.build().unwrap_or_else(|_| unreachable!("type and name are set"))
+/// The name as EKS's calls take it, which fail without it.
+fn named(name: &str) -> Option<IdentityProviderConfig> {
+    IdentityProviderConfig::builder().r#type("oidc").name(name).build().ok()
 }
 
 /// The provider with that name; `None` if it does not exist.
 pub(crate) async fn describe(aws: &Session, cluster: &str, name: &str) -> Result<Option<Config>, AwsError> {
     let request =
-        aws.eks.describe_identity_provider_config().cluster_name(cluster).identity_provider_config(named(name));
+        aws.eks.describe_identity_provider_config().cluster_name(cluster).set_identity_provider_config(named(name));
     let answer = if_exists(aws.call(Service::Eks, "DescribeIdentityProviderConfig", name, request.send()).await)?;
     Ok(answer.and_then(|answer| answer.identity_provider_config).and_then(|config| config.oidc))
 }
@@ -192,7 +191,7 @@ pub(crate) async fn removal_state(aws: &Session, cluster: &str, name: &str) -> R
 
 async fn disassociate(aws: &Session, cluster: &str, name: &str) -> Result<(), AwsError> {
     let request =
-        aws.eks.disassociate_identity_provider_config().cluster_name(cluster).identity_provider_config(named(name));
+        aws.eks.disassociate_identity_provider_config().cluster_name(cluster).set_identity_provider_config(named(name));
     aws.call(Service::Eks, "DisassociateIdentityProviderConfig", name, request.send()).await.map(drop)
 }
 

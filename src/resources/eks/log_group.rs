@@ -256,7 +256,7 @@ impl Resource for LogGroup {
         let names_us = found.tags.get(CLUSTER).is_none_or(|cluster| cluster == cloud.owner.cluster);
         let was_ours = options.recorded && names_us && refs.output(&cluster::key(), "createdAt").is_some();
         let owner = Ownership::of(&found.tags, &cloud.owner.uid);
-        let proven = options.recorded || cloud.trusts_tags || cloud.adoption != Adoption::Forbidden || is_of_cluster;
+        let proven = cloud.proves(options.recorded) || is_of_cluster;
         let observed = self.to_observation(found).output("arn", arn(&cloud.aws, &self.name));
         let tags = observed.detail.tags.clone();
         Ok(match owner {
@@ -342,9 +342,7 @@ impl Resource for LogGroup {
         if !tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Presence::Absent);
         }
-        let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
-        let call = cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send());
-        if if_exists(call.await)?.is_some() {
+        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
             if let Some(marker) = self.marker(observed) {
                 cloud.unmark(&marker).await?;
             }

@@ -82,16 +82,6 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     Ok(Some((control_plane, found)))
 }
 
-/// The tags of the cluster with that name, freshly read; `None` if it does not exist.
-///
-/// # Errors
-/// The error of the read.
-pub async fn control_plane_tags(aws: &Session, name: &str) -> Result<Option<Tags>, Failure> {
-    let request = aws.eks.describe_cluster().name(name);
-    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
-    Ok(answer.and_then(|answer| answer.cluster).map(|cluster| Tags::from_eks(cluster.tags())))
-}
-
 /// Everything that an EksCluster can select from for a takeover, freshly read.
 ///
 /// # Errors

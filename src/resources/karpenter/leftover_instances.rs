@@ -205,7 +205,7 @@ impl Resource for LeftoverInstances {
 
     async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<String>) -> Result<Sweep, Failure> {
         // Then they are its, whoever owns it.
-        if control_plane::exists(cloud, &self.cluster).await? {
+        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
             return Ok(Sweep::default());
         }
         let vpc = &observed.detail;

@@ -5,7 +5,7 @@
 use crate::aws::tags::{Ownership, Tags};
 use crate::engine::{Goal, Observation, ObserveOptions, Presence};
 use crate::resources::cloud::Cloud;
-use crate::resources::graph::adoption::{Adoption, describe_foreign};
+use crate::resources::graph::adoption::describe_foreign;
 use crate::resources::graph::proof;
 
 /// Whether it is ours, to be adopted, or of others. `what` describes it in messages.
@@ -16,9 +16,8 @@ pub(super) fn presence<T>(
     observed: Observation<T>,
     what: &str,
 ) -> Presence<T> {
-    let proven = options.recorded || cloud.trusts_tags || cloud.adoption != Adoption::Forbidden;
     match Ownership::of(tags, &cloud.owner.uid) {
-        Ownership::Ours if proven => Presence::Ours(observed),
+        Ownership::Ours if cloud.proves(options.recorded) => Presence::Ours(observed),
         // What is not proven to be ours stays.
         _ if options.goal != Goal::Present => Presence::Absent,
         Ownership::Ours => Presence::Foreign(proof::describe_unproven(&cloud.owner, what)),

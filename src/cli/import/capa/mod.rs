@@ -20,9 +20,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::Placing;
 use super::adopted::{self, Shared};
+use super::converted::Converted;
 use super::section::{self, Report, Section};
-use super::{Placing, write};
 use crate::resources::inventory::described::{self, Description};
 use object::Object;
 use own_fields::CLUSTER_API;
@@ -41,22 +42,7 @@ pub struct Options {
 pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
-    for remark in &converted.remarks {
-        crate::cli::note(remark);
-    }
-    crate::cli::print_document(&converted.manifest)?;
-    crate::cli::plan::check(&converted.manifest).context("the manifest is invalid: correct it before you apply it")?;
-    crate::cli::note(&converted.next);
-    Ok(())
-}
-
-/// The manifest of a file.
-struct Converted {
-    manifest: String,
-    /// What is not converted.
-    remarks: Vec<String>,
-    /// What to do next.
-    next: String,
+    converted.print()
 }
 
 fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
@@ -65,7 +51,7 @@ fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<C
     if planes.is_empty() {
         bail!("holds no AWSManagedControlPlane: only clusters of EKS can be converted, not those on EC2 (AWSCluster)");
     }
-    let (mut shared, mut documents, mut remarks, mut used) = (Shared::default(), Vec::new(), Vec::new(), Vec::new());
+    let (mut shared, mut converted, mut used) = (Shared::default(), Converted::default(), Vec::new());
     let wanted = |plane: &&&Object| options.name.as_deref().is_none_or(|name| name_of(plane).as_deref() == Some(name));
     for plane in planes.iter().filter(wanted) {
         let report = RefCell::new(Report::default());
@@ -77,21 +63,16 @@ fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<C
         }
         let inventory = described::inventory(&description);
         let adopted = adopted::objects(&inventory, &region, placing, &mut shared)?;
-        let mut comments = adopted::comments(&inventory, "from objects of Cluster API, by `keelson import --capa`");
-        let about = report.describe().into_iter().chain(adopted.notes.iter().map(ToString::to_string));
-        let about: Vec<_> = about.collect();
-        remarks.extend(about.iter().map(|remark| format!("{}: {remark}", inventory.name())));
-        comments.extend(about);
-        documents.push(write::manifest(&comments, &adopted.objects)?);
+        converted.add(&inventory, &adopted, &report, "from objects of Cluster API, by `keelson import --capa`")?;
         used.extend(parts.all());
     }
-    if documents.is_empty() {
+    if converted.manifest.is_empty() {
         let names: Vec<_> = planes.iter().filter_map(|plane| name_of(plane)).collect();
         bail!("holds no cluster {}; it holds {}", options.name.as_deref().unwrap_or_default(), names.join(", "));
     }
-    remarks.extend(left(&objects, &others, &used, options));
-    let next = next::describe(&used, &shared.needs, placing);
-    Ok(Converted { manifest: documents.join("---\n"), remarks, next })
+    converted.remarks.extend(left(&objects, &others, &used, options));
+    converted.next = next::describe(&used, &shared.needs, placing);
+    Ok(converted)
 }
 
 /// The objects of a cluster.

@@ -21,9 +21,10 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+use super::Placing;
 use super::adopted::{self, Shared};
+use super::converted::Converted;
 use super::section::{self, Report};
-use super::{Placing, write};
 use crate::resources::inventory::described::{self, Description};
 use attributes::section;
 use member::Member;
@@ -34,28 +35,13 @@ pub fn run(path: &Path, name: Option<&str>, placing: &Placing) -> anyhow::Result
     let file = directory::state_file(path)?;
     let text = crate::cli::read(&file)?;
     let converted = convert(&text, name, placing).with_context(|| file.display().to_string())?;
-    for remark in &converted.remarks {
-        crate::cli::note(remark);
-    }
-    crate::cli::print_document(&converted.manifest)?;
-    crate::cli::plan::check(&converted.manifest).context("the manifest is invalid: correct it before you apply it")?;
-    crate::cli::note(&converted.next);
-    Ok(())
-}
-
-/// The manifest of a state.
-struct Converted {
-    manifest: String,
-    /// What is not converted.
-    remarks: Vec<String>,
-    /// What to do next.
-    next: String,
+    converted.print()
 }
 
 fn convert(text: &str, name: Option<&str>, placing: &Placing) -> anyhow::Result<Converted> {
     let instances = state::read(text)?;
     let clusters = clusters(&instances, name)?;
-    let (mut shared, mut documents, mut remarks) = (Shared::default(), Vec::new(), Vec::new());
+    let (mut shared, mut converted) = (Shared::default(), Converted::default());
     let mut owned: Vec<(Member, &Instance)> = Vec::new();
     for cluster in clusters {
         let report = RefCell::new(Report::default());
@@ -74,17 +60,12 @@ fn convert(text: &str, name: Option<&str>, placing: &Placing) -> anyhow::Result<
         let region = inventory.arn().split(':').nth(3).unwrap_or_default().to_owned();
         let adopted = adopted::objects(&inventory, &region, placing, &mut shared)?;
         owned.extend(members.into_iter().filter(|(member, _)| member.is_owned(&adopted)));
-        let mut comments = adopted::comments(&inventory, "from a state of Terraform, by `keelson import --terraform`");
-        let about = report.describe().into_iter().chain(adopted.notes.iter().map(ToString::to_string));
-        let about: Vec<_> = about.collect();
-        remarks.extend(about.iter().map(|remark| format!("{}: {remark}", inventory.name())));
-        comments.extend(about);
-        documents.push(write::manifest(&comments, &adopted.objects)?);
+        converted.add(&inventory, &adopted, &report, "from a state of Terraform, by `keelson import --terraform`")?;
     }
     let is_owned = |instance: &&Instance| owned.iter().any(|(_, one)| one.address == instance.address);
     let kept: Vec<_> = instances.iter().filter(|instance| !is_owned(instance)).collect();
-    let next = next::describe(&owned, &kept, &shared.needs, placing);
-    Ok(Converted { manifest: documents.join("---\n"), remarks, next })
+    converted.next = next::describe(&owned, &kept, &shared.needs, placing);
+    Ok(converted)
 }
 
 /// The clusters of the state, or the one of that name.
@@ -104,7 +85,7 @@ fn clusters<'s>(instances: &'s [Instance], name: Option<&str>) -> anyhow::Result
         .find(|one| found.iter().any(|other| other.address != one.address && other.text("name") == one.text("name")));
     if let Some(twice) = twice {
         bail!(
-            "holds two clusters named {}, whose parts cannot be told apart: use keelson import --name {0} --region REGION",
+            "holds two clusters named {}, whose parts cannot be distinguished: use keelson import --name {0} --region REGION",
             twice.text("name")
         );
     }

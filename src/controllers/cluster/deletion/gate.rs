@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::also_deleted;
 use super::node_group_steps::node_group_steps;
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, EksClusterStatus};
@@ -110,7 +111,7 @@ impl Reconcile<'_> {
     }
 
     /// Whether a cluster in AWS would be lost: by its ARN, or by its record where EKS could not be read since.
-    fn has_cluster(&self, previous: &EksClusterStatus) -> bool {
+    pub(super) fn has_cluster(&self, previous: &EksClusterStatus) -> bool {
         let record = self.state.memory.get(&cluster_key()).and_then(|entry| entry.recorded.as_ref());
         previous.arn.is_some() || record.is_some_and(|record| record.id.is_some())
     }
@@ -154,6 +155,7 @@ impl Reconcile<'_> {
             approval_uid,
             policy: Some(policy),
             retained_node_groups: retained.map(|group| group.name_any()).take(MAX_RETAINED).collect(),
+            also: Some(also_deleted::wanted(&self.object.spec, self.has_cluster(previous))),
             release: None,
         };
         Outcome { deletion: Some(deletion), ..self.unobserved(previous, overall, Next::at(self.now)) }

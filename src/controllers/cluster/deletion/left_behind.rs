@@ -1,10 +1,6 @@
 //! What is left in the account of a cluster that was deleted, and is not Keelson's, for the last event. I/O: reads from
 //! AWS.
 
-use jiff::Timestamp;
-
-use crate::api::EksClusterSpec;
-use crate::api::policy::DeletionPolicy;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::runtime::events::EventMessage;
 use crate::resources::cloud::Cloud;
@@ -16,18 +12,12 @@ impl Reconcile<'_> {
     pub(super) async fn report_left_behind(&self, cloud: &Cloud) {
         let name = self.object.cluster_name();
         // Of a cluster that exists nothing is left behind: it is of others.
-        if !matches!(control_plane::exists(cloud, &name).await, Ok(false)) {
+        if !matches!(control_plane::tags(&cloud.aws, &name).await, Ok(None)) {
             return;
         }
         let notes = left_behind::describe(&cloud.aws, &name, self.now).await;
         self.ctx
             .events
             .publish(self.object, notes.into_iter().map(|note| EventMessage::normal("LeftAlone", note)).collect());
-    }
-
-    /// The age from which on volumes of the cluster's claims are deleted with it; `None`: they are retained.
-    pub(super) fn volumes_since(&self, spec: &EksClusterSpec) -> Option<Timestamp> {
-        let created = self.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        created.filter(|_| spec.persistent_volumes.deletion_policy == DeletionPolicy::Delete)
     }
 }

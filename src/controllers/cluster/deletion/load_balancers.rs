@@ -12,7 +12,6 @@ use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::{cluster, control_plane};
-use crate::resources::graph::adoption::Adoption;
 use crate::workload::client::Location;
 
 impl Reconcile<'_> {
@@ -20,7 +19,7 @@ impl Reconcile<'_> {
     pub(crate) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         // A tag alone does not say that the cluster is this object's: whoever can tag it could have it drained.
         let is_recorded = self.records().proves(&cluster::key(), &self.object.cluster_name());
-        if !is_recorded && !cloud.trusts_tags && cloud.adoption == Adoption::Forbidden {
+        if !cloud.proves(is_recorded) {
             return None;
         }
         let uid = self.owner().uid;

@@ -1,5 +1,6 @@
 //! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
+mod also_deleted;
 pub mod blocked;
 mod found_spec;
 pub mod gate;
@@ -332,8 +333,16 @@ impl Reconcile<'_> {
             NetworkKind::Existing(_) => Vec::new(),
         };
         let owner = self.owner();
+        let last = self.last_status();
+        let deletion = last.deletion.clone().unwrap_or_default();
+        let also = also_deleted::effective(&deletion, spec, self.has_cluster(&last));
+        let mut spec = spec.clone();
+        if let Some(group) = spec.log_group.as_mut().filter(|_| !also.log_group) {
+            group.deletion_policy = DeletionPolicy::Retain;
+        }
+        let created = self.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
         expand::cluster(&ClusterInput {
-            spec,
+            spec: &spec,
             cluster_name: &self.object.cluster_name(),
             owner: &owner,
             account: &grant.settings,
@@ -346,8 +355,8 @@ impl Reconcile<'_> {
             tag_keys: &[],
             used_roles: &[],
             removes: None,
-            volumes_since: self.volumes_since(spec),
-            instances_since: self.object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            volumes_since: created.filter(|_| also.volumes),
+            instances_since: created.filter(|_| also.instances),
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

@@ -14,7 +14,7 @@ use crate::api::status::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, 
 use crate::engine::{Action, ExecutionPolicy};
 use crate::resources::eks::node_group;
 use crate::resources::graph::expand::Beside;
-use crate::workload::budgets::BlockedPod;
+use crate::workload::budgets::{BlockedBy, BlockedPod};
 use crate::workload::eviction::{Eviction, Order};
 
 /// Maximum length of a message; the API's limit.
@@ -130,8 +130,9 @@ impl Replacing {
             Step::Drain(_) => ReplacementStep::Draining,
             Step::Delete | Step::AwaitDeletion => ReplacementStep::Deleting,
         };
-        let blocked = self.blocked().iter().take(MAX_BLOCKED_PODS).map(|BlockedPod { pod, node, budget, never: _ }| {
-            BlockedPodStatus { pod: bounded(pod, 512), node: bounded(node, 253), budget: bounded(budget, 512) }
+        let blocked = self.blocked().iter().take(MAX_BLOCKED_PODS).map(|BlockedPod { pod, node, by }| {
+            let (BlockedBy::Budget { name: by, never: _ } | BlockedBy::Refusal(by)) = by;
+            BlockedPodStatus { pod: bounded(pod, 512), node: bounded(node, 253), budget: bounded(by, 512) }
         });
         let of_same_name = previous.filter(|status| status.node_group_name == other.name);
         Some(ReplacementStatus {

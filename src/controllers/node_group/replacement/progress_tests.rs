@@ -26,7 +26,8 @@ fn read(step: Step, found: Result<Drained, String>) -> Replacing {
 }
 
 fn blocked_pod() -> BlockedPod {
-    BlockedPod { pod: "shop/cart-0".into(), node: "node-1".into(), budget: "shop/cart".into(), never: false }
+    let by = BlockedBy::Budget { name: "shop/cart".into(), never: false };
+    BlockedPod { pod: "shop/cart-0".into(), node: "node-1".into(), by }
 }
 
 fn spec(update: serde_json::Value) -> NodeGroupSpec {
