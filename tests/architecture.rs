@@ -16,6 +16,7 @@ struct Rule {
 
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
 const AWS_SDK: &[&str] = &[
+    "aws_sdk_autoscaling",
     "aws_sdk_ec2",
     "aws_sdk_eks",
     "aws_sdk_eventbridge",

@@ -186,6 +186,15 @@ pub struct NodeGroupSpec {
     #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
+    /// Tags on the Auto Scaling group that EKS creates for the node group, which does not get `tags`: for the cluster
+    /// autoscaler, such as `k8s.io/cluster-autoscaler/node-template/label/KEY`, or for costs. At most 45; instances do not
+    /// get them. A key that is removed here is removed in AWS; the keys that EKS sets itself stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::auto_scaling_group_tags")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::auto_scaling_group_tag_keys_not_reserved())]
+    #[x_kube(validation = rules::tag_values())]
+    pub auto_scaling_group_tags: BTreeMap<String, String>,
 }
 
 fn latest() -> String {

@@ -173,6 +173,15 @@ pub(super) fn devices_of_linux() -> Rule {
     .field_path(".node.volumes")
 }
 
+pub(super) fn auto_scaling_group_tag_keys_not_reserved() -> Rule {
+    rule(
+        "self.all(key, !key.lowerAscii().startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
+         && !key.startsWith('eks:') && !key.startsWith('kubernetes.io/cluster/'))",
+        "keys that begin with aws:, eks:, keelson.dev/ or kubernetes.io/cluster/ are set by AWS or by Keelson: choose another key",
+    )
+    .reason(Reason::FieldValueForbidden)
+}
+
 // Rules of the template.
 
 /// Not the schema's maximum, whose message repeats the text.

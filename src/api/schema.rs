@@ -37,6 +37,11 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     strings(40, 256)
 }
 
+/// Tags of an Auto Scaling group: AWS allows 50, of which EKS sets five.
+pub(super) fn auto_scaling_group_tags(_: &mut SchemaGenerator) -> Schema {
+    strings(45, 256)
+}
+
 /// Enforced tags: few, because they are added to the object's.
 pub(super) fn enforced_tags(_: &mut SchemaGenerator) -> Schema {
     strings(10, 256)

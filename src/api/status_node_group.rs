@@ -103,6 +103,11 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
     pub tag_keys: Vec<String>,
+    /// Keys of the tags on the Auto Scaling group, in the spec and earlier ones that are still to be removed in AWS.
+    /// Keelson does not own tags with other keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub auto_scaling_group_tag_keys: Vec<String>,
     /// The deletion in progress or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,

@@ -154,6 +154,7 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         deletion_policy: _,
         suspend: _,
         tags: _,
+        auto_scaling_group_tags: _,
     } = spec;
     let mut found = Unsupported::default();
     // Keelson does not change a role that it did not create.

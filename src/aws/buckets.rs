@@ -1,7 +1,7 @@
 //! Rate limits like those of AWS: a token bucket per account, region and API action, and a pause per service after
 //! throttling. Pure: the time is an argument.
 //!
-//! EC2 publishes its buckets. For EKS and IAM, limits start as estimates and adapt: a throttled call halves the refill
+//! EC2 publishes its buckets. For EKS, IAM and others, limits start as estimates and adapt: a throttled call halves the refill
 //! rate, successes raise it slowly again. The published figures of
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, an estimate is not.
 
@@ -44,6 +44,8 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Eks, _) => estimated(30.0, 8.0, 40.0),
         (Service::Iam, _) if read => estimated(40.0, 15.0, 60.0),
         (Service::Iam, _) => estimated(30.0, 10.0, 40.0),
+        // AWS publishes no rates, and shares these with every autoscaler of the account.
+        (Service::AutoScaling, _) => estimated(20.0, 5.0, 20.0),
         // SQS has no limit that the operator could reach.
         (Service::Sqs, _) => estimated(100.0, 50.0, 200.0),
         // Ten a second for each action: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>

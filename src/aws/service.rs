@@ -8,6 +8,7 @@ pub const GLOBAL: &str = "global";
 /// The AWS services in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
+    AutoScaling,
     Ec2,
     Eks,
     Events,
@@ -25,6 +26,7 @@ impl Service {
     /// Name in IAM policies.
     pub fn as_str(self) -> &'static str {
         match self {
+            Service::AutoScaling => "autoscaling",
             Service::Ec2 => "ec2",
             Service::Eks => "eks",
             Service::Events => "events",

@@ -80,6 +80,11 @@ impl Session {
         aws_sdk_cloudwatchlogs::Client::new(&self.config)
     }
 
+    /// A client of EC2 Auto Scaling.
+    pub fn autoscaling(&self) -> aws_sdk_autoscaling::Client {
+        aws_sdk_autoscaling::Client::new(&self.config)
+    }
+
     /// A client of SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)

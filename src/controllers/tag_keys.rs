@@ -11,41 +11,46 @@ use super::context::Context;
 use super::runtime::apply::{self, Kind};
 use super::runtime::events::EventMessage;
 use super::states::State;
+use crate::api::NodeGroupSpec;
 use crate::api::conditions::{self, ConditionType, MAX_MESSAGE, bounded};
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};
 use crate::resources::cloud::tag_key;
 use crate::resources::deletion::prune::is_never_created;
+use crate::resources::eks::auto_scaling_group_tags;
 
-/// A status with tag keys.
-pub trait WithTagKeys: Clone + Serialize {
+/// Where a status records the keys of some tags.
+pub struct Record<S> {
     /// The recorded keys.
-    fn tag_keys(&self) -> &[String];
+    keys: fn(&S) -> &[String],
     /// A copy with other keys.
-    fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self;
+    with_keys: fn(&S, Vec<String>) -> S,
+    /// The tag key of the field of a change of such a tag.
+    changed_key: fn(&str) -> Option<&str>,
 }
 
-impl WithTagKeys for EksClusterStatus {
-    fn tag_keys(&self) -> &[String] {
-        &self.tag_keys
-    }
+/// Of the resources of an EksCluster.
+pub const OF_CLUSTER: Record<EksClusterStatus> = Record {
+    keys: |status| &status.tag_keys,
+    // The journal owns the inventory.
+    with_keys: |status, tag_keys| EksClusterStatus { tag_keys, resources: Vec::new(), ..status.clone() },
+    changed_key: tag_key,
+};
 
-    fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self {
-        // The journal owns the inventory.
-        Self { tag_keys, resources: Vec::new(), ..self.clone() }
-    }
-}
+/// Of the resources of a NodeGroup.
+pub const OF_NODE_GROUP: Record<NodeGroupStatus> = Record {
+    keys: |status| &status.tag_keys,
+    with_keys: |status, tag_keys| NodeGroupStatus { tag_keys, ..status.clone() },
+    changed_key: tag_key,
+};
 
-impl WithTagKeys for NodeGroupStatus {
-    fn tag_keys(&self) -> &[String] {
-        &self.tag_keys
-    }
-
-    fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self {
-        Self { tag_keys, ..self.clone() }
-    }
-}
+/// Of the Auto Scaling group of a NodeGroup.
+pub const OF_AUTO_SCALING_GROUP: Record<NodeGroupStatus> = Record {
+    keys: |status| &status.auto_scaling_group_tag_keys,
+    with_keys: |status, auto_scaling_group_tag_keys| NodeGroupStatus { auto_scaling_group_tag_keys, ..status.clone() },
+    changed_key: auto_scaling_group_tags::tag_key,
+};
 
 /// The keys that status must contain before the tags are written; `None`: it contains them.
 fn keys_to_record(recorded: &[String], desired: &BTreeMap<String, String>) -> Option<Vec<String>> {
@@ -63,15 +68,16 @@ fn keys_to_record(recorded: &[String], desired: &BTreeMap<String, String>) -> Op
 ///
 /// # Errors
 /// The API server did not store it: nothing may be written to AWS.
-pub async fn record_keys<K: Kind, S: WithTagKeys, R>(
+pub async fn record_keys<K: Kind, S: Clone + Serialize, R>(
     ctx: &Context,
     object: &K,
     state: &mut State<S, R>,
+    record: &Record<S>,
     previous: &S,
     desired: &BTreeMap<String, String>,
 ) -> Result<S, kube::Error> {
-    let Some(keys) = keys_to_record(previous.tag_keys(), desired) else { return Ok(previous.clone()) };
-    let status = previous.with_tag_keys(keys);
+    let Some(keys) = keys_to_record((record.keys)(previous), desired) else { return Ok(previous.clone()) };
+    let status = (record.with_keys)(previous, keys);
     let version = apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await?;
     state.last_write.record(version);
     state.written = Some(status.clone());
@@ -79,8 +85,19 @@ pub async fn record_keys<K: Kind, S: WithTagKeys, R>(
 }
 
 /// The keys to retain in status: those in the spec, and those that a resource may still carry.
-pub fn keys_to_retain(
+pub fn keys_to_retain<S>(
+    record: &Record<S>,
+    previous: &S,
+    desired: &BTreeMap<String, String>,
+    plan: &Plan,
+    memory: &Memory,
+) -> Vec<String> {
+    retained((record.keys)(previous), record.changed_key, desired, plan, memory)
+}
+
+fn retained(
     recorded: &[String],
+    changed_key: fn(&str) -> Option<&str>,
     desired: &BTreeMap<String, String>,
     plan: &Plan,
     memory: &Memory,
@@ -94,22 +111,29 @@ pub fn keys_to_retain(
     };
     let removed = plan.is_settled() && plan.items.iter().all(is_observed);
     let is_present =
-        |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
+        |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| changed_key(&c.field) == Some(key)));
     let needed = |key: &&String| desired.contains_key(*key) || !removed || is_present(key);
     recorded.iter().filter(needed).cloned().collect()
 }
 
-/// That an object's own tags are replaced by those that its account enforces; `None`: none is.
-pub fn describe_overridden(grant: &Grant, own: &BTreeMap<String, String>) -> Option<String> {
+/// That an object's own tags, in `field` of its spec, are replaced by those that its account enforces; `None`: none is.
+pub fn describe_overridden(grant: &Grant, field: &str, own: &BTreeMap<String, String>) -> Option<String> {
     let keys = grant.settings.overridden_keys(own);
     let account = grant.account.as_deref().unwrap_or_default();
     (!keys.is_empty()).then(|| {
         format!(
-            "AwsAccount {account} enforces other tags than spec.tags has for {}: AWS has its values (enforcedTags); remove \
-             these keys from spec.tags",
+            "AwsAccount {account} enforces other tags than {field} has for {}: AWS has its values (enforcedTags); remove \
+             these keys from {field}",
             keys.join(", ")
         )
     })
+}
+
+/// The same of a NodeGroup.
+pub fn describe_overridden_of(grant: &Grant, spec: &NodeGroupSpec) -> Option<String> {
+    let fields = [("spec.tags", &spec.tags), ("spec.autoScalingGroupTags", &spec.auto_scaling_group_tags)];
+    let notes: Vec<_> = fields.iter().filter_map(|(field, own)| describe_overridden(grant, field, own)).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// Adds `note` to the message of InSync. Publishes it as an event when it is new. `previous`: the last conditions.
@@ -171,7 +195,7 @@ mod tests {
         let item = |verdict, drift| Item { key: key.clone(), verdict, forbidden: Vec::new(), drift };
         let plan = |verdict, drift| Plan { goal: Goal::Present, items: vec![item(verdict, drift)] };
         let recorded = owned(&["env", "team"]);
-        let kept = |memory: &Memory, plan: &Plan| keys_to_retain(&recorded, &desired(&["team"]), plan, memory);
+        let kept = |memory: &Memory, plan: &Plan| retained(&recorded, tag_key, &desired(&["team"]), plan, memory);
         let settled = plan(Verdict::Settled, Vec::new());
         assert_eq!(kept(&memory, &settled), recorded, "not observed yet");
         let observed = || Presence::Ours(Observation::ready("vpc-1", "available", Arc::new(()) as _));

@@ -39,6 +39,13 @@ impl AccountSettings {
         overridden.map(|(key, _)| key.clone()).collect()
     }
 
+    /// An object's own tags, with the enforced value of each key that is enforced.
+    pub fn with_enforced_values(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let enforced = |key: &String| self.enforced_tags.iter().find(|(other, _)| other.eq_ignore_ascii_case(key));
+        let pairs = own.iter().map(|pair| enforced(pair.0).unwrap_or(pair));
+        pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// The tags of an object's resources in the account: the account's, overridden by the object's, overridden by the
     /// enforced ones.
     pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -356,6 +363,8 @@ mod tests {
         let own = tags(&[("Owner", "platform"), ("cost-center", "1"), ("team", "shop")]);
         assert_eq!(settings.overridden_keys(&own), ["Owner", "cost-center"]);
         assert!(settings.overridden_keys(&tags(&[("owner", "platform")])).is_empty());
+        let wanted = tags(&[("cost-center", "4711"), ("owner", "platform"), ("team", "shop")]);
+        assert_eq!(settings.with_enforced_values(&own), wanted, "no other key is added");
     }
 
     #[test]

@@ -10,7 +10,7 @@ from typing import Any
 
 from moto.sqs.models import sqs_backends
 
-from . import cloud, event_rules
+from . import autoscaling, cloud, event_rules
 from .call import Call
 from .eks.launch_templates import security_groups, tags_at_launch
 from .eks.service import Eks
@@ -80,6 +80,8 @@ def checks_of(call: Call, eks: Eks) -> list[Check]:
         return sqs_checks(call)
     if call.service == "events":
         return events_checks(call)
+    if call.service == "autoscaling":
+        return autoscaling_checks(call)
     return []
 
 
@@ -247,6 +249,15 @@ def events_checks(call: Call) -> list[Check]:
         creates = call.action == "PutRule"
         return [check(action, arn, request, {}), *([check("events:TagResource", arn, request, {})] if request else [])] if creates else []
     return [check(action, arn, request, plain_tags(event_rules.tags_of(call.account, call.region, name)))]
+
+
+def autoscaling_checks(call: Call) -> list[Check]:
+    """Checks of what tags a group. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html"""
+    groups, requests = autoscaling.groups_of(call.account, call.region), dict[str, dict[str, str]]()
+    for tag in autoscaling.tags_of(call.params):
+        requests.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag.get("Value", "")
+    found = [(groups[name], request) for name, request in requests.items() if name in groups]
+    return [check(f"autoscaling:{call.action}", group.arn, request, plain_tags(group.tags)) for group, request in found]
 
 
 def passed_roles(call: Call) -> list[tuple[str, str]]:

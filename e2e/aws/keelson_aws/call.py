@@ -21,7 +21,7 @@ RESOURCE_PARAMETERS = (
     "NatGatewayId", "SubnetId", "RouteTableId", "InternetGatewayId", "GroupId", "AllocationId", "AssociationId",
     "NetworkInterfaceId", "VpcEndpointId", "LaunchTemplateId", "LaunchTemplateName", "InstanceId", "VpcId", "VpcEndpointId.1",
     "FlowLogId.1", "VolumeId", "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
-    "AutoScalingGroupName", "GroupName", "Url",
+    "AutoScalingGroupName", "AutoScalingGroupNames.member.1", "Tags.member.1.ResourceId", "GroupName", "Url",
 )
 # EC2 ids and ARNs anywhere in the request.
 NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni|fl|vol)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")

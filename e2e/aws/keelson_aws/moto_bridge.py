@@ -11,10 +11,9 @@ import logging
 from typing import Any
 from urllib.parse import unquote
 
-from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
 
-from . import kms, logs, quotas, ssm
+from . import autoscaling, kms, logs, quotas, ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
@@ -35,7 +34,7 @@ class MotoBridge:
             "ec2": Ec2Response,
             "iam": IamResponse,
             "sts": StsResponse,
-            "autoscaling": AutoScalingResponse,
+            "autoscaling": autoscaling.Response,
         }
         self._application: Any = None
 

@@ -15,7 +15,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import authorization, event_rules, iam, queues, quotas, regions, simulation, tagging
+from . import authorization, autoscaling, event_rules, iam, queues, quotas, regions, simulation, tagging
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -160,7 +160,10 @@ class Emulator:
             if call.service == "events":
                 event_rules.check(call)
                 kept = event_rules.tags_to_keep(call)
-            reply = self.moto.answer(call)
+            if call.service == "autoscaling":
+                reply = self.answer_autoscaling(call, stale)
+            else:
+                reply = self.moto.answer(call)
             if kept is not None and reply.status < 300:
                 event_rules.put_back(call, kept)
             if reply.status >= 400 and "json" in reply.headers.get("Content-Type", ""):
@@ -176,6 +179,14 @@ class Emulator:
             self.record_history()
             self.send_event(call, reply)
         return reply
+
+    def answer_autoscaling(self, call: Call, stale: float) -> Reply:
+        autoscaling.check(call)
+        autoscaling.remember(call, self.timeline)
+        if not stale:
+            return self.moto.answer(call)
+        with autoscaling.as_of(call, self.timeline.now() - stale):
+            return self.moto.answer(call)
 
     def send_event(self, call: Call, reply: Reply) -> None:
         """Sends the CloudTrail event of a write to the event queue, as EventBridge does."""

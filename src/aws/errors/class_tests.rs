@@ -2,7 +2,7 @@
 
 use super::*;
 use Class::*;
-use Service::{Ec2, Eks, Iam, Sqs, Ssm, Sts};
+use Service::{AutoScaling, Ec2, Eks, Iam, Sqs, Ssm, Sts};
 
 /// service, code, message, class. The messages are quoted from user reports.
 const CASES: &[(Service, &str, &str, Class)] = &[
@@ -192,6 +192,11 @@ const CASES: &[(Service, &str, &str, Class)] = &[
     (Sqs, "KmsThrottled", "", Throttled),
     (Sqs, "OverLimit", "", Busy),
     (Sqs, "ReceiptHandleIsInvalid", "", Invalid),
+    // EC2 Auto Scaling
+    (AutoScaling, "ResourceContention", "", Busy),
+    (AutoScaling, "LimitExceeded", "", Invalid),
+    (AutoScaling, "ValidationError", "AutoScalingGroup name not found - AutoScalingGroup 'eks-x' not found", NotFound),
+    (AutoScaling, "ValidationError", "1 validation error detected", Invalid),
     // IAM
     (Iam, "OpenIdIdpCommunicationError", "", Unavailable),
     (Iam, "EntityAlreadyExists", "Role with name x already exists.", Conflict),

@@ -38,7 +38,7 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let graph = node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), Beside::Nothing))?;
         let plan = plan_from_nothing(&graph, false);
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
-        all.push(planned.with_tags_of(grant, &group.spec.tags));
+        all.push(planned.with_tags_of_group(grant, &group.spec));
     }
     Ok(all)
 }

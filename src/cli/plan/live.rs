@@ -85,7 +85,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         observed.push(Arc::new(with_observed_version(group, &name, &memory)));
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
         let planned = Planned { window: window.clone(), ..planned };
-        of_groups.push(planned.with_tags_of(grant, &group.spec.tags));
+        of_groups.push(planned.with_tags_of_group(grant, &group.spec));
     }
     let read = read_offers(cluster, &cloud, &memory).await?;
     let decision = upgrade(cluster, &memory, &observed, &read)?;

@@ -92,7 +92,13 @@ impl Planned {
 
     /// The same, with a notice if the account replaces some of the object's own tags.
     pub fn with_tags_of(mut self, grant: &Grant, own: &BTreeMap<String, String>) -> Self {
-        self.notices.extend(tag_keys::describe_overridden(grant, own));
+        self.notices.extend(tag_keys::describe_overridden(grant, "spec.tags", own));
+        self
+    }
+
+    /// The same of a NodeGroup.
+    pub fn with_tags_of_group(mut self, grant: &Grant, spec: &NodeGroupSpec) -> Self {
+        self.notices.extend(tag_keys::describe_overridden_of(grant, spec));
         self
     }
 
@@ -227,6 +233,7 @@ pub fn node_group_graph(
         has_template: false,
         beside,
         tag_keys: &[],
+        group_tag_keys: &[],
         intervals: Intervals::default(),
     };
     expand::node_group(&input).with_context(|| named("NodeGroup", group))

@@ -261,6 +261,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         deletion_policy: _,
         suspend: _,
         tags: _,
+        auto_scaling_group_tags: _,
     } = spec;
     let role = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn));
     let policies = additional_role_policies.iter();

@@ -195,7 +195,8 @@ impl Reconcile<'_> {
             return Ok(previous.clone());
         }
         let wanted = self.requested_tags(grant);
-        let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &wanted).await;
+        let kept =
+            tag_keys::record_keys(self.ctx, self.object, self.state, &tag_keys::OF_CLUSTER, previous, &wanted).await;
         kept.map_err(BuildError::TagKeys)
     }
 
@@ -268,8 +269,10 @@ impl Reconcile<'_> {
             (overall, _) => overall,
         };
         let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
-        let overridden =
-            self.grant().ok().and_then(|grant| tag_keys::describe_overridden(&grant, &self.object.spec.tags));
+        let overridden = self
+            .grant()
+            .ok()
+            .and_then(|grant| tag_keys::describe_overridden(&grant, "spec.tags", &self.object.spec.tags));
         tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, &mut conditions, overridden);
         let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &condition);
         let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
@@ -336,7 +339,7 @@ impl Reconcile<'_> {
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
         let wanted = self.requested_tags(&grant);
-        tag_keys::keys_to_retain(&previous.tag_keys, &wanted, plan, &self.state.memory)
+        tag_keys::keys_to_retain(&tag_keys::OF_CLUSTER, previous, &wanted, plan, &self.state.memory)
     }
 
     /// The steps that follow the engine's plan.

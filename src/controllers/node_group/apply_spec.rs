@@ -21,7 +21,7 @@ use crate::controllers::reconcile_error::{BuildError, DereferenceError, Validate
 use crate::controllers::status::journal::NoJournal;
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::{self, Next};
-use crate::controllers::tag_keys;
+use crate::controllers::tag_keys::{self, OF_AUTO_SCALING_GROUP, OF_NODE_GROUP};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::node_group::{self, Target};
@@ -49,6 +49,8 @@ impl ValidGroup {
     }
 }
 
+type Tags = std::collections::BTreeMap<String, String>;
+
 /// What must exist.
 pub struct Wanted {
     graph: Graph<Cloud>,
@@ -60,7 +62,9 @@ pub struct Targeted {
     target: Target,
     /// When a maintenance window opens.
     opens: Option<Timestamp>,
-    tags: std::collections::BTreeMap<String, String>,
+    tags: Tags,
+    /// Those on its Auto Scaling group.
+    group_tags: Tags,
     /// That its account replaces some of its own tags.
     overridden: Option<String>,
     /// Why nothing that disrupts workloads may start, if so.
@@ -174,17 +178,20 @@ impl Reconcile<'_> {
         let desired = immutable_digest(&self.object.spec);
         let (name, beside) = replacing.beside(&desired, change_policy == ChangePolicy::Approval);
         let tags = expand::node_group_tags(&self.object.spec, view, &grant.settings);
+        let group_tags = grant.settings.with_enforced_values(&self.object.spec.auto_scaling_group_tags);
         let graph = expand::check_tag_count(&tags).and_then(|()| {
             target.node = expand::node_content(&self.object.spec, view, &name, &tags)?;
             self.graph(grant, cloud, view, &target, previous, (&name, beside))
         });
         let graph = graph.map_err(BuildError::Spec)?;
         if change_policy != ChangePolicy::Observe {
-            let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await;
-            *previous = kept.map_err(BuildError::TagKeys)?;
+            for (record, tags) in [(&OF_NODE_GROUP, &tags), (&OF_AUTO_SCALING_GROUP, &group_tags)] {
+                let kept = tag_keys::record_keys(self.ctx, self.object, self.state, record, previous, tags).await;
+                *previous = kept.map_err(BuildError::TagKeys)?;
+            }
         }
-        let overridden = tag_keys::describe_overridden(grant, &self.object.spec.tags);
-        Ok(Wanted { graph, own: Targeted { target, opens, tags, overridden, closed, replacing } })
+        let overridden = tag_keys::describe_overridden_of(grant, &self.object.spec);
+        Ok(Wanted { graph, own: Targeted { target, opens, tags, group_tags, overridden, closed, replacing } })
     }
 
     /// Observe, plan, execute.
@@ -210,12 +217,14 @@ impl Reconcile<'_> {
         executed: Executed<Targeted>,
     ) -> Outcome {
         let Executed { report, policy, asked, own } = executed;
-        let Targeted { target, opens, tags, overridden, closed, replacing: before } = own;
+        let Targeted { target, opens, tags, group_tags, overridden, closed, replacing: before } = own;
         let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
         let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
-        let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
+        let [tag_keys, auto_scaling_group_tag_keys] = [(&OF_NODE_GROUP, &tags), (&OF_AUTO_SCALING_GROUP, &group_tags)]
+            .map(|(record, tags)| tag_keys::keys_to_retain(record, previous, tags, &report.plan, &self.state.memory));
         let mut outcome = self.reported(previous, report, &target, (&policy, &asked), Some(&replacing));
         outcome.status.tag_keys = tag_keys;
+        outcome.status.auto_scaling_group_tag_keys = auto_scaling_group_tag_keys;
         let advanced = self.advance_replacement(cluster, cloud, &replacing, &policy).await;
         let moved_on = (before.decision != replacing.decision).then_some(self.now);
         self.publish_window_wait(previous, &outcome.status);
@@ -256,6 +265,7 @@ impl Reconcile<'_> {
             has_template: previous.launch_template.is_some(),
             beside,
             tag_keys: &previous.tag_keys,
+            group_tag_keys: &previous.auto_scaling_group_tag_keys,
             intervals: cloud.intervals,
         })
     }

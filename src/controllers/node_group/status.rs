@@ -114,6 +114,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         drift: input.drift.clone(),
         synced: input.synced.clone(),
         tag_keys: previous.tag_keys.clone(),
+        auto_scaling_group_tag_keys: previous.auto_scaling_group_tag_keys.clone(),
         deletion: previous.deletion.clone(),
         recovery: previous.recovery.clone(),
         hand_over: previous.hand_over.clone(),

@@ -5,6 +5,7 @@ pub mod addon;
 pub mod addon_diff;
 pub mod addon_fargate;
 mod addon_roles;
+pub mod auto_scaling_group_tags;
 pub mod capability;
 pub mod capability_settings;
 pub mod cluster;

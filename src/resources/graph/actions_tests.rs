@@ -95,7 +95,7 @@ fn called(code: &str) -> Actions {
     let call = |rest: &str| {
         let rest = rest.strip_prefix("Service::").unwrap_or(rest);
         let (service, rest) = rest.split_once(",\"")?;
-        let is_service = ["Ec2", "Eks", "Events", "Iam", "Logs", "Sqs", "Ssm", "Sts"].contains(&service);
+        let is_service = ["AutoScaling", "Ec2", "Eks", "Events", "Iam", "Logs", "Sqs", "Ssm", "Sts"].contains(&service);
         is_service.then(|| format!("{}:{}", service.to_lowercase(), word(rest)))
     };
     let pages = |rest: &str| rest.split_once(",\"").map(|(_, action)| format!("eks:{}", word(action)));

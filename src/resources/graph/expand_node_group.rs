@@ -8,6 +8,7 @@ use crate::api::node_group::{CapacityType, NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph, Key, Succession};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
+use crate::resources::eks::auto_scaling_group_tags::AutoScalingGroupTags;
 use crate::resources::eks::launch_template::LaunchTemplate;
 use crate::resources::eks::node_group::{self, NodeGroup, Standing, Target};
 use crate::resources::eks::node_template::{self, Content, desired_content};
@@ -65,6 +66,8 @@ pub struct NodeGroupInput<'a> {
     pub beside: Beside,
     /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
+    /// The same of the tags on its Auto Scaling group.
+    pub group_tag_keys: &'a [String],
     /// How long observations stay valid.
     pub intervals: Intervals,
 }
@@ -202,6 +205,12 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         vec![Arc::new(template), Arc::new(main.with_own_template())]
     };
     nodes.extend(beside);
+    // A node group that another one replaces keeps the tags that it has.
+    let wanted = account.with_enforced_values(&spec.auto_scaling_group_tags);
+    let group_tags = AutoScalingGroupTags::new(&context, name, wanted, input.group_tag_keys);
+    if !group_tags.is_empty() && (input.exists || !group_tags.is_removal()) {
+        nodes.push(Arc::new(group_tags));
+    }
     graph(nodes, gates)
 }
 

@@ -7,8 +7,8 @@ use super::kind::Kind;
 use crate::engine::Key;
 use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{
-    access_entry, addon, capability, cluster, fargate_profile, identity_provider, launch_template, log_group,
-    node_group, pod_identity_association,
+    access_entry, addon, auto_scaling_group_tags, capability, cluster, fargate_profile, identity_provider,
+    launch_template, log_group, node_group, pod_identity_association,
 };
 use crate::resources::iam::{oidc_provider, role, workload_role};
 use crate::resources::karpenter::{event_rule, leftover_instances, queue};
@@ -51,6 +51,7 @@ pub static ALL: &[&Kind] = &[
     &capability::KIND,
     &launch_template::KIND,
     &node_group::KIND,
+    &auto_scaling_group_tags::KIND,
     &removals::KIND,
     &pruning::ACCESS_ENTRIES,
     &pruning::ADDONS,

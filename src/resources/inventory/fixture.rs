@@ -1,6 +1,6 @@
 //! A cluster with every setting that import does not cover.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_eks::types::{
     AccessConfigResponse, AccessEntry, AccessScope, AccessScopeType, Addon, AmiTypes, AssociatedAccessPolicy,
@@ -43,6 +43,7 @@ pub fn plain() -> Inventory {
         pod_identities: Vec::new(),
         fargate_profiles: Vec::new(),
         node_groups: Vec::new(),
+        group_tags: BTreeMap::new(),
         log_group: Some(log_group::Detail::default()),
         capabilities: Vec::new(),
         identity_provider: None,
@@ -50,6 +51,12 @@ pub fn plain() -> Inventory {
         subnets_gone: Vec::new(),
         other_instances: Vec::new(),
     }
+}
+
+/// Those of the user's, one of which the API does not take.
+fn group_tags() -> BTreeMap<String, String> {
+    let tags = [("k8s.io/cluster-autoscaler/node-template/label/team", "a"), ("owners", "a, b")];
+    tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 pub fn addon(name: &str) -> aws_sdk_eks::types::builders::AddonBuilder {
@@ -150,6 +157,7 @@ pub fn odd() -> Inventory {
         pod_identities: vec![pod.target_role_arn(role("other")).build()],
         fargate_profiles: vec![fargate.build()],
         node_groups: vec![node_group()],
+        group_tags: [("Spot_Nodes".to_owned(), group_tags())].into(),
         log_group: Some(log_group::Detail { retention_days: Some(30), ..log_group::Detail::default() }),
         capabilities: vec![kro.build()],
         identity_provider: Some(okta.build()),

@@ -8,6 +8,8 @@ pub mod described;
 pub mod node_group;
 pub mod read;
 
+use std::collections::BTreeMap;
+
 use aws_sdk_eks::types::{
     AccessEntry, Addon, AssociatedAccessPolicy, Capability, Cluster, FargateProfile, Nodegroup,
     OidcIdentityProviderConfig, PodIdentityAssociation,
@@ -26,6 +28,8 @@ pub struct Inventory {
     pub(super) pod_identities: Vec<PodIdentityAssociation>,
     pub(super) fargate_profiles: Vec<FargateProfile>,
     pub(super) node_groups: Vec<Nodegroup>,
+    /// Tags of the Auto Scaling groups of each node group, without those of EKS.
+    pub(super) group_tags: BTreeMap<String, BTreeMap<String, String>>,
     /// The log group of the control plane.
     pub(super) log_group: Option<log_group::Detail>,
     pub(super) capabilities: Vec<Capability>,

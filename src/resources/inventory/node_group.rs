@@ -27,10 +27,20 @@ pub struct Found {
 
 /// Converts all node groups of a cluster whose EksCluster is named `cluster`.
 pub fn convert_all(inventory: &Inventory, cluster: &str) -> Vec<Found> {
-    inventory.node_groups.iter().map(|group| convert(group, cluster, inventory.cluster.version())).collect()
+    let none = BTreeMap::new();
+    let one = |group: &Nodegroup| {
+        let group_tags = inventory.group_tags.get(group.nodegroup_name().unwrap_or_default()).unwrap_or(&none);
+        convert(group, group_tags, cluster, inventory.cluster.version())
+    };
+    inventory.node_groups.iter().map(one).collect()
 }
 
-fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
+fn convert(
+    group: &Nodegroup,
+    group_tags: &BTreeMap<String, String>,
+    cluster: &str,
+    control_plane: Option<&str>,
+) -> Found {
     let name = group.nodegroup_name().unwrap_or_default().to_owned();
     let mut notes = Vec::new();
     let mut note = |what: &str, why: &str| notes.push(Note::new(format!("{what} of node group {name}"), why));
@@ -51,6 +61,14 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         note(
             &format!("tags {}", format_tags(&reserved)),
             "these keys are reserved for Keelson, which does not change existing ones",
+        );
+    }
+    let (group_tags, untaken): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        group_tags.clone().into_iter().partition(|(key, value)| is_taken(key, value));
+    if !untaken.is_empty() {
+        note(
+            &format!("tags {} of the Auto Scaling group", format_tags(&untaken)),
+            "Keelson takes letters, digits, spaces and _.:/=+-@ in keys and values, and does not change others",
         );
     }
     let scaling = group.scaling_config();
@@ -89,6 +107,7 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
         tags,
+        auto_scaling_group_tags: group_tags,
     };
     Found { name, spec: Some(spec), notes }
 }
@@ -129,6 +148,12 @@ fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTr
     let all = all.map(sorted).unwrap_or_default().into_iter().filter(|(key, _)| !key.starts_with("aws:"));
     let reserved = ["keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
     all.partition(|(key, _)| key != "Name" && !reserved.iter().any(|prefix| key.starts_with(prefix)))
+}
+
+/// Whether the API takes a tag of an Auto Scaling group, which takes more than most services.
+fn is_taken(key: &str, value: &str) -> bool {
+    let fits = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c));
+    fits(key) && fits(value) && !key.to_lowercase().starts_with("keelson.dev/")
 }
 
 fn format_tags(tags: &BTreeMap<String, String>) -> String {

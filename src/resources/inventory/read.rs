@@ -1,11 +1,14 @@
 //! The reads of EKS, EC2, IAM and CloudWatch Logs that make up an [`Inventory`]. I/O: AWS reads.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster, Nodegroup, OidcIdentityProviderConfig};
 
 use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
+use crate::resources::eks::auto_scaling_group_tags;
 use crate::resources::eks::cluster_diff::CONFIG_MAP;
 use crate::resources::eks::lists::{self, all_pages, if_exists};
 use crate::resources::eks::log_group;
@@ -32,12 +35,14 @@ pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
     let reader = Reader { aws, name };
     let mode = cluster.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
     let has_entries = mode != Some(CONFIG_MAP);
+    let node_groups = reader.node_groups().await?;
     Ok(Inventory {
         addons: reader.addons(cluster.version().unwrap_or_default()).await?,
         access_entries: if has_entries { reader.access_entries().await? } else { Vec::new() },
         pod_identities: lists::pod_identities(aws, name).await?,
         fargate_profiles: lists::fargate_profiles(aws, name).await?,
-        node_groups: reader.node_groups().await?,
+        group_tags: reader.group_tags(&node_groups).await?,
+        node_groups,
         log_group: log_group::describe(aws, name).await?,
         capabilities: capability::list(aws, name).await?,
         identity_provider: reader.identity_provider().await?,
@@ -100,6 +105,20 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in lists::node_group_names(self.aws, self.name).await? {
             found.extend(lists::node_group(self.aws, self.name, &name).await?);
+        }
+        Ok(found)
+    }
+
+    async fn group_tags(&self, groups: &[Nodegroup]) -> Result<BTreeMap<String, BTreeMap<String, String>>, AwsError> {
+        let mut found = BTreeMap::new();
+        for group in groups {
+            let of_group = group.resources().map_or(&[][..], |resources| resources.auto_scaling_groups());
+            let names: Vec<_> = of_group.iter().filter_map(|one| one.name().map(str::to_owned)).collect();
+            if !names.is_empty() {
+                let tags = auto_scaling_group_tags::describe(self.aws, &names).await?;
+                let name = group.nodegroup_name().unwrap_or_default().to_owned();
+                found.insert(name, auto_scaling_group_tags::without_eks(&tags, self.name));
+            }
         }
         Ok(found)
     }

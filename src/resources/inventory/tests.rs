@@ -50,7 +50,7 @@ fn every_unsupported_setting_is_noted() {
     }
     let groups = node_group::convert_all(&odd(), "odd");
     let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
-    let named = ["remote access", "tags kubernetes.io/cluster/x=owned"];
+    let named = ["remote access", "tags kubernetes.io/cluster/x=owned", "tags owners=a, b of the Auto Scaling group"];
     assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
 }
 

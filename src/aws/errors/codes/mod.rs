@@ -20,7 +20,7 @@ pub const TABLES: [(&str, &[Row]); 5] = [
     ("EKS", eks::ROWS),
     ("EC2", ec2::ROWS),
     ("IAM and STS", iam::ROWS),
-    ("SSM, SQS, EventBridge and CloudWatch Logs", other::ROWS),
+    ("SSM, SQS, EventBridge, CloudWatch Logs and EC2 Auto Scaling", other::ROWS),
     ("All services", shared::ROWS),
 ];
 

@@ -1,14 +1,16 @@
-//! Codes of SSM, SQS, EventBridge, KMS and CloudWatch Logs:
+//! Codes of SSM, SQS, EventBridge, KMS, CloudWatch Logs and EC2 Auto Scaling:
 //! <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
 //! <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_Operations.html>,
-//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
+//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>,
+//! <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateOrUpdateTags.html>.
 
 use super::row::Advice::{Do, OfClass, Quota, Retried};
-use super::row::{Row, row};
-use crate::aws::service::Service::{self, Events, Kms, Logs, Sqs, Ssm};
+use super::row::{Row, phrase, row};
+use crate::aws::service::Service::{self, AutoScaling, Events, Kms, Logs, Sqs, Ssm};
 use crate::engine::Class;
 
+const AUTO_SCALING: &[Service] = &[AutoScaling];
 const KMS: &[Service] = &[Kms];
 const EVENTS: &[Service] = &[Events];
 const LOGS: &[Service] = &[Logs];
@@ -83,6 +85,17 @@ pub(super) const ROWS: &[Row] = &[
     // CloudWatch Logs, where a log group is read, kept or deleted.
     row(LOGS, &["LimitExceeded"], Class::Quota, Quota("Log groups")),
     row(LOGS, &["TooManyTags"], Class::Invalid, Do("The log group has too many tags: remove some of spec.tags")),
+    // EC2 Auto Scaling, where a group is read or tagged. EKS deletes the group with its node group, and another one may follow.
+    phrase(AUTO_SCALING, &["ValidationError"], &["not found"], Class::NotFound, Retried),
+    row(
+        AUTO_SCALING,
+        &["LimitExceeded"],
+        Class::Invalid,
+        Do("An Auto Scaling group carries at most 50 tags, those of EKS and of other tools included: remove some of \
+            spec.autoScalingGroupTags"),
+    ),
+    row(AUTO_SCALING, &["AlreadyExists"], Class::Conflict, OfClass),
+    row(AUTO_SCALING, &["ResourceContention", "ResourceInUse"], Class::Busy, Retried),
     row(&[], &["OperationAborted"], Class::Busy, Retried),
     row(&[], &["ResourceAlreadyExists"], Class::Conflict, OfClass),
     row(&[], &["NoSuchResource", "ResourceNotFound"], Class::NotFound, Retried),

@@ -56,6 +56,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
         spec["capacityType"] = json!("Spot");
     }
     let tags = tags(&mut item, "tags");
+    auto_scaling_group_tags(&mut item, &mut spec, &tags);
     if !tags.is_empty() {
         spec["tags"] = json!(tags);
     }
@@ -191,6 +192,49 @@ fn taint(key: &str, value: Option<String>, effect: &str) -> Value {
     }
 }
 
+/// The hints of a cluster autoscaler, for node groups without nodes.
+const NODE_TEMPLATE: &str = "k8s.io/cluster-autoscaler/node-template";
+/// The longest key of a tag in AWS.
+const MAX_TAG_KEY: usize = 128;
+/// Most tags that the API takes.
+const MAX_GROUP_TAGS: usize = 45;
+
+/// Tags of the Auto Scaling group, as eksctl propagates them: the node group's, and one for each label and taint.
+fn auto_scaling_group_tags(item: &mut Section<'_>, spec: &mut Value, tags: &BTreeMap<String, String>) {
+    const FIELD: &str = "propagateASGTags";
+    if item.flag(FIELD) != Some(true) {
+        return;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all = tags.clone();
+    let labels = spec["labels"].as_object().into_iter().flatten();
+    all.extend(labels.map(|(key, value)| (format!("{NODE_TEMPLATE}/label/{key}"), text(value))));
+    let taints = spec["taints"].as_array().into_iter().flatten();
+    all.extend(taints.map(|taint| {
+        let value = format!("{}:{}", text(&taint["value"]), text(&taint["effect"]));
+        (format!("{NODE_TEMPLATE}/taint/{}", text(&taint["key"])), value)
+    }));
+    if spec["taints"].is_array() {
+        item.report_difference(
+            FIELD,
+            "tags of taints have the form value:effect, which the cluster autoscaler reads; eksctl writes the value alone",
+        );
+    }
+    for key in all.keys().filter(|key| key.len() > MAX_TAG_KEY) {
+        item.report_left_out(
+            FIELD,
+            format!("the key {key} is longer than the {MAX_TAG_KEY} characters that AWS takes"),
+        );
+    }
+    all.retain(|key, _| key.len() <= MAX_TAG_KEY);
+    if all.len() > MAX_GROUP_TAGS {
+        let why = format!("{} tags, and an Auto Scaling group has room for {MAX_GROUP_TAGS}: choose them", all.len());
+        item.report_left_out(FIELD, why);
+    } else if !all.is_empty() {
+        spec["autoScalingGroupTags"] = json!(all);
+    }
+}
+
 fn updates(item: &mut Section<'_>, spec: &mut Value) {
     if let Some(mut update) = item.section("updateConfig") {
         let fields = ["maxUnavailable", "maxUnavailablePercentage"];
@@ -284,6 +328,5 @@ fn refuse_parts_of_the_template(item: &mut Section<'_>) {
 fn refuse_the_rest(item: &mut Section<'_>) {
     const GROUP_OF_EKS: &str = "EKS owns the Auto Scaling group: Keelson does not change it";
     item.refuse("asgSuspendProcesses", GROUP_OF_EKS);
-    item.refuse_unless("propagateASGTags", false, GROUP_OF_EKS);
     item.refuse("outpostARN", "EKS has no managed node groups on Outposts");
 }

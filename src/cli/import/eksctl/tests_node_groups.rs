@@ -38,6 +38,13 @@ fn each_node_group_field_is_converted() {
         ),
         ("labels: {a: b, node-role.kubernetes.io/x: ''}", "labels", r#"{"a":"b"}"#),
         ("tags: {a: b, 'aws:x': z}", "tags", r#"{"a":"b"}"#),
+        ("labels: {a: b}, taints: [{key: c, effect: NoExecute}]", "autoScalingGroupTags", ""),
+        ("propagateASGTags: true", "autoScalingGroupTags", ""),
+        (
+            "propagateASGTags: true, tags: {t: u}, labels: {a: b}, taints: [{key: c, value: d, effect: NoSchedule}, {key: e, effect: NoExecute}]",
+            "autoScalingGroupTags",
+            r#"{"k8s.io/cluster-autoscaler/node-template/label/a":"b","k8s.io/cluster-autoscaler/node-template/taint/c":"d:NoSchedule","k8s.io/cluster-autoscaler/node-template/taint/e":":NoExecute","t":"u"}"#,
+        ),
         ("", "node", ""),
         (
             "tags: {a: b}",

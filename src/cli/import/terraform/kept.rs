@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::state::Instance;
 
 /// Reasons by the beginning of a resource's type; the first that fits counts.
-const REASONS: [(&str, &str); 23] = [
+const REASONS: [(&str, &str); 24] = [
     ("aws_iam_", "roles and policies: Keelson refers to roles by ARN, and does not change or delete them"),
     ("aws_launch_template", "launch templates: the NodeGroups refer to them (launchTemplate), and new nodes need them"),
     ("aws_security_group", SECURITY_GROUPS),
@@ -21,6 +21,10 @@ const REASONS: [(&str, &str); 23] = [
     ("aws_default_", NETWORK),
     ("aws_network_", NETWORK),
     ("aws_flow_log", NETWORK),
+    (
+        "aws_autoscaling_group_tag",
+        "tags of Auto Scaling groups: autoScalingGroupTags of the NodeGroup takes them over, and `keelson import --name` writes it",
+    ),
     ("aws_autoscaling_", "self-managed nodes: they have no NodeGroup"),
     ("aws_eks_identity_provider_config", "identity providers: the manifest does not have them"),
     ("aws_eks_capability", "EKS capabilities: the manifest does not have them"),

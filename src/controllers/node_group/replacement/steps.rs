@@ -143,7 +143,8 @@ impl Reconcile<'_> {
             is_outdated: true,
             in_use: None,
         });
-        let previous = NodeGroupStatus { tag_keys: Vec::new(), ..previous.clone() };
+        let previous =
+            NodeGroupStatus { tag_keys: Vec::new(), auto_scaling_group_tag_keys: Vec::new(), ..previous.clone() };
         self.graph(grant, cloud, &view(cluster), &Target::default(), &previous, (&in_use.name, beside))
     }
 

@@ -54,6 +54,7 @@ pub fn inventory(of: &Description) -> Inventory {
         pod_identities: of.pod_identities.iter().map(pod_identity).collect(),
         fargate_profiles: of.fargate_profiles.iter().map(fargate_profile).collect(),
         node_groups: of.node_groups.iter().map(node_group).collect(),
+        group_tags: Default::default(),
         log_group,
         identity_provider: None,
         capabilities: Vec::new(),
