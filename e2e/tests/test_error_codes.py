@@ -40,6 +40,9 @@ COMMON = {
     "logs": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
     # https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html
     "events": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
+    # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html
+    "autoscaling": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable "
+    "InternalFailure Throttling AccessDenied InvalidClientTokenId ExpiredToken",
     # https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/CommonErrors.html
     "servicequotas": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable "
     "InternalFailure",

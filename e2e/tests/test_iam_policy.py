@@ -15,6 +15,7 @@ from fleet.policy import ADOPTION, actions, allowed, statements_of
 # Files whose operators together call every allowed action.
 FILES_WITH_ALL_CALLS = {
     "test_adoption.py",
+    "test_auto_scaling_group_tags.py",
     "test_changes.py",
     "test_changes_nodes.py",
     "test_crash.py",

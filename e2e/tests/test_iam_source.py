@@ -24,7 +24,7 @@ MAX_POLICY_CHARACTERS = 6144
 IMPORT_SOURCE = "src/resources/inventory/"
 # `all_pages!(aws, name, "ListAddons", ...)`
 PAGES = re.compile(r'\ball_pages!\(\s*[\w.&]+,\s*[\w.&]+,\s*"(\w+)"')
-CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Events|Iam|Kms|Logs|ServiceQuotas|Sqs|Ssm|Sts),\s*"(\w+)"')
+CALL = re.compile(r'\bcall\(\s*(?:Service::)?(AutoScaling|Ec2|Eks|Events|Iam|Kms|Logs|ServiceQuotas|Sqs|Ssm|Sts),\s*"(\w+)"')
 
 
 def actions_in_code() -> set[str]:

@@ -41,7 +41,8 @@ class Scene:
         reference = {} if account_id else {"accountRef": {"name": name}}
         self.cluster = cluster(name, **{**reference, "addons": [], **SMALL, **spec})
         self.group = node_group(
-            name, name, scaling={"min": 2, "max": 4}, instanceTypes=TYPES, replacementPolicy="MakeBeforeBreak"
+            name, name, scaling={"min": 2, "max": 4}, instanceTypes=TYPES, replacementPolicy="MakeBeforeBreak",
+            autoScalingGroupTags={"cost-center": "4711"},
         )
         on.apply(*([] if account_id else reach(on, self.account, name)), self.cluster, self.group)
         self.since = 0
@@ -110,6 +111,13 @@ class Scene:
 
     def types(self, name: str) -> list[str]:
         return self.account.eks.describe_nodegroup(clusterName=self.name, nodegroupName=name)["nodegroup"]["instanceTypes"]
+
+    def cost_center(self, name: str) -> list[str]:
+        """Of the node group's Auto Scaling group, by its tag."""
+        described = self.account.eks.describe_nodegroup(clusterName=self.name, nodegroupName=name)["nodegroup"]
+        names = [one["name"] for one in described["resources"]["autoScalingGroups"]]
+        (group,) = self.account.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=names)["AutoScalingGroups"]
+        return [tag["Value"] for tag in group["Tags"] if tag["Key"] == "cost-center"]
 
     def nodes(self, group: str) -> list[dict]:
         nodes = self.on.cloud.workload.api.list("v1", "Node")
@@ -200,6 +208,7 @@ def test_new_node_group_is_ready_and_the_old_one_drained_before_it_is_deleted(on
     assert name.startswith("beside-") and len(name) == len("beside-") + 10
     assert scene.steps() == [f"CreateNodegroup {name}", "DeleteNodegroup beside"]
     assert (2, 2) in states and (2, 0) in states, states
+    assert scene.cost_center(name) == ["4711"], "the tags of the Auto Scaling group follow"
     status = scene.found()["status"]
     assert status["nodeGroupName"] == name and f"/{name}/" in status["arn"]
     size = scene.account.eks.describe_nodegroup(clusterName="beside", nodegroupName=name)["nodegroup"]["scalingConfig"]

@@ -149,6 +149,14 @@ INVALID = [
     invalid("update.maxUnavailable", 0, "greater than or equal to 1"),
     invalid("update.maxUnavailable", 101, "less than or equal to 100"),
     invalid("tags", {"aws:x": "y"}, "choose another key"),
+    *(
+        invalid("autoScalingGroupTags", {key: "y"}, "choose another key")
+        for key in ("AWS:x", "eks:nodegroup-name", "kubernetes.io/cluster/demo", "Keelson.dev/owner")
+    ),
+    invalid("autoScalingGroupTags", {"k" * 129: "y"}, "1 to 128 letters"),
+    invalid("autoScalingGroupTags", {"k": "v" * 257}, "Too long"),
+    invalid("autoScalingGroupTags", {"k": "a, b"}, "letters, digits, spaces"),
+    invalid("autoScalingGroupTags", {f"k{number}": "y" for number in range(46)}, "must have at most 45 items"),
 ]
 
 # Edits that EKS cannot make in place.
@@ -271,6 +279,8 @@ CHANGEABLE = [
     change("repair", None, {"enabled": True}),
     change("repair", {"enabled": True, "maxUnhealthyCount": 2}, {"maxUnhealthyCount": None, "maxUnhealthyPercentage": 10}),
     change("repair", {"enabled": True}, {"overrides": [OVERRIDE, {**OVERRIDE, "nodeUnhealthyReason": "Other"}]}),
+    change("autoScalingGroupTags", None, {"k8s.io/cluster-autoscaler/enabled": "true", "Name": "workers"}),
+    change("autoScalingGroupTags", {"a": "b"}, {"a": None}),
     change("warmPool", None, {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 8, "poolState": "Hibernated", "reuseOnScaleIn": True}),
     # A pool that is switched off excludes nothing.
     Accepted({}, {"capacityType": "Spot", "warmPool": {"enabled": False}}),

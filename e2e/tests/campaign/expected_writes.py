@@ -60,6 +60,7 @@ WRITES = {
         "repair": UPDATE_NODES,
         "warmPool": UPDATE_NODES,
         "tags": TAGS,
+        "autoScalingGroupTags": "autoscaling:(CreateOrUpdateTags|DeleteTags)",
         "additionalRolePolicies": "iam:(Attach|Detach)RolePolicy",
         "launchTemplate.version": "eks:UpdateNodegroupVersion",
         "launchTemplate": "eks:UpdateNodegroupVersion",

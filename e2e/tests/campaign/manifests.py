@@ -403,6 +403,7 @@ def node_group_specs(world: World) -> Specs:
         "deletionPolicy": "Delete",
         "suspend": False,
         "tags": {"team": "payments"},
+        "autoScalingGroupTags": {"k8s.io/cluster-autoscaler/node-template/label/workload": "batch", "cost-center": "4711"},
     }
     template = {
         **reference,

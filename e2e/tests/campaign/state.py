@@ -26,6 +26,7 @@ def state(account: Account, cluster: str) -> dict:
         name: comparable(eks.describe_nodegroup(nodegroupName=name, **key)["nodegroup"])
         for name in eks.list_nodegroups(**key)["nodegroups"]
     }
+    found["autoScalingGroupTags"] = {name: group_tags(account, cluster, name) for name in found["nodegroups"]}
     found["addons"] = {
         name: addon(eks, cluster, name) for name in eks.list_addons(**key)["addons"]
     }
@@ -53,6 +54,16 @@ def inventory(account: Account) -> dict:
     return {
         kind: len(ids) if kind in COUNTED_ONLY else ids for kind, ids in account.inventory().items()
     }
+
+
+def group_tags(account: Account, cluster: str, node_group: str) -> dict[str, str]:
+    """The tags of the node group's Auto Scaling groups."""
+    described = account.eks.describe_nodegroup(clusterName=cluster, nodegroupName=node_group)["nodegroup"]
+    names = [one["name"] for one in described.get("resources", {}).get("autoScalingGroups", [])]
+    if not names:
+        return {}
+    groups = account.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=names)["AutoScalingGroups"]
+    return {tag["Key"]: tag["Value"] for group in groups for tag in group["Tags"]}
 
 
 def ec2_tags(account: Account) -> dict:

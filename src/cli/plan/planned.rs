@@ -12,7 +12,7 @@ use super::manifest::Manifest;
 use crate::agents::validate::SourcePolicy;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
-use crate::api::{EksCluster, NodeGroup};
+use crate::api::{EksCluster, NodeGroup, NodeGroupSpec};
 use crate::cli::time;
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::cluster::validate;
