@@ -37,6 +37,7 @@ FILES_WITH_ALL_CALLS = {
     "test_spec_in_aws.py",
     "test_aws_validation.py",
     "test_capabilities.py",
+    "test_certificate_authority.py",
     "test_volumes.py",
 }
 # Actions that are allowed but that no test calls, with the reason.

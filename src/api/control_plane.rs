@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::certificate_authority::CertificateAuthority;
 use super::rules;
 
 /// Settings of the Kubernetes control plane. Each that is absent is not managed.
@@ -16,6 +17,9 @@ pub struct ControlPlane {
     #[schemars(with = "EgressMode")]
     #[x_kube(validation = rules::egress_mode())]
     pub egress_mode: Option<EgressMode>,
+    /// Rotation of the certificate authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<CertificateAuthority>,
     /// EKS's kubeApiServerConfig.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_server: Option<ApiServer>,

@@ -13,6 +13,7 @@ pub mod account;
 pub mod addons;
 pub mod adoption;
 pub mod capability;
+pub mod certificate_authority;
 pub mod cluster;
 pub mod conditions;
 pub mod control_plane;

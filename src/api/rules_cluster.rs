@@ -262,3 +262,19 @@ pub(super) fn vpc_endpoint_ids() -> Rule {
 pub(super) fn ack_services() -> Rule {
     each("^[a-z][a-z0-9]*$", "each entry must be the name of a service in ACK, such as s3")
 }
+
+/// A second step of the rotation takes nothing from the first one.
+pub(super) fn active_authority_stays() -> Rule {
+    rule(
+        "!has(self.activeId) || !has(self.deletedId) || self.activeId != self.deletedId",
+        "the certificate authority that signs is not deleted: put the id of the other one in deletedId",
+    )
+    .field_path(".deletedId")
+}
+
+pub(super) fn utc_time() -> Rule {
+    rule(
+        r"self.matches(r'^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$')",
+        "must be a time in UTC, such as 2026-11-30T12:00:00Z",
+    )
+}

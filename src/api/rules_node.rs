@@ -176,8 +176,10 @@ pub(super) fn devices_of_linux() -> Rule {
 pub(super) fn auto_scaling_group_tag_keys_not_reserved() -> Rule {
     rule(
         "self.all(key, !key.lowerAscii().startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
-         && !key.startsWith('eks:') && !key.startsWith('kubernetes.io/cluster/'))",
-        "keys that begin with aws:, eks:, keelson.dev/ or kubernetes.io/cluster/ are set by AWS or by Keelson: choose another key",
+         && !key.startsWith('eks:') && !key.startsWith('kubernetes.io/cluster/') \
+         && (key == 'k8s.io/cluster-autoscaler/enabled' || !key.matches('^k8s[.]io/cluster-autoscaler/[^/]+$')))",
+        "keys that begin with aws:, eks:, keelson.dev/ or kubernetes.io/cluster/, and k8s.io/cluster-autoscaler/CLUSTER, are set by AWS or by \
+         Keelson: choose another key",
     )
     .reason(Reason::FieldValueForbidden)
 }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::certificate_authority::CertificateAuthorityStatus;
 use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_node_group::*;
@@ -69,6 +70,10 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16384))]
     pub certificate_authority: Option<String>,
+    /// The certificate authorities, if `spec.controlPlane.certificateAuthority` rotates them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5), extend("x-kubernetes-list-type" = "atomic"))]
+    pub certificate_authorities: Vec<CertificateAuthorityStatus>,
     /// Issuer of the cluster's service account tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

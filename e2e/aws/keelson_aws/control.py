@@ -1,5 +1,5 @@
 """The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, scp, settings, insights, issues,
-conflicts, events, zones, regions, releases, nodes, clusters, api-servers, confidential, saved, reset."""
+conflicts, certificate-authorities, events, zones, regions, releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from . import event_rules, quotas, regions, saved, simulation, zones
 from .catalog import CATALOG
+from .eks.certificate_authorities import rotate_by_eks
 from .eks.health import post_issues
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
@@ -43,6 +44,7 @@ class Control:
             ("POST", "insights"): self.post_insights,
             ("POST", "issues"): self.post_issues,
             ("POST", "conflicts"): self.post_conflict,
+            ("POST", "certificate-authorities"): self.rotate_certificate_authority,
             ("POST", "zones"): self.post_zones,
             ("POST", "regions"): self.post_regions,
             ("POST", "releases"): self.publish,
@@ -151,6 +153,15 @@ class Control:
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         cluster.edited_addons.add(body["addon"])
         return {"status": "ok"}
+
+    def rotate_certificate_authority(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "activate"}: EKS appends a successor by itself, or activates it. With "olderSeconds" all become older."""
+        cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
+        if "olderSeconds" in body:
+            for part in cluster.certificate_authorities.values():
+                part.body["createdAt"] -= float(body["olderSeconds"])
+            return {"status": "ok"}
+        return {"id": rotate_by_eks(cluster, self.emulator.timeline.now(), bool(body.get("activate")))}
 
     def publish(self, query: dict[str, str], body: Any) -> Any:
         """Publishes AMI releases, add-on versions, support dates; see `catalog.py`."""

@@ -151,7 +151,7 @@ INVALID = [
     invalid("tags", {"aws:x": "y"}, "choose another key"),
     *(
         invalid("autoScalingGroupTags", {key: "y"}, "choose another key")
-        for key in ("AWS:x", "eks:nodegroup-name", "kubernetes.io/cluster/demo", "Keelson.dev/owner")
+        for key in ("AWS:x", "eks:nodegroup-name", "kubernetes.io/cluster/demo", "Keelson.dev/owner", "k8s.io/cluster-autoscaler/other")
     ),
     invalid("autoScalingGroupTags", {"k" * 129: "y"}, "1 to 128 letters"),
     invalid("autoScalingGroupTags", {"k": "v" * 257}, "Too long"),

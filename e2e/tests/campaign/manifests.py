@@ -251,6 +251,12 @@ def cluster_specs(world: World) -> Specs:
         ),
         (
             "EksCluster",
+            "certificate authority",
+            {**small, "controlPlane": {"certificateAuthority": {"createdAfter": "2026-01-01T00:00:00Z", "activeId": "b", "deletedId": "a"}}},
+            {"only": ("controlPlane.certificateAuthority",), "played": False},
+        ),
+        (
+            "EksCluster",
             "provisioned control plane",
             {**small, "controlPlaneScaling": {"tier": "tier-xl"}, "controlPlane": {"controllerManager": {"horizontalPodAutoscalerControllerConfig": sync}}},
             {"only": ("controlPlane.controllerManager",), "played": False},
@@ -467,6 +473,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "controlPlaneScaling.tier": ["tier-xl"],
         "autoMode.nodePools": [["system"], ["system", "general-purpose"]],
         "controlPlane.apiServer.eventTtl": ["20m"],
+        "controlPlane.certificateAuthority.createdAfter": ["2026-02-01T00:00:00Z"],
         "controlPlane.scheduler.nodeResourcesFit.scoringStrategy.resources[].name": ["memory"],
         "remoteNetworks.nodeCidrs": [["10.80.0.0/16", "10.81.0.0/16"]],
         "remoteNetworks.podCidrs": [["10.86.0.0/16"], []],

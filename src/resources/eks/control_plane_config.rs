@@ -60,6 +60,7 @@ pub fn observed(cluster: &Cluster) -> ControlPlane {
                 },
             ),
         }),
+        certificate_authority: None,
         scheduler: cluster.kube_scheduler_config().map(|config| Scheduler {
             node_resources_fit: config
                 .node_resources_fit()
@@ -77,7 +78,8 @@ const GC_THRESHOLD: i32 = 12_500;
 
 /// The settings that EKS reports, without its defaults; `None`: there are no others.
 pub fn imported(cluster: &Cluster) -> Option<ControlPlane> {
-    let ControlPlane { egress_mode, api_server, controller_manager, scheduler } = observed(cluster);
+    let ControlPlane { egress_mode, certificate_authority, api_server, controller_manager, scheduler } =
+        observed(cluster);
     let is_default_strategy = |fit: &NodeResourcesFit| {
         let ScoringStrategy { kind, resources } = &fit.scoring_strategy;
         let even = |all: &Vec<ResourceWeight>| {
@@ -87,6 +89,7 @@ pub fn imported(cluster: &Cluster) -> Option<ControlPlane> {
     };
     let found = ControlPlane {
         egress_mode: egress_mode.filter(|mode| *mode != EgressMode::AwsManaged),
+        certificate_authority,
         api_server: api_server
             .map(|found| ApiServer {
                 event_ttl: found.event_ttl.filter(|ttl| ttl != EVENT_TTL),
@@ -143,7 +146,9 @@ pub fn observed_networks(cluster: &Cluster) -> RemoteNetworks {
 
 /// The members that the spec sets and that differ: field, observed and desired value.
 pub fn differences(wanted: &ControlPlane, current: &ControlPlane) -> Vec<(String, String, String)> {
-    let (wanted, current) = (members("controlPlane", wanted), members("controlPlane", current));
+    // A kind of its own rotates the certificate authority.
+    let wanted = ControlPlane { certificate_authority: None, ..wanted.clone() };
+    let (wanted, current) = (members("controlPlane", &wanted), members("controlPlane", current));
     let differs = wanted.into_iter().map(|(field, to)| {
         let from = current.get(&field).cloned().unwrap_or_else(|| "(none)".to_owned());
         (field, from, to)

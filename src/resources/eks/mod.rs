@@ -8,6 +8,8 @@ mod addon_roles;
 pub mod auto_scaling_group_tags;
 pub mod capability;
 pub mod capability_settings;
+pub mod certificate_authority;
+mod certificate_authority_steps;
 pub mod cluster;
 pub mod cluster_adoption;
 pub mod cluster_create;

@@ -20,8 +20,10 @@ use crate::resources::cloud::Cloud;
 pub const ASSOCIATION: &str = "AssociateIdentityProviderConfig";
 /// The type of the update that disassociates it.
 pub const DISASSOCIATION: &str = "DisassociateIdentityProviderConfig";
+/// The type of the updates of its certificate authorities.
+const CERTIFICATE_AUTHORITY: &str = "CertificateAuthorityUpdate";
 /// Updates of a cluster that belong to a part of it, whose kind reports their failure.
-const OF_PARTS: [&str; 2] = [ASSOCIATION, DISASSOCIATION];
+const OF_PARTS: [&str; 3] = [ASSOCIATION, DISASSOCIATION, CERTIFICATE_AUTHORITY];
 
 /// What is updated. EKS finds the updates of node groups, add-ons and capabilities only by name.
 #[derive(Clone, Copy, Debug)]

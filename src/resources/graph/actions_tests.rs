@@ -22,7 +22,7 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("eks/node_group/owned.rs", &["nodeGroup"]),
     ("eks/node_group/updating.rs", &["nodeGroup"]),
     ("eks/node_template/versions.rs", &["nodeGroup"]),
-    ("eks/updates.rs", &["cluster", "addon", "capability", "identityProvider", "nodeGroup"]),
+    ("eks/updates.rs", &["cluster", "certificateAuthority", "addon", "capability", "identityProvider", "nodeGroup"]),
     ("iam/role_diff.rs", &["role"]),
     ("network/private_endpoints.rs", &["vpcEndpoint"]),
     ("iam/role_calls.rs", &["role", "workloadRole"]),

@@ -31,6 +31,7 @@ use crate::resources::eks::access_entry::AccessEntry;
 use crate::resources::eks::addon::{self, Addon};
 use crate::resources::eks::addon_fargate;
 use crate::resources::eks::capability::{self, Capability};
+use crate::resources::eks::certificate_authority::CertificateAuthority;
 use crate::resources::eks::cluster::{self, Cluster};
 use crate::resources::eks::fargate_profile::{self, FargateProfile};
 use crate::resources::eks::identity_provider::{self, IdentityProvider};
@@ -179,6 +180,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     if spec.log_group.is_some() || is_deleted_with_cluster(input, &log_group::key()) {
         nodes.push(Arc::new(LogGroup::new(&context, spec.log_group.as_ref())));
     }
+    nodes.extend(CertificateAuthority::of(&context, spec)?.map(|node| -> Node { Arc::new(node) }));
     if spec.oidc_provider || is_deleted_with_cluster(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&context)));
     }

@@ -7,8 +7,8 @@ use super::kind::Kind;
 use crate::engine::Key;
 use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{
-    access_entry, addon, auto_scaling_group_tags, capability, cluster, fargate_profile, identity_provider,
-    launch_template, log_group, node_group, pod_identity_association,
+    access_entry, addon, auto_scaling_group_tags, capability, certificate_authority, cluster, fargate_profile,
+    identity_provider, launch_template, log_group, node_group, pod_identity_association,
 };
 use crate::resources::iam::{oidc_provider, role, workload_role};
 use crate::resources::karpenter::{event_rule, leftover_instances, queue};
@@ -39,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &workload_role::KIND,
     &log_group::KIND,
     &cluster::KIND,
+    &certificate_authority::KIND,
     &oidc_provider::KIND,
     &access_entry::KIND,
     &addon::KIND,

@@ -68,7 +68,7 @@ fn convert(
     if !untaken.is_empty() {
         note(
             &format!("tags {} of the Auto Scaling group", format_tags(&untaken)),
-            "Keelson takes letters, digits, spaces and _.:/=+-@ in keys and values, and does not change others",
+            "autoScalingGroupTags takes no such key or value: Keelson does not change them",
         );
     }
     let scaling = group.scaling_config();
@@ -153,7 +153,8 @@ fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTr
 /// Whether the API takes a tag of an Auto Scaling group, which takes more than most services.
 fn is_taken(key: &str, value: &str) -> bool {
     let fits = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c));
-    fits(key) && fits(value) && !key.to_lowercase().starts_with("keelson.dev/")
+    let of_a_cluster = key.strip_prefix("k8s.io/cluster-autoscaler/").is_some_and(|rest| !rest.contains('/'));
+    fits(key) && fits(value) && !of_a_cluster && !key.to_lowercase().starts_with("keelson.dev/")
 }
 
 fn format_tags(tags: &BTreeMap<String, String>) -> String {

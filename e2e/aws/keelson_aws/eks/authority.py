@@ -1,4 +1,4 @@
-"""A certificate authority for clusters without a real API server. Created once per process."""
+"""Certificate authorities: one for clusters without a real API server, created once per process, and their successors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from cryptography.x509.oid import NameOID
 @cache
 def certificate_authority() -> str:
     """The PEM in Base64, as in DescribeCluster."""
+    return new_certificate_authority()
+
+
+def new_certificate_authority() -> str:
+    """Another one, in the same form."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
     now = datetime.datetime.now(datetime.timezone.utc)

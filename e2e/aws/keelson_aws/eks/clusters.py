@@ -8,7 +8,7 @@ from .. import quotas
 from ..catalog import CATALOG
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
-from . import access, control_plane_config, guard_duty, log_groups, remote_networks
+from . import access, certificate_authorities, control_plane_config, guard_duty, log_groups, remote_networks
 from .authority import certificate_authority
 from .network import (
     MIN_FREE_ADDRESSES,
@@ -243,7 +243,7 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
     cluster.body["endpoint"] = server.endpoint if server and server.endpoint else f"https://{name}.gr7.{region}.eks.amazonaws.com"
     issuers = context.settings.oidc_issuer_url.rstrip("/") or f"https://oidc.eks.{region}.amazonaws.com"
     cluster.body["identity"] = {"oidc": {"issuer": f"{issuers}/id/{name}"}}
-    cluster.body["certificateAuthority"] = {"data": server.ca() if server else certificate_authority()}
+    certificate_authorities.initial(cluster, server.ca() if server else certificate_authority(), context.now)
     cluster.body["status"] = "ACTIVE"
     log_groups.write_logs(context.region, cluster)
     guard_duty.watch(context, cluster)
@@ -268,7 +268,7 @@ def describe_cluster(context: Context) -> dict[str, Any]:
     server = api_server(context, cluster)
     if cluster.status != "CREATING" and server and cluster.body["certificateAuthority"]:
         # Tests rotate the workload cluster's CA and change its endpoint while the emulator runs.
-        cluster.body["certificateAuthority"] = {"data": server.ca()}
+        certificate_authorities.trust_server(cluster, server.ca())
         cluster.body["endpoint"] = server.endpoint or cluster.body["endpoint"]
     return {"cluster": response_body(cluster)}
 

@@ -18,13 +18,13 @@ from .state import Cluster, Region
 
 # Each module registers its operations when it is loaded.
 for module in (
-    "access", "addons", "capabilities", "cluster_versions", "clusters", "fargate", "identity_providers", "insights", "nodegroup_updates", "nodegroups",
+    "access", "addons", "capabilities", "certificate_authorities", "cluster_versions", "clusters", "fargate", "identity_providers", "insights", "nodegroup_updates", "nodegroups",
     "pod_identity", "tags", "updates",
 ):
     import_module(f"{__package__}.{module}")
 
 # Parameters that identify the resource of a call, besides the cluster; for the call log and for faults.
-PART_NAMES = ("nodegroupName", "addonName", "capabilityName", "fargateProfileName", "principalArn", "associationId", "updateId", "resourceArn")
+PART_NAMES = ("nodegroupName", "addonName", "capabilityName", "fargateProfileName", "principalArn", "associationId", "certificateAuthorityId", "updateId", "resourceArn")
 
 
 class Eks:

@@ -77,6 +77,8 @@ class Cluster:
     pod_identities: dict[str, Part] = field(default_factory=dict)
     identity_providers: dict[str, Part] = field(default_factory=dict)
     capabilities: dict[str, Part] = field(default_factory=dict)
+    # By id, the oldest first.
+    certificate_authorities: dict[str, Part] = field(default_factory=dict)
     insights: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Insights as they will be after the next refresh, by name; and the last refresh on demand.
     next_insights: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -220,6 +220,14 @@ fn auto_scaling_group_tags(item: &mut Section<'_>, spec: &mut Value, tags: &BTre
             "tags of taints have the form value:effect, which the cluster autoscaler reads; eksctl writes the value alone",
         );
     }
+    let is_of_eks = |key: &String| {
+        let of_autoscaler = key.strip_prefix("k8s.io/cluster-autoscaler/");
+        key.starts_with("eks:") || of_autoscaler.is_some_and(|rest| !rest.contains('/'))
+    };
+    for key in all.keys().filter(|key| is_of_eks(key)) {
+        item.report_left_out(FIELD, format!("EKS sets the key {key} itself"));
+    }
+    all.retain(|key, _| !is_of_eks(key));
     for key in all.keys().filter(|key| key.len() > MAX_TAG_KEY) {
         item.report_left_out(
             FIELD,

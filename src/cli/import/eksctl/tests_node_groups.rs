@@ -168,3 +168,19 @@ fn commands_before_the_script_of_an_own_image_are_merged_into_it() {
         report.left_out
     );
 }
+
+#[test]
+fn tags_that_do_not_fit_an_auto_scaling_group_are_named() {
+    let long = "a".repeat(100);
+    let (items, report) =
+        good(&group(&format!("propagateASGTags: true, labels: {{{long}: b, c: d}}, tags: {{'eks:x': y}}")));
+    let tags = &items[1]["spec"]["autoScalingGroupTags"];
+    assert_eq!(tags.as_object().unwrap().len(), 1, "{tags}");
+    let left: Vec<_> = report.left_out.iter().map(|remark| remark.what.as_str()).collect();
+    assert!(left.iter().any(|what| what.contains("EKS sets the key eks:x itself")), "{left:?}");
+    assert!(left.iter().any(|what| what.contains("longer than the 128 characters")), "{left:?}");
+    let many: Vec<_> = (0..46).map(|number| format!("l{number}: x")).collect();
+    let (items, report) = good(&group(&format!("propagateASGTags: true, labels: {{{}}}", many.join(", "))));
+    assert!(items[1]["spec"]["autoScalingGroupTags"].is_null());
+    assert!(report.left_out.iter().any(|remark| remark.what.contains("46 tags")), "{:?}", report.left_out);
+}

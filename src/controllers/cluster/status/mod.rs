@@ -13,12 +13,14 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::NodeGroup;
+use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{ConditionType, is_true};
 use crate::api::status::{
     AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
     SupportStatus, UpgradeStatus,
 };
 use crate::engine::Memory;
+use crate::resources::eks::certificate_authority;
 use facts::{Facts, issues};
 
 /// How old `gitops.lastContact` may get in status: it changes with every observation, and alone is not worth a write.
@@ -90,6 +92,8 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         platform_version: known("platformVersion", &previous.platform_version),
         endpoint: known("endpoint", &previous.endpoint),
         certificate_authority: known("certificateAuthority", &previous.certificate_authority),
+        certificate_authorities: certificate_authorities(facts)
+            .unwrap_or_else(|| previous.certificate_authorities.clone().into_iter().filter(|_| is_unknown).collect()),
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
@@ -149,6 +153,11 @@ pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
     if ticked == *previous {
         next.gitops = ticked.gitops;
     }
+}
+
+/// `None`: they are not read.
+fn certificate_authorities(facts: Facts<'_>) -> Option<Vec<CertificateAuthorityStatus>> {
+    serde_json::from_str(&facts.output(&certificate_authority::key(), "authorities")?).ok()
 }
 
 fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
