@@ -131,18 +131,20 @@ def test_tags_of_an_adopted_group_are_imported_and_adopted_unchanged(on: Environ
     items = imported(on, account, f"--name={name}")
     theirs.item = next(item for item in items if item["kind"] == "NodeGroup")
     assert theirs.item["spec"]["autoScalingGroupTags"] == {LABEL: "shop"}, "not those of EKS, nor one that the API does not take"
-    items[0]["spec"]["changePolicy"] = "Observe"
     before = theirs.described()
     with on.operator(*FLAGS, account=account.id):
         mark = on.mark()
-        theirs.item["spec"]["autoScalingGroupTags"]["tier"] = "1"
         on.apply(*items)
-        planned = lambda: [step for step in theirs.found().get("status", {}).get("plan", {}).get("steps", []) if "autoScalingGroupTags" in str(step)]  # noqa: E731
-        until(planned, 30, "the plan")
-        assert theirs.writes(mark) == [] and theirs.described() == before, "Observe writes nothing"
-        assert theirs.keys_on_record() == []
-        on.api.patch(*key_of(items[0])[:3], {"spec": {"changePolicy": "Automatic"}})
         on.ready(*items)
+        assert SET not in theirs.writes(mark) and theirs.described() == before, "adopted unchanged"
+        on.api.patch(*key_of(items[0])[:3], {"spec": {"changePolicy": "Observe"}})
+        on.await_condition(items[0], "GitOpsReady", status="Unknown", reason="Observed")
+        mark, keys = on.mark(), theirs.keys_on_record()
+        on.api.patch(*key_of(theirs.item)[:3], {"spec": {"autoScalingGroupTags": {"tier": "1"}}})
+        until(lambda: "autoScalingGroupTags.tier" in str(theirs.found()["status"]["plan"]), 30, "the plan")
+        assert theirs.writes(mark) == [] and theirs.described() == before, "Observe writes nothing"
+        assert theirs.keys_on_record() == keys == [LABEL]
+        on.api.patch(*key_of(items[0])[:3], {"spec": {"changePolicy": "Automatic"}})
         theirs.await_tags({LABEL: "shop", "owners": "a, b", "tier": "1"})
         assert theirs.writes(mark).count(SET) == 1
         assert theirs.edit({LABEL: "web"}) == [SET]
