@@ -42,7 +42,8 @@ impl CertificateAuthority {
     pub fn created_after(&self) -> Result<Option<Timestamp>, SpecError> {
         let parse = |text: &String| {
             let field = "spec.controlPlane.certificateAuthority.createdAfter";
-            text.parse().map_err(|_| SpecError::new(field, format!("{text} is no time: write 2026-11-30T12:00:00Z")))
+            text.parse::<Timestamp>()
+                .map_err(|_| SpecError::new(field, format!("{text} is no time: write 2026-11-30T12:00:00Z")))
         };
         self.created_after.as_ref().map(parse).transpose()
     }

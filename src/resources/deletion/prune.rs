@@ -18,7 +18,7 @@ use crate::engine::{
     Phase, PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::eks::{cluster, fargate_profile};
+use crate::resources::eks::{certificate_authority, cluster, fargate_profile};
 use crate::resources::iam::role::{self, Purpose};
 
 /// Prunes one kind of resource in one cluster.
@@ -154,10 +154,11 @@ pub fn left_alone(memory: &Memory) -> Vec<String> {
     all.flat_map(|(kind, detail)| detail.limits.messages(kind)).collect()
 }
 
-/// Whether resources with this key are only ever deleted, never created.
+/// Whether resources with this key are never created: they are only deleted, or EKS creates them with the cluster.
 pub fn is_never_created(key: &Key) -> bool {
-    [super::leftovers::key(), super::removals::key(), super::claim_volumes::key()].contains(key)
-        || PrunedKind::ALL.map(PrunedKind::key).contains(key)
+    let keys =
+        [super::leftovers::key(), super::removals::key(), super::claim_volumes::key(), certificate_authority::key()];
+    keys.contains(key) || PrunedKind::ALL.map(PrunedKind::key).contains(key)
 }
 
 /// Schedules pruning now for resources that were removed from the spec, and drops their own entries.
