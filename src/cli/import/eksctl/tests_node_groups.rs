@@ -173,7 +173,7 @@ fn commands_before_the_script_of_an_own_image_are_merged_into_it() {
 fn tags_that_do_not_fit_an_auto_scaling_group_are_named() {
     let long = "a".repeat(100);
     let (items, report) =
-        good(&group(&format!("propagateASGTags: true, labels: {{{long}: b, c: d}}, tags: {{'eks:x': y}}")));
+        good(&group(&format!("propagateASGTags: true, labels: {{{long}: b, c: d}}, tags: {{'eks:x': z}}")));
     let tags = &items[1]["spec"]["autoScalingGroupTags"];
     assert_eq!(tags.as_object().unwrap().len(), 1, "{tags}");
     let left: Vec<_> = report.left_out.iter().map(|remark| remark.what.as_str()).collect();
