@@ -246,18 +246,30 @@ impl Resource for EventRule {
         Ok(ownership::presence(cloud, options, &tags, observed, &format!("event rule {}", self.name)))
     }
 
-    /// PutRule overwrites a rule of that name, so it is read again right before. The target follows as an update.
+    /// PutRule overwrites a rule of that name and knows no "only if there is none", so it is read again right before. EventBridge ignores
+    /// the tags of a PutRule on a rule that exists: if ours are not there afterwards, somebody created it in between, and it gets no target.
+    /// The target follows as an update.
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        if self.read(cloud).await?.is_some() {
+        if tags_of(&cloud.aws, &self.name).await?.is_some() {
             let message = format!("event rule {} exists by now: the next observation shows its owner", self.name);
             return Err(Failure::new(Class::NoChange, message));
         }
         let arn = self.put(cloud, Some(&self.tags)).await?;
-        let detail = Detail { pattern: pattern().to_string(), is_enabled: true, target: None, tags: self.tags.clone() };
+        // Not visible yet counts as ours: nothing was there.
+        let tags = tags_of(&cloud.aws, &self.name).await?.unwrap_or_else(|| self.tags.clone());
+        if !tags.is_owned_by(&cloud.owner.uid) {
+            let message = format!(
+                "event rule {} was created by somebody else at the same time, and has the events of Karpenter now: whoever owns it \
+                 has to set its own again",
+                self.name
+            );
+            return Err(Failure::new(Class::Conflict, message));
+        }
+        let detail = Detail { pattern: pattern().to_string(), is_enabled: true, target: None, tags };
         Ok(self.to_observation(&arn, detail))
     }
 
-    /// Tags first: the operator's IAM policy allows changes only to what carries them.
+    /// Only to what is ours right before; tags first, because the operator's IAM policy allows changes only to what carries them.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -265,6 +277,8 @@ impl Resource for EventRule {
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("event rule {}", self.name))?;
         let mut detail = observed.detail.clone();
         let handle = Handle::EventRule(observed_arn(observed).to_owned());
         cloud.tag(&handle, &self.name, &mut detail.tags, changed_tags(changes)).await?;

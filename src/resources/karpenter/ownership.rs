@@ -1,12 +1,29 @@
 //! Who owns a queue or a rule that is found by its name. Pure.
 //!
 //! Anybody in the account can choose the name, and whoever can tag can write our tags: ours is what carries them and is on record.
+//! PutRule, PutTargets and SetQueueAttributes overwrite what has the name, whoever owns it, and have no condition: what is written to is
+//! read again right before.
 
 use crate::aws::tags::{Ownership, Tags};
-use crate::engine::{Goal, Observation, ObserveOptions, Presence};
+use crate::engine::{Class, Failure, Goal, Observation, ObserveOptions, Presence};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::adoption::describe_foreign;
 use crate::resources::graph::proof;
+
+/// Refuses a write by name to what is not the object's to write to: since it was observed, somebody may have deleted it, and created
+/// another one. `tags` are what it has now, `None` if it does not exist.
+///
+/// # Errors
+/// It is somebody else's, or gone: the next observation shows it.
+pub(super) fn check_writable(cloud: &Cloud, tags: Option<&Tags>, what: &str) -> Result<(), Failure> {
+    let why = match tags.map(|tags| (Ownership::of(tags, &cloud.owner.uid), tags)) {
+        Some((Ownership::Ours, _)) => return Ok(()),
+        Some((Ownership::Unowned, tags)) if cloud.adoption.allows(&cloud.owner, tags) => return Ok(()),
+        Some(_) => "belongs to somebody else by now",
+        None => "does not exist any more",
+    };
+    Err(Failure::new(Class::NoChange, format!("{what} {why}: it is not changed")))
+}
 
 /// Whether it is ours, to be adopted, or of others. `what` describes it in messages.
 pub(super) fn presence<T>(

@@ -282,7 +282,7 @@ impl Resource for Queue {
         Ok(self.to_observation(&url, &arn, Detail { attributes, tags }))
     }
 
-    /// Tags first: the operator's IAM policy allows changes only to what carries them.
+    /// Only to what is ours right before; tags first, because the operator's IAM policy allows changes only to what carries them.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -292,6 +292,8 @@ impl Resource for Queue {
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = observed.detail.clone();
         let url = observed.outputs.get(URL).cloned().unwrap_or_default();
+        let tags = read_tags(&cloud.aws, &self.name, &url).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("queue {}", self.name))?;
         cloud.tag(&Handle::Queue(url.clone()), &self.name, &mut detail.tags, changed_tags(changes)).await?;
         let fields = SETTINGS.iter().map(|(attribute, field, _)| (attribute.clone(), *field));
         let fields = fields.chain([(QueueAttributeName::Policy, POLICY)]);
