@@ -126,6 +126,11 @@ class Shop:
         return self.url() is None and self.rule() is None
 
 
+def used(on: Environment, fault: int) -> int:
+    """How many calls a fault has met."""
+    return next(rule["used"] for rule in on.aws.control("GET", "faults")["faults"] if rule["id"] == fault)
+
+
 def sid_free(statements: list[dict]) -> list[dict]:
     return [{key: value for key, value in statement.items() if key != "Sid"} for statement in statements]
 
@@ -243,6 +248,41 @@ def test_what_somebody_changes_is_put_back(shop):
     until(lambda: "keelson.dev/resource" in shop.sqs.list_queue_tags(QueueUrl=url)["Tags"], 30, "the tag")
 
 
+def test_rule_that_somebody_creates_at_the_same_moment_gets_no_target_and_is_named(on):
+    """PutRule overwrites what has the name: whose the rule is shows afterwards."""
+    shop = Shop(on, "race")
+    late = on.aws.add_fault({"action": "PutRule", "account": shop.account.id, "times": 1}, {"delay": 4})
+    with on.operator(*FLAGS, account=shop.account.id):
+        shop.apply()
+        until(lambda: used(on, late), 60, "the creation")
+        shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+        until(lambda: f"event rule {shop.rule_name}" in on.condition(shop.item).get("message", ""), 60, "the message")
+        stays(lambda: shop.rule()["targets"] == [], 5, "no target")
+        shop.events.delete_rule(Name=shop.rule_name)
+        on.ready(shop.item)
+        on.delete(shop.item)
+
+
+def test_rule_that_is_replaced_between_a_read_and_a_write_is_left_alone(shop):
+    """The write to the queue takes long, so that to the rule comes late."""
+    on = shop.on
+    late = on.aws.add_fault({"action": "TagQueue", "account": shop.account.id, "times": 1}, {"delay": 4})
+    on.api.patch(*key_of(shop.item)[:3], {"spec": {"tags": {"stage": "late"}}})
+    until(lambda: used(on, late), 60, "the write")
+    shop.events.remove_targets(Rule=shop.rule_name, Ids=["karpenter"])
+    shop.events.delete_rule(Name=shop.rule_name)
+    shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+
+    def is_untouched() -> bool:
+        tags = shop.events.list_tags_for_resource(ResourceARN=shop.rule()["Arn"])["Tags"]
+        return tags == [{"Key": "team", "Value": "b"}] and shop.rule()["targets"] == [] and "aws.s3" in shop.rule()["EventPattern"]
+
+    stays(is_untouched, 8, "somebody else's rule")
+    shop.events.delete_rule(Name=shop.rule_name)
+    shop.edit(tags={"stage": None})
+    until(lambda: shop.rule() and shop.event() == [shop.resource], 60, "the rule")
+
+
 def test_tags_of_the_spec_reach_queue_and_rule_and_leave_them(shop):
     def found() -> tuple[str | None, str | None]:
         queue = shop.sqs.list_queue_tags(QueueUrl=shop.url()).get("Tags", {})
@@ -301,6 +341,7 @@ def test_queue_of_others_that_has_the_name_is_left_alone_and_named(on):
 
 def test_facts_are_what_manifests_in_git_need(on):
     shop = Shop(on, "facts", gitops=flux("https://git.example.com/fleet"))
+    shop.sqs.create_queue(QueueName=shop.resource, tags={"team": "b"})
     with on.operator(*FLAGS, account=shop.account.id):
         shop.apply()
         workload = on.cloud.workload.api
@@ -310,6 +351,9 @@ def test_facts_are_what_manifests_in_git_need(on):
             return (found or {}).get("data", {})
 
         until(lambda: data().get("KARPENTER_NODE_ROLE_NAME") and len(data().get("KARPENTER_SUBNET_SELECTOR_TERMS", "")) > 40, 90, "the facts")
+        assert data()["KARPENTER_INTERRUPTION_QUEUE"] == "", "somebody else's: Karpenter would believe what is in it"
+        shop.sqs.delete_queue(QueueUrl=shop.url())
+        until(lambda: data().get("KARPENTER_INTERRUPTION_QUEUE"), 90, "the queue")
         facts = data()
         subnets = {i for i, t in shop.account.tagged().items() if t["keelson.dev/resource"].startswith("subnet/private/")}
         assert facts["KARPENTER_NODE_ROLE_NAME"] == shop.roles()["role/node"]
@@ -329,11 +373,20 @@ def test_facts_are_what_manifests_in_git_need(on):
 # Deletion
 
 
-def launch(network: Network, *, pool: str | None = "spot", of: str | None = None) -> str:
-    """An instance, as Karpenter launches it for the cluster `of`."""
+def instance_profile(account: Account, name: str, role: str | None = None) -> str:
+    """An instance profile, as Karpenter creates it for an EC2NodeClass."""
+    account.iam.create_instance_profile(InstanceProfileName=name, Tags=[{"Key": "karpenter.k8s.aws/ec2nodeclass", "Value": "default"}])
+    if role:
+        account.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role)
+    return name
+
+
+def launch(network: Network, profile: str | None = None, *, pool: str | None = "spot", of: str | None = None) -> str:
+    """An instance with that instance profile, as Karpenter launches it for the cluster `of`."""
     tags = {f"kubernetes.io/cluster/{of or network.name}": "owned", "eks:eks-cluster-name": of or network.name}
     tags |= {"karpenter.sh/nodepool": pool} if pool else {}
     request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "m5.large", "SubnetId": network.subnet}
+    request |= {"IamInstanceProfile": {"Name": profile}} if profile else {}
     return network.ec2.run_instances(**request, TagSpecifications=tagged("instance", tags))["Instances"][0]["InstanceId"]
 
 
@@ -414,7 +467,8 @@ def test_instances_that_outlive_karpenter_are_named_and_terminated_with_the_clus
     with on.operator(*FLAGS, account=shop.account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}):
         shop.apply()
         on.ready(shop.item)
-        instance = launch(Network(shop.account, "outlived"))
+        profile = instance_profile(shop.account, "outlived_1", shop.roles()["role/node"])
+        instance = launch(Network(shop.account, "outlived"), profile)
         # Nobody ends it.
         on.cloud.workload.api.apply_all(nodes(instance))
         mark = on.mark()
@@ -424,7 +478,11 @@ def test_instances_that_outlive_karpenter_are_named_and_terminated_with_the_clus
     assert any("continues without waiting any longer for" in note and "NodeClaim spot-x" in note for note in notes), notes
     written = shop.writes(mark)
     assert written.index("eks:DeleteCluster") < written.index("ec2:TerminateInstances") < written.index("ec2:DeleteSubnet")
-    assert state(shop.account, instance) == "terminated" and shop.account.inventory() == {}
+    assert written.index("ec2:TerminateInstances") < written.index("iam:RemoveRoleFromInstanceProfile"), "it proves that they are its"
+    assert state(shop.account, instance) == "terminated"
+    # Karpenter deletes it with its EC2NodeClass, and did not.
+    shop.iam.delete_instance_profile(InstanceProfileName=profile)
+    assert shop.account.inventory() == {}
     remove_objects(on)
 
 
@@ -439,7 +497,8 @@ def test_only_instances_of_the_cluster_are_terminated_in_an_existing_network(on)
     class Place:
         ec2, name, subnet = account.ec2, "guest", subnets[0]
 
-    earlier = launch(Place)
+    profile = instance_profile(account, "guest_1")
+    earlier = launch(Place, profile)
     until(lambda: state(account, earlier) == "running", 10, "the instance of an earlier cluster")
     # EC2 tells launch times by the second.
     threading.Event().wait(1.2)
@@ -448,7 +507,12 @@ def test_only_instances_of_the_cluster_are_terminated_in_an_existing_network(on)
         on.ready(shop.item)
         assert not [t for t in account.tagged().values() if DISCOVERY in t], "the subnets are not Keelson's to tag"
         threading.Event().wait(1.2)
-        own, other, unmarked = launch(Place), launch(Place, of="other"), launch(Place, pool=None)
+        account.iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=shop.roles()["role/node"])
+        own, other, unmarked = launch(Place, profile), launch(Place, profile, of="other"), launch(Place, profile, pool=None)
+        # A cluster of kOps has the same name, and its Karpenter writes the same tags.
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+        account.iam.create_role(RoleName="nodes.guest", AssumeRolePolicyDocument=json.dumps(trust))
+        namesake, bare = launch(Place, instance_profile(account, "nodes.guest", "nodes.guest")), launch(Place)
         on.delete(shop.item, timeout=120)
     assert state(account, own) in ("shutting-down", "terminated")
-    assert {state(account, one) for one in (earlier, other, unmarked)} == {"running"}
+    assert {state(account, one) for one in (earlier, other, unmarked, namesake, bare)} == {"running"}

@@ -12,7 +12,8 @@ use super::{names, ownership, queue};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
-    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Change, Class, Failure, Key, MarkOwner as _, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs,
+    Resource,
 };
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, arn as observed_arn, changed_tags, changes_field, tag_changes,
@@ -163,6 +164,10 @@ impl EventRule {
         Ok(answer.rule_arn.unwrap_or_default())
     }
 
+    fn owner_tags(&self, observed: &Observation<Detail>) -> OwnerTags {
+        OwnerTags::new(Handle::EventRule(observed_arn(observed).to_owned()), &observed.id, &self.tags)
+    }
+
     async fn read(&self, cloud: &Cloud) -> Result<Option<Observation<Detail>>, Failure> {
         let (aws, events) = (&cloud.aws, cloud.aws.events());
         let request = events.describe_rule().name(&self.name);
@@ -216,7 +221,7 @@ impl Resource for EventRule {
     }
 
     fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
-        Some(OwnerTags::new(Handle::EventRule(observed_arn(observed).to_owned()), &observed.id, &self.tags))
+        Some(self.owner_tags(observed))
     }
 
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
@@ -301,6 +306,23 @@ impl Resource for EventRule {
             detail.target = Some(queue.to_owned());
         }
         Ok(Observation { outputs: observed.outputs.clone(), ..self.to_observation(observed_arn(observed), detail) })
+    }
+
+    /// Only what is to be adopted right before: another object may have adopted it meanwhile, and its owner tag would be replaced.
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("event rule {}", self.name))?;
+        cloud.mark(&self.owner_tags(observed)).await?;
+        Ok(observed.clone())
+    }
+
+    /// As for its deletion.
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        if tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+            cloud.unmark(&self.owner_tags(observed)).await?;
+        }
+        Ok(())
     }
 
     /// Its tags are read again: since it was observed, somebody may have deleted it and created another one.
