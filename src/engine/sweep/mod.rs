@@ -85,7 +85,7 @@ pub struct Target {
     /// Id in the cloud.
     pub id: String,
     /// Its key while it was in the graph; `None`: it never was. Resources of different kinds may have the same id, such as a name in
-    /// the same cluster: a sweep of several kinds is told apart by both.
+    /// the same cluster: in a sweep of several kinds, both identify one.
     pub key: Option<Key>,
     /// Description for users.
     pub what: String,

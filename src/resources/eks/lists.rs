@@ -32,7 +32,7 @@ pub(crate) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Aws
 }
 
 /// Why a resource with a name of ours was not created. That it exists already is no failure: an attempt whose response was lost
-/// created it, or somebody else, and the next observation shows whose it is.
+/// created it, or somebody else, and the next observation shows its owner.
 ///
 /// The name is what makes these creates safe to repeat, so they send no client token of ours, and the SDK gives each call its own. EKS
 /// answers a token with the result of its first call for 24 hours, also when that was deleted meanwhile: one that is derived from the
