@@ -35,7 +35,12 @@ use crate::resources::network::vpc;
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("karpenterInstances", "instances of Karpenter", Area::Network)
     .without_resource()
-    .with_actions(&["ec2:DescribeInstances", "ec2:TerminateInstances", "iam:GetAccountAuthorizationDetails"]);
+    .with_actions(&[
+        "ec2:DescribeInstances",
+        "ec2:TerminateInstances",
+        "eks:DescribeCluster",
+        "iam:GetAccountAuthorizationDetails",
+    ]);
 
 /// The tag of every instance that Karpenter launches, and of those of EKS Auto Mode.
 const NODE_POOL: &str = "karpenter.sh/nodepool";
