@@ -33,9 +33,8 @@ use crate::resources::iam::workload_role;
 use crate::resources::network::vpc;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("karpenterInstances", "instances of Karpenter", Area::Network)
-    .without_resource()
-    .with_actions(&[
+pub const KIND: Kind =
+    Kind::new("karpenterInstances", "instances of Karpenter", Area::Network).without_resource().with_actions(&[
         "ec2:DescribeInstances",
         "ec2:TerminateInstances",
         "eks:DescribeCluster",
