@@ -126,6 +126,13 @@ class Shop:
         return self.url() is None and self.rule() is None
 
 
+def create_queue(shop: Shop, tags: dict[str, str]) -> bool:
+    """Whether the name of the cluster's queue is free again, and taken now."""
+    with contextlib.suppress(shop.sqs.exceptions.QueueDeletedRecently):
+        return bool(shop.sqs.create_queue(QueueName=shop.resource, tags=tags))
+    return False
+
+
 def used(on: Environment, fault: int) -> int:
     """How many calls a fault has met."""
     return next(rule["used"] for rule in on.aws.control("GET", "faults")["faults"] if rule["id"] == fault)
@@ -248,14 +255,19 @@ def test_what_somebody_changes_is_put_back(shop):
     until(lambda: "keelson.dev/resource" in shop.sqs.list_queue_tags(QueueUrl=url)["Tags"], 30, "the tag")
 
 
+def others_rule(shop: Shop) -> None:
+    shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+
+
 def test_rule_that_somebody_creates_at_the_same_moment_gets_no_target_and_is_named(on):
-    """PutRule overwrites what has the name: whose the rule is shows afterwards."""
+    """PutRule overwrites what has the name. The answer that there is none comes late, and whose the rule is shows only afterwards."""
     shop = Shop(on, "race")
-    late = on.aws.add_fault({"action": "PutRule", "account": shop.account.id, "times": 1}, {"delay": 4})
+    late = on.aws.add_fault({"service": "events", "action": "ListTagsForResource", "account": shop.account.id, "times": 1}, {"delay": 5})
     with on.operator(*FLAGS, account=shop.account.id):
         shop.apply()
         until(lambda: used(on, late), 60, "the creation")
-        shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+        others_rule(shop)
+        until(lambda: shop.writes().count("events:PutRule") == 2, 30, "the operator's, after somebody's")
         until(lambda: f"event rule {shop.rule_name}" in on.condition(shop.item).get("message", ""), 60, "the message")
         stays(lambda: shop.rule()["targets"] == [], 5, "no target")
         shop.events.delete_rule(Name=shop.rule_name)
@@ -263,24 +275,28 @@ def test_rule_that_somebody_creates_at_the_same_moment_gets_no_target_and_is_nam
         on.delete(shop.item)
 
 
-def test_rule_that_is_replaced_between_a_read_and_a_write_is_left_alone(shop):
-    """The write to the queue takes long, so that to the rule comes late."""
-    on = shop.on
-    late = on.aws.add_fault({"action": "TagQueue", "account": shop.account.id, "times": 1}, {"delay": 4})
+def test_rule_that_is_replaced_between_a_read_and_a_write_is_left_alone(on):
+    shop = Shop(on, "late")
+    with on.operator(*FLAGS, account=shop.account.id):
+        shop.apply()
+        on.ready(shop.item)
     on.api.patch(*key_of(shop.item)[:3], {"spec": {"tags": {"stage": "late"}}})
-    until(lambda: used(on, late), 60, "the write")
-    shop.events.remove_targets(Rule=shop.rule_name, Ids=["karpenter"])
-    shop.events.delete_rule(Name=shop.rule_name)
-    shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+    # The last read of the rule, before its tags are changed.
+    late = on.aws.add_fault({"action": "ListTargetsByRule", "account": shop.account.id, "times": 1}, {"delay": 5})
+    with on.operator(*FLAGS, account=shop.account.id):
+        until(lambda: used(on, late), 60, "the read")
+        shop.events.remove_targets(Rule=shop.rule_name, Ids=["karpenter"])
+        shop.events.delete_rule(Name=shop.rule_name)
+        others_rule(shop)
 
-    def is_untouched() -> bool:
-        tags = shop.events.list_tags_for_resource(ResourceARN=shop.rule()["Arn"])["Tags"]
-        return tags == [{"Key": "team", "Value": "b"}] and shop.rule()["targets"] == [] and "aws.s3" in shop.rule()["EventPattern"]
+        def is_untouched() -> bool:
+            tags = shop.events.list_tags_for_resource(ResourceARN=shop.rule()["Arn"])["Tags"]
+            return tags == [{"Key": "team", "Value": "b"}] and shop.rule()["targets"] == [] and "aws.s3" in shop.rule()["EventPattern"]
 
-    stays(is_untouched, 8, "somebody else's rule")
-    shop.events.delete_rule(Name=shop.rule_name)
-    shop.edit(tags={"stage": None})
-    until(lambda: shop.rule() and shop.event() == [shop.resource], 60, "the rule")
+        stays(is_untouched, 12, "somebody else's rule")
+        shop.events.delete_rule(Name=shop.rule_name)
+        on.ready(shop.item)
+        on.delete(shop.item)
 
 
 def test_tags_of_the_spec_reach_queue_and_rule_and_leave_them(shop):
@@ -341,19 +357,14 @@ def test_queue_of_others_that_has_the_name_is_left_alone_and_named(on):
 
 def test_facts_are_what_manifests_in_git_need(on):
     shop = Shop(on, "facts", gitops=flux("https://git.example.com/fleet"))
-    shop.sqs.create_queue(QueueName=shop.resource, tags={"team": "b"})
+
+    def data() -> dict[str, str]:
+        found = on.cloud.workload.api.find("v1", "ConfigMap", "keelson-cluster-facts", "flux-system")
+        return (found or {}).get("data", {})
+
     with on.operator(*FLAGS, account=shop.account.id):
         shop.apply()
-        workload = on.cloud.workload.api
-
-        def data() -> dict[str, str]:
-            found = workload.find("v1", "ConfigMap", "keelson-cluster-facts", "flux-system")
-            return (found or {}).get("data", {})
-
         until(lambda: data().get("KARPENTER_NODE_ROLE_NAME") and len(data().get("KARPENTER_SUBNET_SELECTOR_TERMS", "")) > 40, 90, "the facts")
-        assert data()["KARPENTER_INTERRUPTION_QUEUE"] == "", "somebody else's: Karpenter would believe what is in it"
-        shop.sqs.delete_queue(QueueUrl=shop.url())
-        until(lambda: data().get("KARPENTER_INTERRUPTION_QUEUE"), 90, "the queue")
         facts = data()
         subnets = {i for i, t in shop.account.tagged().items() if t["keelson.dev/resource"].startswith("subnet/private/")}
         assert facts["KARPENTER_NODE_ROLE_NAME"] == shop.roles()["role/node"]
@@ -367,6 +378,14 @@ def test_facts_are_what_manifests_in_git_need(on):
         assert spec["role"] == shop.roles()["role/node"]
         assert {term["id"] for term in spec["subnetSelectorTerms"]} == subnets
         assert spec["securityGroupSelectorTerms"] == [{"id": facts["CLUSTER_SECURITY_GROUP_ID"]}]
+    # Somebody else takes the name: Karpenter would believe what is in that queue.
+    shop.sqs.delete_queue(QueueUrl=shop.url())
+    until(lambda: create_queue(shop, {"team": "b"}), 20, "the name")
+    with on.operator(*FLAGS, account=shop.account.id):
+        until(lambda: data()["KARPENTER_INTERRUPTION_QUEUE"] == "", 60, "no queue")
+        assert data()["KARPENTER_NODE_ROLE_NAME"] == facts["KARPENTER_NODE_ROLE_NAME"]
+        shop.sqs.delete_queue(QueueUrl=shop.url())
+        until(lambda: data()["KARPENTER_INTERRUPTION_QUEUE"] == shop.resource, 60, "the queue")
         on.delete(shop.item)
 
 

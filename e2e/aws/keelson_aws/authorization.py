@@ -126,8 +126,9 @@ def iam_checks(call: Call) -> list[Check]:
         if re.fullmatch(r"Tags\.member\.\d+\.Key", name)
     }
     prefix = f"arn:aws:iam::{call.account}"
-    if "InstanceProfileName" in params:
-        return [check(action, f"{prefix}:instance-profile/{params['InstanceProfileName']}", {}, {})]
+    if name := params.get("InstanceProfileName"):
+        profile = cloud.iam(call.account).instance_profiles.get(name)
+        return [check(action, f"{prefix}:instance-profile/{name}", {}, plain_tags(profile.tags) if profile else {})]
     if call.action == "CreateRole":
         arn = f"{prefix}:role{params.get('Path', '/')}{params['RoleName']}"
         boundary = params.get("PermissionsBoundary")
