@@ -126,6 +126,18 @@ class Shop:
         return self.url() is None and self.rule() is None
 
 
+def create_queue(shop: Shop, tags: dict[str, str]) -> bool:
+    """Whether the name of the cluster's queue is free again, and taken now."""
+    with contextlib.suppress(shop.sqs.exceptions.QueueDeletedRecently):
+        return bool(shop.sqs.create_queue(QueueName=shop.resource, tags=tags))
+    return False
+
+
+def used(on: Environment, fault: int) -> int:
+    """How many calls a fault has met."""
+    return next(rule["used"] for rule in on.aws.control("GET", "faults")["faults"] if rule["id"] == fault)
+
+
 def sid_free(statements: list[dict]) -> list[dict]:
     return [{key: value for key, value in statement.items() if key != "Sid"} for statement in statements]
 
@@ -243,6 +255,50 @@ def test_what_somebody_changes_is_put_back(shop):
     until(lambda: "keelson.dev/resource" in shop.sqs.list_queue_tags(QueueUrl=url)["Tags"], 30, "the tag")
 
 
+def others_rule(shop: Shop) -> None:
+    shop.events.put_rule(Name=shop.rule_name, EventPattern=json.dumps({"source": ["aws.s3"]}), Tags=[{"Key": "team", "Value": "b"}])
+
+
+def test_rule_that_somebody_creates_at_the_same_moment_gets_no_target_and_is_named(on):
+    """PutRule overwrites what has the name. The answer that there is none comes late, and whose the rule is shows only afterwards."""
+    shop = Shop(on, "race")
+    late = on.aws.add_fault({"service": "events", "action": "ListTagsForResource", "account": shop.account.id, "times": 1}, {"delay": 5})
+    with on.operator(*FLAGS, account=shop.account.id):
+        shop.apply()
+        until(lambda: used(on, late), 60, "the creation")
+        others_rule(shop)
+        until(lambda: shop.writes().count("events:PutRule") == 2, 30, "the operator's, after somebody's")
+        until(lambda: f"event rule {shop.rule_name}" in on.condition(shop.item).get("message", ""), 60, "the message")
+        stays(lambda: shop.rule()["targets"] == [], 5, "no target")
+        shop.events.delete_rule(Name=shop.rule_name)
+        on.ready(shop.item)
+        on.delete(shop.item)
+
+
+def test_rule_that_is_replaced_between_a_read_and_a_write_is_left_alone(on):
+    shop = Shop(on, "late")
+    with on.operator(*FLAGS, account=shop.account.id):
+        shop.apply()
+        on.ready(shop.item)
+    on.api.patch(*key_of(shop.item)[:3], {"spec": {"tags": {"stage": "late"}}})
+    # The last read of the rule, before its tags are changed.
+    late = on.aws.add_fault({"action": "ListTargetsByRule", "account": shop.account.id, "times": 1}, {"delay": 5})
+    with on.operator(*FLAGS, account=shop.account.id):
+        until(lambda: used(on, late), 60, "the read")
+        shop.events.remove_targets(Rule=shop.rule_name, Ids=["karpenter"])
+        shop.events.delete_rule(Name=shop.rule_name)
+        others_rule(shop)
+
+        def is_untouched() -> bool:
+            tags = shop.events.list_tags_for_resource(ResourceARN=shop.rule()["Arn"])["Tags"]
+            return tags == [{"Key": "team", "Value": "b"}] and shop.rule()["targets"] == [] and "aws.s3" in shop.rule()["EventPattern"]
+
+        stays(is_untouched, 12, "somebody else's rule")
+        shop.events.delete_rule(Name=shop.rule_name)
+        on.ready(shop.item)
+        on.delete(shop.item)
+
+
 def test_tags_of_the_spec_reach_queue_and_rule_and_leave_them(shop):
     def found() -> tuple[str | None, str | None]:
         queue = shop.sqs.list_queue_tags(QueueUrl=shop.url()).get("Tags", {})
@@ -301,14 +357,13 @@ def test_queue_of_others_that_has_the_name_is_left_alone_and_named(on):
 
 def test_facts_are_what_manifests_in_git_need(on):
     shop = Shop(on, "facts", gitops=flux("https://git.example.com/fleet"))
+
+    def data() -> dict[str, str]:
+        found = on.cloud.workload.api.find("v1", "ConfigMap", "keelson-cluster-facts", "flux-system")
+        return (found or {}).get("data", {})
+
     with on.operator(*FLAGS, account=shop.account.id):
         shop.apply()
-        workload = on.cloud.workload.api
-
-        def data() -> dict[str, str]:
-            found = workload.find("v1", "ConfigMap", "keelson-cluster-facts", "flux-system")
-            return (found or {}).get("data", {})
-
         until(lambda: data().get("KARPENTER_NODE_ROLE_NAME") and len(data().get("KARPENTER_SUBNET_SELECTOR_TERMS", "")) > 40, 90, "the facts")
         facts = data()
         subnets = {i for i, t in shop.account.tagged().items() if t["keelson.dev/resource"].startswith("subnet/private/")}
@@ -323,17 +378,34 @@ def test_facts_are_what_manifests_in_git_need(on):
         assert spec["role"] == shop.roles()["role/node"]
         assert {term["id"] for term in spec["subnetSelectorTerms"]} == subnets
         assert spec["securityGroupSelectorTerms"] == [{"id": facts["CLUSTER_SECURITY_GROUP_ID"]}]
+    # Somebody else takes the name: Karpenter would believe what is in that queue.
+    shop.sqs.delete_queue(QueueUrl=shop.url())
+    until(lambda: create_queue(shop, {"team": "b"}), 20, "the name")
+    with on.operator(*FLAGS, account=shop.account.id):
+        until(lambda: data()["KARPENTER_INTERRUPTION_QUEUE"] == "", 60, "no queue")
+        assert data()["KARPENTER_NODE_ROLE_NAME"] == facts["KARPENTER_NODE_ROLE_NAME"]
+        shop.sqs.delete_queue(QueueUrl=shop.url())
+        until(lambda: data()["KARPENTER_INTERRUPTION_QUEUE"] == shop.resource, 60, "the queue")
         on.delete(shop.item)
 
 
 # Deletion
 
 
-def launch(network: Network, *, pool: str | None = "spot", of: str | None = None) -> str:
-    """An instance, as Karpenter launches it for the cluster `of`."""
+def instance_profile(account: Account, name: str, role: str | None = None) -> str:
+    """An instance profile, as Karpenter creates it for an EC2NodeClass."""
+    account.iam.create_instance_profile(InstanceProfileName=name, Tags=[{"Key": "karpenter.k8s.aws/ec2nodeclass", "Value": "default"}])
+    if role:
+        account.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role)
+    return name
+
+
+def launch(network: Network, profile: str | None = None, *, pool: str | None = "spot", of: str | None = None) -> str:
+    """An instance with that instance profile, as Karpenter launches it for the cluster `of`."""
     tags = {f"kubernetes.io/cluster/{of or network.name}": "owned", "eks:eks-cluster-name": of or network.name}
     tags |= {"karpenter.sh/nodepool": pool} if pool else {}
     request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "m5.large", "SubnetId": network.subnet}
+    request |= {"IamInstanceProfile": {"Name": profile}} if profile else {}
     return network.ec2.run_instances(**request, TagSpecifications=tagged("instance", tags))["Instances"][0]["InstanceId"]
 
 
@@ -414,7 +486,8 @@ def test_instances_that_outlive_karpenter_are_named_and_terminated_with_the_clus
     with on.operator(*FLAGS, account=shop.account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}):
         shop.apply()
         on.ready(shop.item)
-        instance = launch(Network(shop.account, "outlived"))
+        profile = instance_profile(shop.account, "outlived_1", shop.roles()["role/node"])
+        instance = launch(Network(shop.account, "outlived"), profile)
         # Nobody ends it.
         on.cloud.workload.api.apply_all(nodes(instance))
         mark = on.mark()
@@ -424,7 +497,11 @@ def test_instances_that_outlive_karpenter_are_named_and_terminated_with_the_clus
     assert any("continues without waiting any longer for" in note and "NodeClaim spot-x" in note for note in notes), notes
     written = shop.writes(mark)
     assert written.index("eks:DeleteCluster") < written.index("ec2:TerminateInstances") < written.index("ec2:DeleteSubnet")
-    assert state(shop.account, instance) == "terminated" and shop.account.inventory() == {}
+    assert written.index("ec2:TerminateInstances") < written.index("iam:RemoveRoleFromInstanceProfile"), "it proves that they are its"
+    assert state(shop.account, instance) == "terminated"
+    # Karpenter deletes it with its EC2NodeClass, and did not.
+    shop.iam.delete_instance_profile(InstanceProfileName=profile)
+    assert shop.account.inventory() == {}
     remove_objects(on)
 
 
@@ -439,7 +516,8 @@ def test_only_instances_of_the_cluster_are_terminated_in_an_existing_network(on)
     class Place:
         ec2, name, subnet = account.ec2, "guest", subnets[0]
 
-    earlier = launch(Place)
+    profile = instance_profile(account, "guest_1")
+    earlier = launch(Place, profile)
     until(lambda: state(account, earlier) == "running", 10, "the instance of an earlier cluster")
     # EC2 tells launch times by the second.
     threading.Event().wait(1.2)
@@ -448,7 +526,12 @@ def test_only_instances_of_the_cluster_are_terminated_in_an_existing_network(on)
         on.ready(shop.item)
         assert not [t for t in account.tagged().values() if DISCOVERY in t], "the subnets are not Keelson's to tag"
         threading.Event().wait(1.2)
-        own, other, unmarked = launch(Place), launch(Place, of="other"), launch(Place, pool=None)
+        account.iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=shop.roles()["role/node"])
+        own, other, unmarked = launch(Place, profile), launch(Place, profile, of="other"), launch(Place, profile, pool=None)
+        # A cluster of kOps has the same name, and its Karpenter writes the same tags.
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+        account.iam.create_role(RoleName="nodes.guest", AssumeRolePolicyDocument=json.dumps(trust))
+        namesake, bare = launch(Place, instance_profile(account, "nodes.guest", "nodes.guest")), launch(Place)
         on.delete(shop.item, timeout=120)
     assert state(account, own) in ("shutting-down", "terminated")
-    assert {state(account, one) for one in (earlier, other, unmarked)} == {"running"}
+    assert {state(account, one) for one in (earlier, other, unmarked, namesake, bare)} == {"running"}

@@ -134,7 +134,7 @@ def test_karpenter_reaches_neither_managed_nodes_nor_what_keelson_owns():
     def allowed(action: str, resource: str, request: dict[str, str], tags: dict[str, str], **context: str) -> bool:
         return decide(Request(action, resource, {**session(), **context}, request, tags), included("Karpenter")).allowed
 
-    own = {f"kubernetes.io/cluster/{CLUSTER}": "owned"}
+    own = {f"kubernetes.io/cluster/{CLUSTER}": "owned", "eks:eks-cluster-name": CLUSTER}
     instance, template = (f"arn:aws:ec2:{REGION}:{ACCOUNT}:{one}" for one in ("instance/i-1", "launch-template/lt-1"))
     assert not allowed("ec2:TerminateInstances", instance, {}, own), "of a managed node group"
     queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{CLUSTER}"
@@ -143,6 +143,66 @@ def test_karpenter_reaches_neither_managed_nodes_nor_what_keelson_owns():
     created = {"ec2:CreateAction": "CreateLaunchTemplate"}
     assert allowed("ec2:CreateTags", template, own, {}, **created)
     assert not allowed("ec2:CreateTags", template, {**own, OWNER: "uid"}, {}, **created), "Keelson finds launch templates by that tag"
+
+
+# A cluster of another owner in the account; IAM takes the two names for one in the key of a tag.
+NEIGHBOUR = CLUSTER.capitalize()
+POOL = {"karpenter.sh/nodepool": "default"}
+PROFILE_TAGS = {"topology.kubernetes.io/region": REGION, "karpenter.k8s.aws/ec2nodeclass": "default"}
+
+
+def ec2_arn(kind: str) -> str:
+    return f"arn:aws:ec2:{REGION}:{ACCOUNT}:{kind}/x"
+
+
+# What a controller may do, and the tags of what it acts on: those that name the cluster in their value, as the real controllers, EKS and eksctl set them.
+BY_VALUE = [
+    *[("Karpenter", action, ec2_arn(kind), {**POOL, key: "{}"}, "kubernetes.io/cluster/{}")
+      for action, kind in (("ec2:TerminateInstances", "instance"), ("ec2:DeleteLaunchTemplate", "launch-template"), ("ec2:RunInstances", "launch-template"))
+      for key in ("eks:eks-cluster-name", "karpenter.sh/managed-by")],
+    *[("Karpenter", f"iam:{action}", f"arn:aws:iam::{ACCOUNT}:instance-profile/x", {**PROFILE_TAGS, "eks:eks-cluster-name": "{}"}, "kubernetes.io/cluster/{}")
+      for action in ("AddRoleToInstanceProfile", "DeleteInstanceProfile", "RemoveRoleFromInstanceProfile", "TagInstanceProfile")],
+    *[("AWSLoadBalancerController", "ec2:AuthorizeSecurityGroupIngress", ec2_arn("security-group"), {key: "{}"}, "kubernetes.io/cluster/{}")
+      for key in ("aws:eks:cluster-name", "elbv2.k8s.aws/cluster", "alpha.eksctl.io/cluster-name")],
+    *[("ClusterAutoscaler", "autoscaling:SetDesiredCapacity", f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:x", {key: "{}"}, "k8s.io/cluster-autoscaler/{}")
+      for key in ("eks:cluster-name", "alpha.eksctl.io/cluster-name")],
+]
+
+
+@pytest.mark.parametrize(("name", "action", "resource", "tags", "key"), BY_VALUE)
+def test_cluster_whose_name_differs_only_in_case_is_out_of_reach(name, action, resource, tags, key):
+    def allowed(cluster: str) -> bool:
+        all_tags = {tag: value.format(cluster) for tag, value in tags.items()} | {key.format(cluster): "owned"}
+        return decide(Request(action, resource, session(), resource_tags=all_tags), included(name)).allowed
+
+    assert allowed(CLUSTER) and not allowed(NEIGHBOUR)
+
+
+def test_karpenter_creates_and_tags_for_its_own_cluster_only():
+    """Requests of Karpenter v1: GetTags, InstanceProfileTags and the tagging of NodeClaims."""
+
+    def allowed(action: str, resource: str, request: dict[str, str], tags: dict[str, str] | None = None, **context: str) -> bool:
+        return decide(Request(action, resource, {**session(), **context}, request, tags or {}), included("Karpenter")).allowed
+
+    def static(cluster: str) -> dict[str, str]:
+        return {f"kubernetes.io/cluster/{cluster}": "owned", "eks:eks-cluster-name": cluster, "karpenter.k8s.aws/ec2nodeclass": "default"}
+
+    kinds = ("fleet", "instance", "launch-template", "network-interface", "spot-instances-request", "volume")
+    profile = f"arn:aws:iam::{ACCOUNT}:instance-profile/x"
+    for cluster, may in ((CLUSTER, True), (NEIGHBOUR, False)):
+        own = static(cluster) | POOL
+        for kind in kinds:
+            assert allowed("ec2:CreateFleet", ec2_arn(kind), own) is may, kind
+            assert allowed("ec2:CreateTags", ec2_arn(kind), own, **{"ec2:CreateAction": "CreateFleet"}) is may, kind
+        assert allowed("iam:CreateInstanceProfile", profile, static(cluster) | PROFILE_TAGS) is may
+        # An instance of Karpenter before v1 gets the tag with the name.
+        before = {f"kubernetes.io/cluster/{cluster}": "owned", "karpenter.sh/managed-by": cluster} | POOL
+        later = {"Name": "node", "karpenter.sh/nodeclaim": "default-x", "eks:eks-cluster-name": CLUSTER}
+        assert allowed("ec2:CreateTags", ec2_arn("instance"), later, before) is may
+        assert allowed("ec2:CreateTags", ec2_arn("instance"), later, own) is may
+    own = static(CLUSTER)
+    assert not allowed("ec2:CreateTags", ec2_arn("instance"), {"eks:eks-cluster-name": CLUSTER}, own), "of a managed node group"
+    assert not allowed("ec2:CreateTags", ec2_arn("instance"), {"eks:eks-cluster-name": NEIGHBOUR}, own | POOL), "given away"
 
 
 def stored(name: str, cluster: str = CLUSTER, of: str = OBJECT) -> list[Request]:
@@ -307,7 +367,7 @@ def test_boundary_allows_what_the_included_policies_allow(name):
     missing = [action for action in actions(included(name)) if not any(pattern.fullmatch(action) for pattern in patterns)]
     assert missing == []
     for statement in included(name):
-        if "aws:ResourceTag/elbv2.k8s.aws/cluster" in json.dumps(statement):
+        if "aws:ResourceTag/elbv2.k8s.aws/cluster" in statement.get("Condition", {}).get("StringEquals", {}):
             tags = {"elbv2.k8s.aws/cluster": CLUSTER}
             for action in actions([statement]):
                 resource = f"arn:aws:{action.split(':')[0]}:{REGION}:{ACCOUNT}:security-group/x"

@@ -19,6 +19,12 @@ pub const INSTALLATION: &str = "keelson.dev/installation";
 pub const GIVEN_ADDRESS: &str = "keelson.dev/given-address";
 pub const NAME: &str = "Name";
 
+/// Whether IAM may take two tag keys for one: it ignores case. Beyond ASCII too, because it takes letters of all alphabets, and some of them
+/// are an ASCII letter in another case, such as the Kelvin sign.
+pub fn is_same_key(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase() || one.to_uppercase() == other.to_uppercase()
+}
+
 /// The tags that define the owner of a resource.
 pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
 

@@ -56,7 +56,7 @@ fn check_targets(setup: &Setup, targets: Vec<Target>) -> Result<CheckedSweep, Fa
 }
 
 fn target(id: &str, proof: Proof) -> Target {
-    Target { id: id.into(), what: id.into(), proof, in_use: false, referred_to_by: Vec::new() }
+    Target { id: id.into(), key: None, what: id.into(), proof, in_use: false, referred_to_by: Vec::new() }
 }
 
 fn mark(name: Option<&str>, reserved: bool) -> Mark {

@@ -34,7 +34,7 @@ impl AccountSettings {
     /// The keys of an object's own tags that the enforced ones replace by another value or another case.
     pub fn overridden_keys(&self, own: &BTreeMap<String, String>) -> Vec<String> {
         let is_kept = |key: &String, value: &String| self.enforced_tags.get(key) == Some(value);
-        let is_enforced = |key: &String| self.enforced_tags.keys().any(|other| other.eq_ignore_ascii_case(key));
+        let is_enforced = |key: &String| self.enforced_tags.keys().any(|other| tags::is_same_key(other, key));
         let overridden = own.iter().filter(|(key, value)| is_enforced(key) && !is_kept(key, value));
         overridden.map(|(key, _)| key.clone()).collect()
     }
@@ -49,13 +49,13 @@ impl AccountSettings {
     /// The tags of an object's resources in the account: the account's, overridden by the object's, overridden by the
     /// enforced ones.
     pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut tags = self.tags.clone();
+        let mut all = self.tags.clone();
         for overriding in [own, &self.enforced_tags] {
             // IAM treats keys that differ only in case as duplicates and rejects both.
-            tags.retain(|key, _| !overriding.keys().any(|other| other.eq_ignore_ascii_case(key)));
-            tags.extend(overriding.clone());
+            all.retain(|key, _| !overriding.keys().any(|other| tags::is_same_key(other, key)));
+            all.extend(overriding.clone());
         }
-        tags
+        all
     }
 }
 
@@ -374,11 +374,13 @@ mod tests {
         };
         let account = AccountSettings {
             tags: tags(&[("Team", "none"), ("env", "prod")]),
-            enforced_tags: tags(&[("cost-center", "4711")]),
+            enforced_tags: tags(&[("cost-center", "4711"), ("key", "1")]),
             ..AccountSettings::default()
         };
-        let own = tags(&[("team", "a"), ("cost-center", "free"), ("Cost-Center", "mine")]);
-        assert_eq!(account.tags_with(&own), tags(&[("team", "a"), ("env", "prod"), ("cost-center", "4711")]));
+        // IAM takes keys that differ only in case for one. The last begins with the Kelvin sign.
+        let own = tags(&[("team", "a"), ("cost-center", "free"), ("Cost-Center", "mine"), ("\u{212a}EY", "mine")]);
+        let all = tags(&[("team", "a"), ("env", "prod"), ("cost-center", "4711"), ("key", "1")]);
+        assert_eq!(account.tags_with(&own), all);
     }
 
     #[test]

@@ -128,8 +128,9 @@ def iam_checks(call: Call) -> list[Check]:
         if re.fullmatch(r"Tags\.member\.\d+\.Key", name)
     }
     prefix = f"arn:aws:iam::{call.account}"
-    if "InstanceProfileName" in params:
-        return [check(action, f"{prefix}:instance-profile/{params['InstanceProfileName']}", {}, {})]
+    if name := params.get("InstanceProfileName"):
+        profile = cloud.iam(call.account).instance_profiles.get(name)
+        return [check(action, f"{prefix}:instance-profile/{name}", {}, plain_tags(profile.tags) if profile else {})]
     if call.action == "CreateRole":
         arn = f"{prefix}:role{params.get('Path', '/')}{params['RoleName']}"
         boundary = params.get("PermissionsBoundary")
@@ -245,10 +246,25 @@ def events_checks(call: Call) -> list[Check]:
     name = body.get("Name") or body.get("Rule") or body.get("ResourceARN", "").rpartition("/")[2]
     arn, action = f"arn:aws:events:{call.region}:{call.account}:rule/{name}", f"events:{call.action}"
     request = plain_tags(body.get("Tags"))
+    context = events_context(body, call.account)
     if name not in event_rules.rules_of(call.account, call.region):
         creates = call.action == "PutRule"
-        return [check(action, arn, request, {}), *([check("events:TagResource", arn, request, {})] if request else [])] if creates else []
-    return [check(action, arn, request, plain_tags(event_rules.tags_of(call.account, call.region, name)))]
+        creation = [{**check(action, arn, request, {}), "context": context}, *([check("events:TagResource", arn, request, {})] if request else [])]
+        return creation if creates else []
+    return [{**check(action, arn, request, plain_tags(event_rules.tags_of(call.account, call.region, name))), "context": context}]
+
+
+def events_context(body: dict[str, Any], account: str) -> dict[str, str | list[str]]:
+    """What EventBridge tells policies of a rule's pattern and of its targets.
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html"""
+    context: dict[str, str | list[str]] = {"aws:PrincipalAccount": account}
+    pattern = json.loads(body.get("EventPattern") or "{}")
+    for key in ("source", "detail-type"):
+        if key in pattern:
+            context[f"events:{key}"] = pattern[key]
+    if targets := [target["Arn"] for target in body.get("Targets", [])]:
+        context["events:TargetArn"] = targets
+    return context
 
 
 def autoscaling_checks(call: Call) -> list[Check]:

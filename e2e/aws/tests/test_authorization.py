@@ -105,3 +105,21 @@ def test_node_group_with_a_template_is_checked_as_a_launch(server: Server) -> No
     tagging = found["ec2:CreateTags", f"{prefix}:instance/*"]
     assert tagging["requestTags"] == {"keelson.dev/owner": "u"} and tagging["context"] == {"ec2:CreateAction": "RunInstances"}
     assert ("ec2:CreateTags", f"{prefix}:volume/*") not in found
+
+
+def test_rule_is_checked_with_its_pattern_and_targets_and_a_profile_with_its_tags(server: Server) -> None:
+    events, iam = client(server, "events"), client(server, "iam")
+    events.put_rule(Name="r", EventPattern=json.dumps({"source": ["aws.ec2"], "detail-type": ["A", "B"]}), Tags=[OWNER])
+    create, tagging = last(server, "PutRule")
+    assert create["context"] == {"aws:PrincipalAccount": ACCOUNT, "events:source": ["aws.ec2"], "events:detail-type": ["A", "B"]}
+    assert create["requestTags"] == {"keelson.dev/owner": "u"} and tagging["action"] == "events:TagResource"
+    queue = f"arn:aws:sqs:eu-west-1:{ACCOUNT}:q"
+    events.put_targets(Rule="r", Targets=[{"Id": "q", "Arn": queue}])
+    (targets,) = last(server, "PutTargets")
+    assert targets["context"]["events:TargetArn"] == [queue] and targets["resourceTags"] == {"keelson.dev/owner": "u"}
+    iam.create_instance_profile(InstanceProfileName="p", Tags=[OWNER])
+    iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))
+    iam.add_role_to_instance_profile(InstanceProfileName="p", RoleName="r")
+    iam.remove_role_from_instance_profile(InstanceProfileName="p", RoleName="r")
+    (removal,) = last(server, "RemoveRoleFromInstanceProfile")
+    assert removal["resourceTags"] == {"keelson.dev/owner": "u"}

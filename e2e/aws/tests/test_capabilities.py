@@ -81,6 +81,17 @@ def test_cluster_has_one_capability_of_each_type_and_is_not_deleted_with_one(clo
     cloud.eks.delete_cluster(name="demo")
 
 
+def test_client_token_answers_with_what_was_deleted_since(cloud: Cloud) -> None:
+    cloud.cluster(accessConfig=API)
+    arn = role(cloud)
+    first = create(cloud, "kro", "KRO", arn, clientRequestToken="k")
+    cloud.eks.delete_capability(clusterName="demo", capabilityName="kro")
+    cloud.gone(cloud.eks.describe_capability, clusterName="demo", capabilityName="kro")
+    assert create(cloud, "kro", "KRO", arn, wait=False, clientRequestToken="k")["arn"] == first["arn"]
+    assert cloud.eks.list_capabilities(clusterName="demo")["capabilities"] == []
+    assert create(cloud, "kro", "KRO", arn, clientRequestToken="l")["arn"] != first["arn"]
+
+
 def test_update_changes_role_and_configuration_and_is_found_by_the_capability(cloud: Cloud) -> None:
     cloud.cluster(accessConfig=API)
     create(cloud, "argocd", "ARGOCD", role(cloud), configuration=ARGOCD)

@@ -43,6 +43,9 @@ ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admin
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 QUEUE = f"arn:aws:sqs:eu-west-1:{ACCOUNT}:keelson-prod-karpenter"
 RULE = f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/keelson-prod-interruptions"
+# What the operator's PutRule and PutTargets tell EventBridge.
+INTERRUPTIONS = {"events:source": ["aws.ec2", "aws.health"], "events:detail-type": ["EC2 Spot Instance Interruption Warning", "AWS Health Event"]}
+TARGET = {"aws:PrincipalAccount": ACCOUNT, "events:TargetArn": [QUEUE]}
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
 CNI_IPV6 = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_IPv6_Policy"}
 # A role of Pods, with its own boundary: whatever its policies allow, the boundary limits it.
@@ -227,15 +230,42 @@ def queues_and_instances() -> list[Request]:
         RULE: ("events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:UntagResource"),
     }
     own = [(action, arn) for arn, all_of_it in changes.items() for action in all_of_it]
+    context = {"events:PutRule": INTERRUPTIONS, "events:PutTargets": TARGET}
     others = {QUEUE: QUEUE.replace("keelson-prod-karpenter", "orders"), RULE: RULE.replace("keelson-prod-interruptions", "audit")}
     tag = [Request("sqs:TagQueue", QUEUE, request_tags=OWN_TAGS), Request("events:TagResource", RULE, request_tags=OWN_TAGS)]
     return [
-        *[Request(action, arn) for action, arn in own],
-        *[Request(action, arn, resource_tags=PROTECTED) for action, arn in own],
-        *[Request(action, others[arn], resource_tags=OWN_TAGS) for action, arn in own],
+        *[Request(action, arn, context.get(action, {})) for action, arn in own],
+        *[Request(action, arn, context.get(action, {}), resource_tags=PROTECTED) for action, arn in own],
+        *[Request(action, others[arn], context.get(action, {}), resource_tags=OWN_TAGS) for action, arn in own],
+        # A rule of ours that listens to what others do, or sends what it hears elsewhere.
+        *[
+            Request("events:PutRule", RULE, INTERRUPTIONS | events, **tags)
+            for tags in ({"request_tags": OWN_TAGS}, {"resource_tags": OWN_TAGS})
+            for events in (
+                {"events:source": ["aws.ec2", "aws.s3"]},
+                {"events:source": ["aws.cloudtrail"]},
+                {"events:detail-type": ["AWS API Call via CloudTrail"]},
+                {"events:detail-type": ["AWS Health Event", "AWS Console Sign In via CloudTrail"]},
+            )
+        ],
+        # Without a source or a type it hears all, and a schedule has neither.
+        *[
+            Request("events:PutRule", RULE, {key: value for key, value in INTERRUPTIONS.items() if key != missing}, resource_tags=OWN_TAGS)
+            for missing in INTERRUPTIONS
+        ],
+        *[
+            Request("events:PutTargets", RULE, {**TARGET, "events:TargetArn": targets}, resource_tags=OWN_TAGS)
+            for targets in (
+                [QUEUE.replace(ACCOUNT, FOREIGN_ACCOUNT)],
+                [QUEUE, others[QUEUE]],
+                [f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:deploy"],
+                [f"arn:aws:events:eu-west-1:{FOREIGN_ACCOUNT}:event-bus/default"],
+            )
+        ],
+        Request("events:PutTargets", RULE, {"aws:PrincipalAccount": ACCOUNT}, resource_tags=OWN_TAGS),
         Request("sqs:CreateQueue", QUEUE, request_tags={"team": "x"}),
         Request("sqs:CreateQueue", others[QUEUE], request_tags=OWN_TAGS),
-        Request("events:PutRule", others[RULE], request_tags=OWN_TAGS),
+        Request("events:PutRule", others[RULE], INTERRUPTIONS, request_tags=OWN_TAGS),
         *[replace(one, request_tags={"team": "x"}) for one in tag],
         *[replace(one, resource_tags=PROTECTED) for one in tag],
         *[Request(f"sqs:{action}", QUEUE, resource_tags=OWN_TAGS) for action in ("ReceiveMessage", "SendMessage", "PurgeQueue", "AddPermission")],
@@ -319,8 +349,9 @@ ALLOWED = [
     ],
     Request("iam:PassRole", POD, passed_to("pods.eks.amazonaws.com")),
     Request("sqs:CreateQueue", QUEUE, request_tags=OWN_TAGS),
-    Request("events:PutRule", RULE, request_tags=OWN_TAGS),
-    Request("events:PutTargets", RULE, resource_tags=OWN_TAGS),
+    Request("events:PutRule", RULE, INTERRUPTIONS, request_tags=OWN_TAGS),
+    Request("events:PutRule", RULE, INTERRUPTIONS, resource_tags=OWN_TAGS),
+    Request("events:PutTargets", RULE, TARGET, resource_tags=OWN_TAGS),
     Request("sqs:DeleteQueue", QUEUE, resource_tags=OWN_TAGS),
     Request("ec2:TerminateInstances", ec2("instance"), resource_tags={"karpenter.sh/nodepool": "spot"}),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),

@@ -84,6 +84,9 @@ pub enum Proof {
 pub struct Target {
     /// Id in the cloud.
     pub id: String,
+    /// Its key while it was in the graph; `None`: it never was. Resources of different kinds may have the same id, such as a name in
+    /// the same cluster: in a sweep of several kinds, both identify one.
+    pub key: Option<Key>,
     /// Description for users.
     pub what: String,
     /// Why it may be deleted.
@@ -115,6 +118,11 @@ impl AllowedTarget {
     /// Id in the cloud.
     pub fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// Its key while it was in the graph.
+    pub fn key(&self) -> Option<&Key> {
+        self.0.key.as_ref()
     }
 }
 

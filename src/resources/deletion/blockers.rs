@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::blocker_lists::{instances, services};
-use super::makers::{self, Maker};
+use super::makers::{self, Advice, Maker};
 use crate::api::listing::first_few_joined;
 use crate::aws::MaxStaleness;
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
@@ -36,7 +36,7 @@ pub(super) struct Blocker {
     pub(super) id: String,
     pub(super) description: String,
     /// What to do; `None`: delete it by hand.
-    pub(super) advice: Option<&'static str>,
+    pub(super) advice: Option<Advice>,
 }
 
 impl Blocker {
@@ -135,7 +135,7 @@ fn referring_group(group: &SecurityGroup) -> Blocker {
     let blocker = security_group(group);
     let description = format!("{} in its rules", blocker.description);
     let advice = "a security group that others refer to cannot be deleted: remove those rules by hand, not their group";
-    Blocker { description, advice: blocker.advice.or(Some(advice)), ..blocker }
+    Blocker { description, advice: blocker.advice.or(Some(Advice::Borrowed(advice))), ..blocker }
 }
 
 /// Who owns something, in words.
@@ -159,7 +159,7 @@ fn add_blockers(mut failure: Failure, blockers: &[Blocker]) -> Failure {
     let described = blockers.iter().map(|one| one.description.as_str());
     let named = first_few_joined(described, MAX_NAMED, "; ", " and ");
     let mut advice: Vec<&str> = Vec::new();
-    for text in blockers.iter().filter_map(|one| one.advice) {
+    for text in blockers.iter().filter_map(|one| one.advice.as_deref()) {
         if !advice.contains(&text) {
             advice.push(text);
         }

@@ -13,7 +13,7 @@ fn message_lists_a_few_blockers_and_counts_the_rest() {
 
 #[test]
 fn advice_follows_once_for_all_blockers_of_a_kind() {
-    let advised = |id: &str| Blocker { advice: Some("do this"), ..Blocker::new("x", id, []) };
+    let advised = |id: &str| Blocker { advice: Some("do this".into()), ..Blocker::new("x", id, []) };
     let blockers = [advised("a"), Blocker::new("x", "b", []), advised("c")];
     let text = add_blockers(Failure::new(Class::Busy, "no."), &blockers).message;
     assert_eq!(text, "no. Blocked by x a; x b; x c: delete what Keelson does not own by hand (do this).");

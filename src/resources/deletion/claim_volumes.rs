@@ -223,7 +223,7 @@ impl Resource for ClaimVolumes {
             let mark = Mark { by: "the EBS CSI driver", name: Some(self.cluster.clone()), reserved: false };
             let proof = Proof::AppearedLater { mark, at: volume.created };
             let what = format!("volume {} of {} GiB", volume.id, volume.size_gib);
-            Target { id: volume.id.clone(), what, proof, in_use: false, referred_to_by: Vec::new() }
+            Target { id: volume.id.clone(), key: None, what, proof, in_use: false, referred_to_by: Vec::new() }
         });
         Ok(Sweep { targets: targets.collect(), ..Sweep::default() })
     }

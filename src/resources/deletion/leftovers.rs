@@ -111,7 +111,7 @@ impl Leftovers {
             Network::Own => Proof::InOwnedContainer { container: (self.network.clone(), vpc.to_owned()), mark },
             Network::External => Proof::AppearedLater { mark, at },
         };
-        Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
+        Target { id: id.to_owned(), key: None, what, proof, in_use: false, referred_to_by: Vec::new() }
     }
 
     /// The targets, in the order of deletion.

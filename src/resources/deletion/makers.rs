@@ -2,10 +2,15 @@
 //!
 //! Keelson deletes none of this: it names it, so that nobody has to find out what an interface or an instance belongs to.
 
+use std::borrow::Cow;
+
 use aws_sdk_ec2::types::{Instance, VpcEndpoint};
 
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
 use crate::aws::tags::Tags;
+
+/// What to do about something.
+pub type Advice = Cow<'static, str>;
 
 /// Who made a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +18,12 @@ pub struct Maker {
     /// For the description.
     pub name: String,
     /// What to do; `None`: delete it by hand.
-    pub advice: Option<&'static str>,
+    pub advice: Option<Advice>,
 }
 
 impl Maker {
     fn new(name: impl Into<String>, advice: Option<&'static str>) -> Self {
-        Self { name: name.into(), advice }
+        Self { name: name.into(), advice: advice.map(Cow::Borrowed) }
     }
 }
 
@@ -28,6 +33,18 @@ const GUARD_DUTY: &str = "GuardDuty keeps its endpoint and its security group un
                           the account: disable its automated agent configuration, then delete both by hand";
 const KARPENTER: &str =
     "Karpenter's instances outlive the cluster: terminate them by hand (aws ec2 terminate-instances)";
+/// Tags that hold the name of an instance's cluster: EKS, Karpenter since and before v1, eksctl.
+pub const CLUSTER_TAGS: [&str; 5] = [
+    "aws:eks:cluster-name",
+    "eks:cluster-name",
+    "eks:eks-cluster-name",
+    "karpenter.sh/managed-by",
+    "alpha.eksctl.io/cluster-name",
+];
+/// Tags of instances that Karpenter launched, since and before its v0.32.
+const KARPENTER_TAGS: [&str; 2] = ["karpenter.sh/nodepool", "karpenter.sh/provisioner-name"];
+/// Begins the tag of what belongs to a cluster, whatever made that; its name follows.
+const CLUSTER_KEY: &str = "kubernetes.io/cluster/";
 const AUTO_SCALING: &str = "an Auto Scaling group replaces instances that are terminated: delete the group by hand";
 const LOAD_BALANCER: &str = "a load balancer goes with its listeners: delete it by hand (aws elbv2 delete-load-balancer), \
                              after its deletion protection is disabled";
@@ -93,13 +110,37 @@ pub fn stays(interface: &NetworkInterface) -> bool {
     of_interface(interface).is_some_and(|maker| !GO_WITH_THE_CLUSTER.contains(&maker.name.as_str()))
 }
 
+/// The name of the cluster that an instance belongs to, by its tags.
+pub fn cluster_of(tags: &Tags) -> Option<&str> {
+    let named = CLUSTER_TAGS.iter().find_map(|tag| tags.get(tag));
+    named.or_else(|| tags.iter().find_map(|(key, _)| key.strip_prefix(CLUSTER_KEY)))
+}
+
+/// Who launched an instance that the cluster `cluster` does not own, by its tags. What another cluster's Karpenter launched is that
+/// cluster's node: Karpenter would only replace it.
+pub fn of_instance_beside(tags: &Tags, cluster: &str) -> Option<Maker> {
+    let maker = of_instance(tags)?;
+    let advice = match cluster_of(tags) {
+        Some(other) if other != cluster && is_of_karpenter(tags) => Some(Cow::Owned(format!(
+            "cluster {other} runs them as its nodes: not yours to terminate; whoever runs it deletes its NodePools, or moves it to \
+             another network"
+        ))),
+        _ => maker.advice,
+    };
+    Some(Maker { advice, ..maker })
+}
+
+fn is_of_karpenter(tags: &Tags) -> bool {
+    KARPENTER_TAGS.iter().any(|tag| tags.get(tag).is_some())
+}
+
 /// Who launched an instance, by its tags.
 pub fn of_instance(tags: &Tags) -> Option<Maker> {
     let named = |what: &str, tag: &str| tags.get(tag).map(|name| format!("{what} {name}"));
-    let of_karpenter = ["karpenter.sh/nodepool", "karpenter.sh/provisioner-name"];
-    let karpenter = of_karpenter.iter().find_map(|tag| named("Karpenter's node pool", tag));
+    let karpenter = KARPENTER_TAGS.iter().find_map(|tag| named("Karpenter's node pool", tag));
     if let Some(name) = karpenter {
-        return Some(Maker::new(name, Some(KARPENTER)));
+        let unless = cluster_of(tags).map(|name| format!("{KARPENTER}, unless a cluster {name} exists and runs them"));
+        return Some(Maker { name, advice: unless.map(Cow::Owned).or(Some(Cow::Borrowed(KARPENTER))) });
     }
     if let Some(name) = named("node group", "eks:nodegroup-name") {
         return Some(Maker::new(name, None));
@@ -107,14 +148,13 @@ pub fn of_instance(tags: &Tags) -> Option<Maker> {
     named("Auto Scaling group", "aws:autoscaling:groupName").map(|name| Maker::new(name, Some(AUTO_SCALING)))
 }
 
-/// An instance as a user finds it: its type, state, name and who launched it.
-pub fn describe_instance(instance: &Instance) -> (String, Option<&'static str>) {
+/// An instance as a user finds it: its type, state, name and who launched it; and what to do about it.
+pub fn describe_instance(instance: &Instance) -> (String, Option<Advice>) {
     let tags = Tags::from_ec2(instance.tags());
     let maker = of_instance(&tags);
     let kind = instance.instance_type().map(|kind| kind.as_str().to_owned());
     let state = instance.state().and_then(|state| state.name()).map(|state| state.as_str().to_owned());
-    let cluster = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name"];
-    let cluster = cluster.iter().find_map(|tag| tags.get(tag)).map(|name| format!("of cluster {name}"));
+    let cluster = cluster_of(&tags).map(|name| format!("of cluster {name}"));
     let name = tags.get("Name").map(|name| format!("{name:?}"));
     let by = maker.as_ref().map(|maker| format!("launched by {}", maker.name));
     let about: Vec<_> = [kind, state, by, cluster, name].into_iter().flatten().collect();

@@ -39,11 +39,33 @@ fn instances_are_described_with_who_launched_them() {
     };
     let (text, advice) = describe(&[("karpenter.sh/nodepool", "spot"), ("eks:eks-cluster-name", "demo")]);
     assert_eq!(text, "m5.large, running, launched by Karpenter's node pool spot, of cluster demo");
-    assert!(advice.unwrap().contains("terminate-instances"));
+    let advice = advice.unwrap();
+    assert!(advice.contains("terminate-instances") && advice.contains("unless a cluster demo exists"), "{advice}");
     let (text, advice) = describe(&[("aws:autoscaling:groupName", "workers"), ("Name", "worker")]);
     assert_eq!(text, "m5.large, running, launched by Auto Scaling group workers, \"worker\"");
     assert!(advice.unwrap().contains("delete the group"));
     assert_eq!(describe(&[]), ("m5.large, running".to_owned(), None));
+}
+
+#[test]
+fn nodes_of_another_clusters_karpenter_are_that_clusters_and_nobody_is_told_to_terminate_them() {
+    let of = |tags: &[(&str, &str)]| {
+        let tags: Tags = tags.iter().copied().chain([("karpenter.sh/nodepool", "spot")]).collect();
+        of_instance_beside(&tags, "demo").unwrap().advice.unwrap().into_owned()
+    };
+    for tag in [
+        ("eks:eks-cluster-name", "other"),
+        ("karpenter.sh/managed-by", "other"),
+        ("kubernetes.io/cluster/other", "owned"),
+    ] {
+        let advice = of(&[tag]);
+        assert!(advice.contains("cluster other runs them") && !advice.contains("terminate-instances"), "{advice}");
+    }
+    assert!(of(&[("eks:eks-cluster-name", "demo")]).contains("terminate-instances"));
+    assert!(of(&[]).contains("terminate-instances"));
+    // Of a node group, there is nothing else to do than with any instance.
+    let group = Tags::new().with("eks:nodegroup-name", "system").with("eks:cluster-name", "other");
+    assert_eq!(of_instance_beside(&group, "demo").unwrap().advice, None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{Filter, NetworkInterfaceStatus};
 
 use super::blockers;
-use super::makers;
+use super::makers::{self, CLUSTER_TAGS};
 use super::marks::{self, Network};
 use crate::aws::snapshots::NetworkInterface;
 use crate::aws::tags::Tags;
@@ -20,9 +20,6 @@ use crate::resources::cloud::Cloud;
 
 /// How EKS describes the interfaces of a control plane, before its name.
 const CONTROL_PLANE: &str = "Amazon EKS ";
-/// Tags that hold the name of an instance's cluster.
-const INSTANCE_TAGS: [&str; 4] =
-    ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "alpha.eksctl.io/cluster-name"];
 
 /// What others than `cluster` run in the VPC, each described so that a user can find it.
 ///
@@ -133,11 +130,13 @@ fn occupants(
                 None => one.requester_managed || one.tags.get("eks:eni:owner").is_none(),
             };
         if stays {
-            let launched = one.instance_id.as_ref().and_then(|id| makers::of_instance(instances.get(id)?));
+            let tags = one.instance_id.as_ref().and_then(|id| instances.get(id));
+            let launched = tags.and_then(|tags| makers::of_instance_beside(tags, cluster));
+            let of = tags.and_then(makers::cluster_of).map(|name| format!(", of cluster {name}")).unwrap_or_default();
             let by = launched.as_ref().map(|maker| format!(", launched by {}", maker.name)).unwrap_or_default();
             let advice = launched.or_else(|| makers::of_interface(one)).and_then(|maker| maker.advice);
             let advice = advice.map(|advice| format!(" ({advice})")).unwrap_or_default();
-            found.insert(format!("{}{by}{advice}", blockers::describe_interface(one)));
+            found.insert(format!("{}{by}{of}{advice}", blockers::describe_interface(one)));
         }
     }
     found.into_iter().collect()
@@ -145,7 +144,7 @@ fn occupants(
 
 /// Whether an instance's tags name the cluster.
 fn is_node(tags: &Tags, cluster: &str) -> bool {
-    INSTANCE_TAGS.iter().any(|tag| tags.get(tag) == Some(cluster))
+    CLUSTER_TAGS.iter().any(|tag| tags.get(tag) == Some(cluster))
         || tags.get(&format!("kubernetes.io/cluster/{cluster}")).is_some()
 }
 
@@ -178,6 +177,7 @@ mod tests {
             of_instance("eni-bastion", "i-bastion"),
             of_instance("eni-theirs", "i-theirs"),
             of_instance("eni-terminating", "i-gone"),
+            of_instance("eni-karpenter", "i-karpenter"),
             service("eni-elb", "ELB app/k8s-shop/1"),
             service("eni-rds", "RDSNetworkInterface"),
             NetworkInterface { security_group_ids: vec![group.clone()], ..interface("eni-fargate", "") },
@@ -198,6 +198,10 @@ mod tests {
             ("i-self", Tags::new()),
             ("i-bastion", Tags::new().with("Name", "bastion")),
             ("i-theirs", Tags::new().with("eks:cluster-name", "guest")),
+            (
+                "i-karpenter",
+                Tags::new().with("karpenter.sh/nodepool", "spot").with("eks:eks-cluster-name", "neighbour"),
+            ),
         ]
         .map(|(id, tags)| (id.to_owned(), tags));
         let found = occupants(&interfaces, &[group].into(), &instances.into(), "demo").join("\n");
@@ -207,6 +211,10 @@ mod tests {
         {
             assert!(found.contains(named), "{named}: {found}");
         }
-        assert_eq!(found.lines().count(), 8, "{found}");
+        assert_eq!(found.lines().count(), 9, "{found}");
+        let node = found.lines().find(|line| line.contains("eni-karpenter")).unwrap();
+        let launched =
+            "launched by Karpenter's node pool spot, of cluster neighbour (cluster neighbour runs them as its nodes";
+        assert!(node.contains(launched) && !node.contains("terminate-instances"), "{node}");
     }
 }

@@ -287,7 +287,7 @@ impl Resource for Pruning {
                 None => Proof::Pruned { part_of },
             };
             let what = format!("{}[{}]", self.kind.field(), found.name);
-            Target { id: found.id.clone(), what, proof, in_use: false, referred_to_by: Vec::new() }
+            Target { id: found.id.clone(), key: None, what, proof, in_use: false, referred_to_by: Vec::new() }
         };
         Ok(Sweep { targets: self.to_delete_now(&observed.detail).map(target).collect(), ..Sweep::default() })
     }

@@ -3,7 +3,7 @@
 use super::removals::{Detail, Found, Removals, removal_of, route_key};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
-use crate::aws::{AwsError, MaxStaleness, Service};
+use crate::aws::{MaxStaleness, Service};
 use crate::engine::{AllowedTarget, Class, Failure, Key};
 use crate::resources::cloud::{Cloud, Tagged};
 use crate::resources::eks::{capability, identity_provider};
@@ -204,33 +204,29 @@ impl Removals {
         let mut failed = None;
         let mut left = observed.clone();
         for one in allowed {
-            let key = observed.found.iter().find(|found| found.id == one.id()).map(|found| &found.key);
-            let deleted = match key.and_then(removal_of) {
-                Some(removal) => (removal.delete)(&cloud.aws, &self.cluster, one.id()).await,
-                None => delete(cloud, one.id()).await,
+            // An id is unique within its kind only: an identity provider may have the name of a capability.
+            let Some(key) = one.key() else { continue };
+            let is_it = |found: &Found| found.key == *key && found.id == one.id();
+            let deleted = match removal_of(key) {
+                Some(removal) => (removal.delete)(&cloud.aws, &self.cluster, one.id()).await.map_err(Failure::from),
+                None => delete(cloud, key, one.id()).await,
             };
             match deleted {
-                Err(error) if error.class() != Class::NotFound => {
-                    failed.get_or_insert(Failure::from(error));
+                Err(failure) if failure.class != Class::NotFound => {
+                    failed.get_or_insert(failure);
                     // If a route cannot be deleted, its gateway stays.
-                    if one.id().starts_with("rtb-") {
+                    if key.kind() == "route" {
                         break;
                     }
                 }
                 answer => {
-                    let is_slow = one.id().starts_with("nat-") || one.id().starts_with("vpce-");
-                    let is_deleted_asynchronously =
-                        answer.is_ok() && (is_slow || key.is_some_and(kinds::is_in_cluster));
-                    if is_deleted_asynchronously {
-                        left.found
-                            .iter_mut()
-                            .filter(|found| found.id == one.id())
-                            .for_each(|found| found.deleting = true);
+                    let is_slow = matches!(key.kind(), "natGateway" | "vpcEndpoint") || kinds::is_in_cluster(key);
+                    if answer.is_ok() && is_slow {
+                        left.found.iter_mut().filter(|found| is_it(found)).for_each(|found| found.deleting = true);
                     } else {
-                        let is_deleted = |found: &Found| found.id == one.id();
                         left.deleted
-                            .extend(left.found.iter().filter(|found| is_deleted(found)).map(|found| found.key.clone()));
-                        left.found.retain(|found| !is_deleted(found));
+                            .extend(left.found.iter().filter(|found| is_it(found)).map(|found| found.key.clone()));
+                        left.found.retain(|found| !is_it(found));
                     }
                 }
             }
@@ -253,31 +249,34 @@ fn foreign_user(address: &Address, gateway: Option<&NatGateway>) -> Option<Strin
     })
 }
 
-/// Deletes one resource; its kind follows from the id.
-async fn delete(cloud: &Cloud, id: &str) -> Result<(), AwsError> {
+/// Deletes one resource whose kind has no deletion of its own in the table.
+async fn delete(cloud: &Cloud, key: &Key, id: &str) -> Result<(), Failure> {
     let aws = &cloud.aws;
-    match id.split_once(['-', ':']).map(|(kind, _)| kind) {
-        Some("rtb") => {
+    let deleted = match key.kind() {
+        "route" => {
             let (table, destination) = id.split_once(':').unwrap_or((id, ANYWHERE));
             let request = aws.ec2.delete_route().route_table_id(table).destination_cidr_block(destination);
             aws.call(Service::Ec2, "DeleteRoute", table, request.send()).await.map(drop)
         }
-        Some("nat") => {
+        "natGateway" => {
             let request = aws.ec2.delete_nat_gateway().nat_gateway_id(id);
             aws.call(Service::Ec2, "DeleteNatGateway", id, request.send()).await.map(drop)
         }
-        Some("eipalloc") => {
+        "elasticIp" => {
             let request = aws.ec2.release_address().allocation_id(id);
             aws.call(Service::Ec2, "ReleaseAddress", id, request.send()).await.map(drop)
         }
-        Some("vpce") => delete_endpoint(aws, id).await,
-        Some("sg") => {
+        "vpcEndpoint" => delete_endpoint(aws, id).await,
+        "securityGroup" => {
             let request = aws.ec2.delete_security_group().group_id(id);
             aws.call(Service::Ec2, "DeleteSecurityGroup", id, request.send()).await.map(drop)
         }
-        _ => {
+        "oidcProvider" => {
             let request = aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(id);
             aws.call(Service::Iam, "DeleteOpenIDConnectProvider", id, request.send()).await.map(drop)
         }
-    }
+        // A test holds these kinds against the table.
+        _ => return Err(Failure::invalid(format!("{key} {id} is not removed: it has no deletion of its own"))),
+    };
+    Ok(deleted?)
 }

@@ -173,7 +173,8 @@ fn plan_sweep(found: &[Found]) -> Sweep {
                 Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() }
             };
             let (id, what) = (one.id.clone(), format!("{} {}", one.key, one.id));
-            sweep.targets.push(Target { id, what, proof, in_use: false, referred_to_by: one.used_by.clone() });
+            let (key, referred_to_by) = (Some(one.key.clone()), one.used_by.clone());
+            sweep.targets.push(Target { id, key, what, proof, in_use: false, referred_to_by });
         }
     }
     sweep.pending = (!pending.is_empty()).then(|| pending.join("; "));

@@ -203,6 +203,27 @@ fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
 }
 
 #[test]
+fn resources_of_two_kinds_with_one_id_are_told_apart() {
+    let (provider, capability) = (Key::named("identityProvider", "corp"), Key::named("capability", "corp"));
+    let found = |key: &Key| Found { place: None, ..found(key, "corp") };
+    // Nothing of the provider's is deleted for the capability, though it comes first in every list.
+    let sweep = plan_sweep(&[Found { deleting: true, ..found(&provider) }, found(&capability)]);
+    let [target] = sweep.targets.as_slice() else { panic!("{sweep:?}") };
+    assert_eq!((target.id.as_str(), target.key.as_ref()), ("corp", Some(&capability)));
+    let both = plan_sweep(&[found(&provider), found(&capability)]);
+    let keys: Vec<_> = both.targets.iter().filter_map(|target| target.key.clone()).collect();
+    assert_eq!(keys, [provider, capability]);
+}
+
+#[test]
+fn each_removable_kind_has_a_deletion() {
+    let without: BTreeSet<&str> =
+        kinds::ALL.iter().filter(|kind| kind.is_removable && kind.removal.is_none()).map(|kind| kind.name).collect();
+    let in_removal_calls = ["elasticIp", "natGateway", "oidcProvider", "route", "securityGroup", "vpcEndpoint"];
+    assert_eq!(without, in_removal_calls.into());
+}
+
+#[test]
 fn what_exists_in_the_cluster_is_removed_by_its_owner_tag_and_nothing_replaces_it_before() {
     let (provider, capability) = (Key::named("identityProvider", "corp"), Key::named("capability", "kro"));
     let both = removals(&[provider.clone(), capability.clone()], &[Key::named("capability", "ack")]).unwrap();

@@ -11,7 +11,6 @@ use super::cluster;
 use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, EntryType, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
@@ -264,10 +263,6 @@ impl Resource for AccessEntry {
         }
         let groups = self.wanted.kubernetes_groups.clone().unwrap_or_default();
         let Wanted { type_, username, .. } = &self.wanted;
-        let step = match (type_, username) {
-            (EntryType::Standard, None) => format!("{} {groups:?}", Resource::key(self)),
-            more => format!("{} {groups:?} {more:?}", Resource::key(self)),
-        };
         let request = cloud
             .aws
             .eks
@@ -277,7 +272,6 @@ impl Resource for AccessEntry {
             .set_type((*type_ != EntryType::Standard).then(|| type_.in_eks().to_owned()))
             .set_username(username.clone())
             .set_kubernetes_groups(self.wanted.kubernetes_groups.clone())
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
         let answer = match answer {

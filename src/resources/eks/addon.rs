@@ -15,11 +15,11 @@ use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, NAMESPACE, POD_ROLE, U
 use super::addon_fargate;
 use super::cluster;
 use super::health_issues;
+use super::lists::create_failure;
 use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
@@ -267,7 +267,6 @@ impl Resource for Addon {
         let name = &self.wanted.name;
         let values = addon_fargate::configuration(&self.wanted, self.fargate.as_ref());
         let values = values.map(|values| serde_json::Value::Object(values).to_string());
-        let step = format!("addon {:?} {version} {values:?}", self.wanted);
         let namespace = self.wanted.namespace.as_ref();
         let namespace = namespace.map(|name| AddonNamespaceConfigRequest::builder().namespace(name).build());
         let request = cloud
@@ -282,9 +281,9 @@ impl Resource for Addon {
             .set_pod_identity_associations(pod_identity)
             .set_configuration_values(values)
             .set_namespace_config(namespace)
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
-        let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
+        let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await;
+        let answer = answer.map_err(create_failure)?;
         let addon = answer.addon.unwrap_or_else(|| aws_sdk_eks::types::Addon::builder().addon_name(name).build());
         Ok(to_observation(&addon))
     }

@@ -18,7 +18,6 @@ use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::capability::Capability as Wanted;
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
@@ -265,7 +264,6 @@ impl Resource for Capability {
             return Err(Failure::invalid(format!("capability {} is of an earlier spec: it is not created", self.name)));
         };
         let name = &self.name;
-        let step = format!("{} {wanted:?}", Resource::key(self));
         let request = cloud
             .aws
             .eks
@@ -276,7 +274,6 @@ impl Resource for Capability {
             .role_arn(&wanted.role_arn)
             .set_configuration(request(wanted)?)
             .delete_propagation_policy(CapabilityDeletePropagationPolicy::Retain)
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = match cloud.aws.call(Service::Eks, "CreateCapability", name, request.send()).await {
             // It exists already, by an attempt whose response was lost or by hand: the next observation picks it up.

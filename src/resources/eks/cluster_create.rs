@@ -13,7 +13,6 @@ use super::cluster_request::{self as request, logging};
 use super::control_plane_config;
 use super::control_plane_zones::{MIN_ZONES, subnets_in_valid_zones};
 use crate::api::remote_networks::RemoteNetworks;
-use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service};
 use crate::engine::{Failure, Observation, Refs};
 use crate::resources::cloud::Cloud;
@@ -88,9 +87,6 @@ impl Cluster {
         let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
         let settings = spec.control_plane.clone().unwrap_or_default();
         let networks = spec.remote_networks.as_ref().filter(|networks| has_ranges(networks));
-        let placed = subnets.join(",");
-        // An edit between two attempts is another request: EKS rejects a token with other parameters.
-        let step = format!("cluster {spec:?} {role} {placed}");
         let request = cloud
             .aws
             .eks
@@ -118,7 +114,6 @@ impl Cluster {
             )
             .set_kube_scheduler_config(settings.scheduler.as_ref().map(control_plane_config::scheduler))
             .set_remote_network_config(networks.map(control_plane_config::remote_networks))
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = match cloud.aws.call(Service::Eks, "CreateCluster", &self.name, request.send()).await {
             Err(error) => return Ok(Err(error)),

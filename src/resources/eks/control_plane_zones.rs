@@ -8,6 +8,7 @@ use crate::aws::AwsError;
 use crate::aws::snapshots::Zone;
 use crate::aws::snapshots::catalogue::{AvailabilityZoneState, OptedIn};
 use crate::engine::Failure;
+use crate::resources::eks::lists::create_failure;
 
 /// Zones without control planes, by id: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html#cluster-subnets>;
 /// the last is missing there, and eksctl avoids it (its issue 3916).
@@ -46,7 +47,7 @@ pub fn subnets_in_valid_zones(
     advice: &str,
 ) -> Result<Vec<String>, Failure> {
     if error.code.as_deref() != Some(UNSUPPORTED_ZONE) || error.valid_zones.is_empty() {
-        return Err(error.into());
+        return Err(create_failure(error));
     }
     let valid: Vec<_> = zones.iter().filter(|(_, zone)| error.valid_zones.contains(zone)).collect();
     let remaining: BTreeSet<_> = valid.iter().map(|(_, zone)| zone.as_str()).collect();

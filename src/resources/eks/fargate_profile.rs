@@ -19,7 +19,6 @@ use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
@@ -141,7 +140,6 @@ impl FargateProfile {
         subnets: Vec<String>,
     ) -> Result<Observation<Detail>, AwsError> {
         let name = &self.wanted.name;
-        let step = format!("{} {:?} {role} {subnets:?}", Resource::key(self), self.wanted.selectors);
         let request = cloud
             .aws
             .eks
@@ -151,7 +149,6 @@ impl FargateProfile {
             .pod_execution_role_arn(role)
             .set_subnets(Some(subnets))
             .set_selectors(Some(self.selectors()))
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
         let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());

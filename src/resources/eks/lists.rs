@@ -3,7 +3,7 @@
 use aws_sdk_eks::types::{AccessEntry, Addon, FargateProfile, Nodegroup, PodIdentityAssociation};
 
 use crate::aws::{AwsError, Service, Session};
-use crate::engine::Class;
+use crate::engine::{Class, Failure};
 
 /// Reads all pages of an EKS list. Arguments: session, resource name for messages, action, request without a token,
 /// field of the response. Returns the first error from the enclosing function.
@@ -29,6 +29,17 @@ pub(crate) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Aws
         Err(error) if error.class() == Class::NotFound => Ok(None),
         other => other.map(Some),
     }
+}
+
+/// Why a resource with a name of ours was not created. That it exists already is no failure: an attempt whose response was lost
+/// created it, or somebody else, and the next observation shows its owner.
+///
+/// The name is what makes these creates safe to repeat, so they send no client token of ours, and the SDK gives each call its own. EKS
+/// answers a token with the result of its first call for 24 hours, also when that was deleted meanwhile: one that is derived from the
+/// request would never create the resource again. See
+/// <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCapability.html>.
+pub(crate) fn create_failure(error: AwsError) -> Failure {
+    if error.class() == Class::Conflict { Failure::of(Class::NoChange, error) } else { error.into() }
 }
 
 /// Names of the region's clusters.

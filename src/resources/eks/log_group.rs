@@ -306,7 +306,8 @@ impl Resource for LogGroup {
         Ok(self.to_observation(detail).output("arn", arn(&cloud.aws, &self.name)))
     }
 
-    /// Tags first: the operator's IAM policy allows changes only to what carries them.
+    /// Only to the one that was observed, because the calls name it by a name that anybody can take, and a retention deletes logs. Tags
+    /// first: the operator's IAM policy allows changes only to what carries them.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -314,6 +315,11 @@ impl Resource for LogGroup {
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
+        let tags = read_tags(&cloud.aws, &self.name).await?;
+        if tags.as_ref().map(Tags::owner) != Some(observed.detail.tags.owner()) {
+            let message = format!("log group {} was deleted or created again since it was observed", self.name);
+            return Err(Failure::new(Class::NoChange, message));
+        }
         let mut detail = observed.detail.clone();
         cloud.tag(&handle(&cloud.aws, &self.name), &self.name, &mut detail.tags, changed_tags(changes)).await?;
         detail.untagged = detail.untagged && !detail.tags.is_owned_by(&cloud.owner.uid);

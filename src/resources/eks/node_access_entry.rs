@@ -14,7 +14,6 @@ use super::access_entry::KIND;
 use super::cluster;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changes_field};
 use crate::resources::iam::role::{self, Purpose};
@@ -100,16 +99,14 @@ impl NodeAccessEntry {
 
     async fn create_entry(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let principal = refs.need(&self.role(), "arn")?;
-        let step = format!("{} {principal} {:?}", Resource::key(self), self.role_created_at(refs));
         let request = cloud
             .aws
             .eks
             .create_access_entry()
             .cluster_name(&self.cluster)
             .principal_arn(principal)
-            .r#type(types(self.purpose).0)
             // Without tags, as EKS creates it: it is deleted with the cluster, and there is nothing to release.
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step));
+            .r#type(types(self.purpose).0);
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
         let answer = match answer {
             // The entry exists already, created by an attempt whose response was lost or by EKS: the next observation

@@ -10,7 +10,6 @@ use super::cluster;
 use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
@@ -261,10 +260,6 @@ impl Resource for PodIdentityAssociation {
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let role_arn = self.role_arn(refs)?;
         let Self { target_role_arn: target, disable_session_tags: untagged, .. } = self;
-        let step = match (target, untagged) {
-            (None, None) => format!("{} {role_arn}", Resource::key(self)),
-            more => format!("{} {role_arn} {more:?}", Resource::key(self)),
-        };
         let request = cloud
             .aws
             .eks
@@ -275,7 +270,6 @@ impl Resource for PodIdentityAssociation {
             .role_arn(role_arn)
             .set_target_role_arn(target.clone())
             .set_disable_session_tags(*untagged)
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreatePodIdentityAssociation", &self.name(), request.send()).await;
         let answer = match answer {

@@ -48,6 +48,7 @@ fn instances_are_terminated_between_the_cluster_and_its_network() {
     let deleted = positions(&follow(&cluster(&deletion).unwrap(), Goal::Deleted));
     let at = deleted[&key.to_string()];
     assert!(deleted["cluster"] < at && at < deleted["leftovers"] && at < deleted["subnet/private/eu-west-1a"]);
+    assert!(at < deleted["role/node"], "it proves that they are the cluster's");
     let without = super::spec(json!({}));
     let deletion = ClusterInput { instances_since: Some(Timestamp::UNIX_EPOCH), ..input(&without) };
     assert!(!has(&cluster(&deletion).unwrap(), &key), "those of a Karpenter of the user's stay");

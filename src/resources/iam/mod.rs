@@ -4,6 +4,7 @@ pub mod external_role;
 pub mod node_role;
 pub mod oidc_provider;
 pub mod policy_document;
+mod principal_tags;
 pub mod role;
 mod role_calls;
 pub mod role_diff;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use super::principal_tags;
 use super::role_calls;
 pub(crate) use super::role_calls::ignore_not_found;
 use super::role_diff::{ACTIONS, Detail, partition_of};
@@ -143,7 +144,7 @@ impl Role {
             node_groups: None,
             permissions_boundary: account.permissions_boundary.clone(),
             path: account.role_path.clone(),
-            tags: context.tags(&key(purpose)),
+            tags: principal_tags::of_role(context, &key(purpose)),
             intervals: context.intervals,
         }
     }

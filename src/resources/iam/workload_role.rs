@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 
+use super::principal_tags::{self, SESSION_TAGS};
 use super::role::{self, Purpose};
 use super::role_calls;
 use super::role_diff::{Content, Detail, inline_field};
@@ -49,15 +50,6 @@ pub const KIND: Kind = Kind::new("workloadRole", "IAM role of Pods", Area::Contr
         "iam:UpdateAssumeRolePolicy",
     ]);
 
-/// The tags of sessions: <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html>.
-const SESSION_TAGS: [&str; 6] = [
-    "eks-cluster-name",
-    "kubernetes-namespace",
-    "kubernetes-service-account",
-    "eks-cluster-arn",
-    "kubernetes-pod-name",
-    "kubernetes-pod-uid",
-];
 /// The beginning of a key of the role of an add-on; no namespace has such a name.
 const ADDON: &str = "addon:";
 /// The output of a role with all its policies.
@@ -184,11 +176,10 @@ impl WorkloadRole {
 /// The tags of a role. Policies tell clusters and service accounts apart by the tags that EKS gives to sessions, and sessions without
 /// them have those of the role: so they are Keelson's to write, and no tag of the spec takes their place.
 fn tags(context: &ResourceContext<'_>, key: &Key) -> Tags {
-    let is_of_sessions = |name: &String| SESSION_TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag));
     let mut own = context.clone();
-    own.user_tags.retain(|name, _| !is_of_sessions(name));
-    own.former_tags.retain(|name| !is_of_sessions(name));
-    let tags = own.tags(key).with(SESSION_TAGS[0], context.cluster_name);
+    // Those of these keys are never removed: they are Keelson's.
+    own.former_tags.retain(|name| !principal_tags::is_of_sessions(name));
+    let tags = principal_tags::of_role(&own, key).with(SESSION_TAGS[0], context.cluster_name);
     match key.name().split_once('/') {
         Some((namespace, account)) => tags.with(SESSION_TAGS[1], namespace).with(SESSION_TAGS[2], account),
         None => tags,

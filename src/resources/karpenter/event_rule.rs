@@ -12,7 +12,8 @@ use super::{names, ownership, queue};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
-    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Change, Class, Failure, Key, MarkOwner as _, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs,
+    Resource,
 };
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, arn as observed_arn, changed_tags, changes_field, tag_changes,
@@ -163,6 +164,10 @@ impl EventRule {
         Ok(answer.rule_arn.unwrap_or_default())
     }
 
+    fn owner_tags(&self, observed: &Observation<Detail>) -> OwnerTags {
+        OwnerTags::new(Handle::EventRule(observed_arn(observed).to_owned()), &observed.id, &self.tags)
+    }
+
     async fn read(&self, cloud: &Cloud) -> Result<Option<Observation<Detail>>, Failure> {
         let (aws, events) = (&cloud.aws, cloud.aws.events());
         let request = events.describe_rule().name(&self.name);
@@ -216,7 +221,7 @@ impl Resource for EventRule {
     }
 
     fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
-        Some(OwnerTags::new(Handle::EventRule(observed_arn(observed).to_owned()), &observed.id, &self.tags))
+        Some(self.owner_tags(observed))
     }
 
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
@@ -246,18 +251,30 @@ impl Resource for EventRule {
         Ok(ownership::presence(cloud, options, &tags, observed, &format!("event rule {}", self.name)))
     }
 
-    /// PutRule overwrites a rule of that name, so it is read again right before. The target follows as an update.
+    /// PutRule overwrites a rule of that name and knows no "only if there is none", so it is read again right before. EventBridge ignores
+    /// the tags of a PutRule on a rule that exists: if ours are not there afterwards, somebody created it in between, and it gets no target.
+    /// The target follows as an update.
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        if self.read(cloud).await?.is_some() {
+        if tags_of(&cloud.aws, &self.name).await?.is_some() {
             let message = format!("event rule {} exists by now: the next observation shows its owner", self.name);
             return Err(Failure::new(Class::NoChange, message));
         }
         let arn = self.put(cloud, Some(&self.tags)).await?;
-        let detail = Detail { pattern: pattern().to_string(), is_enabled: true, target: None, tags: self.tags.clone() };
+        // Not visible yet counts as ours: nothing was there.
+        let tags = tags_of(&cloud.aws, &self.name).await?.unwrap_or_else(|| self.tags.clone());
+        if !tags.is_owned_by(&cloud.owner.uid) {
+            let message = format!(
+                "event rule {} was created by somebody else at the same time, and has the events of Karpenter now: whoever owns it \
+                 has to set its own again",
+                self.name
+            );
+            return Err(Failure::new(Class::Conflict, message));
+        }
+        let detail = Detail { pattern: pattern().to_string(), is_enabled: true, target: None, tags };
         Ok(self.to_observation(&arn, detail))
     }
 
-    /// Tags first: the operator's IAM policy allows changes only to what carries them.
+    /// Only to what is ours right before; tags first, because the operator's IAM policy allows changes only to what carries them.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -265,6 +282,8 @@ impl Resource for EventRule {
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("event rule {}", self.name))?;
         let mut detail = observed.detail.clone();
         let handle = Handle::EventRule(observed_arn(observed).to_owned());
         cloud.tag(&handle, &self.name, &mut detail.tags, changed_tags(changes)).await?;
@@ -287,6 +306,23 @@ impl Resource for EventRule {
             detail.target = Some(queue.to_owned());
         }
         Ok(Observation { outputs: observed.outputs.clone(), ..self.to_observation(observed_arn(observed), detail) })
+    }
+
+    /// Only what is to be adopted right before: another object may have adopted it meanwhile, and its owner tag would be replaced.
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("event rule {}", self.name))?;
+        cloud.mark(&self.owner_tags(observed)).await?;
+        Ok(observed.clone())
+    }
+
+    /// As for its deletion.
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        if tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+            cloud.unmark(&self.owner_tags(observed)).await?;
+        }
+        Ok(())
     }
 
     /// Its tags are read again: since it was observed, somebody may have deleted it and created another one.

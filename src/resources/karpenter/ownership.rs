@@ -1,12 +1,35 @@
 //! Who owns a queue or a rule that is found by its name. Pure.
 //!
 //! Anybody in the account can choose the name, and whoever can tag can write our tags: ours is what carries them and is on record.
+//! PutRule, PutTargets and SetQueueAttributes overwrite what has the name, whoever owns it, and have no condition: what is written to is
+//! read again right before.
 
 use crate::aws::tags::{Ownership, Tags};
-use crate::engine::{Goal, Observation, ObserveOptions, Presence};
-use crate::resources::cloud::Cloud;
-use crate::resources::graph::adoption::describe_foreign;
+use crate::engine::{Class, Failure, Goal, Observation, ObserveOptions, Presence};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::graph::adoption::{Adoption, describe_foreign};
 use crate::resources::graph::proof;
+
+/// Refuses a write by name to what is not the object's to write to: since it was observed, somebody may have deleted it, and created
+/// another one. `tags` are what it has now, `None` if it does not exist.
+///
+/// # Errors
+/// It is owned by another object or by nobody, or gone: the next observation shows it.
+pub(super) fn check_writable(cloud: &Cloud, tags: Option<&Tags>, what: &str) -> Result<(), Failure> {
+    match refusal(&cloud.owner, cloud.adoption, tags) {
+        Some(why) => Err(Failure::new(Class::NoChange, format!("{what} {why}: it is not changed"))),
+        None => Ok(()),
+    }
+}
+
+fn refusal(owner: &Owner, adoption: Adoption, tags: Option<&Tags>) -> Option<&'static str> {
+    match tags.map(|tags| (Ownership::of(tags, &owner.uid), tags)) {
+        Some((Ownership::Ours, _)) => None,
+        Some((Ownership::Unowned, tags)) if adoption.allows(owner, tags) => None,
+        Some(_) => Some("belongs to somebody else by now"),
+        None => Some("does not exist any more"),
+    }
+}
 
 /// Whether it is ours, to be adopted, or of others. `what` describes it in messages.
 pub(super) fn presence<T>(
@@ -25,5 +48,24 @@ pub(super) fn presence<T>(
         Ownership::Unowned | Ownership::Other { .. } => {
             Presence::Foreign(describe_foreign(what, tags, &cloud.owner, &cloud.existing))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::tags::OWNER;
+
+    #[test]
+    fn only_what_still_is_the_objects_or_to_be_adopted_is_written_to() {
+        let owner = Owner { uid: "uid".into(), cluster: "shop/demo".into(), ..Owner::default() };
+        let of = |tags: Option<Tags>| refusal(&owner, Adoption::Forbidden, tags.as_ref());
+        assert_eq!(of(Some(Tags::new().with(OWNER, "uid"))), None);
+        assert!(of(Some(Tags::new().with(OWNER, "another"))).unwrap().contains("somebody else"));
+        assert!(
+            of(Some(Tags::new().with("team", "b"))).unwrap().contains("somebody else"),
+            "nobody allowed its adoption"
+        );
+        assert!(of(None).unwrap().contains("does not exist"));
     }
 }

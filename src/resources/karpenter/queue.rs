@@ -13,7 +13,9 @@ use serde_json::json;
 use super::{names, ownership};
 use crate::aws::tags::Tags;
 use crate::aws::{Arn, AwsError, Service, Session};
-use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+use crate::engine::{
+    Change, Class, Failure, Key, MarkOwner as _, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
+};
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, arn as observed_arn, changed_tags, changes_field, tag_changes,
 };
@@ -182,6 +184,11 @@ impl Queue {
         Observation::ready(&self.name, "available", detail).output("arn", arn).output(URL, url)
     }
 
+    fn owner_tags(&self, observed: &Observation<Detail>) -> OwnerTags {
+        let url = observed.outputs.get(URL).cloned().unwrap_or_default();
+        OwnerTags::new(Handle::Queue(url), &observed.id, &self.tags)
+    }
+
     async fn read(&self, cloud: &Cloud, url: &str) -> Result<Option<Observation<Detail>>, Failure> {
         let (aws, sqs) = (&cloud.aws, cloud.aws.sqs());
         let names = SETTINGS.iter().map(|(attribute, ..)| attribute.clone());
@@ -233,8 +240,7 @@ impl Resource for Queue {
     }
 
     fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
-        let url = observed.outputs.get(URL).cloned().unwrap_or_default();
-        Some(OwnerTags::new(Handle::Queue(url), &observed.id, &self.tags))
+        Some(self.owner_tags(observed))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -282,7 +288,7 @@ impl Resource for Queue {
         Ok(self.to_observation(&url, &arn, Detail { attributes, tags }))
     }
 
-    /// Tags first: the operator's IAM policy allows changes only to what carries them.
+    /// Only to what is ours right before; tags first, because the operator's IAM policy allows changes only to what carries them.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -292,6 +298,8 @@ impl Resource for Queue {
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = observed.detail.clone();
         let url = observed.outputs.get(URL).cloned().unwrap_or_default();
+        let tags = read_tags(&cloud.aws, &self.name, &url).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("queue {}", self.name))?;
         cloud.tag(&Handle::Queue(url.clone()), &self.name, &mut detail.tags, changed_tags(changes)).await?;
         let fields = SETTINGS.iter().map(|(attribute, field, _)| (attribute.clone(), *field));
         let fields = fields.chain([(QueueAttributeName::Policy, POLICY)]);
@@ -306,6 +314,23 @@ impl Resource for Queue {
             detail.attributes.extend(wanted);
         }
         Ok(Observation { detail, ..observed.clone() })
+    }
+
+    /// Only what is to be adopted right before: another object may have adopted it meanwhile, and its owner tag would be replaced.
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        ownership::check_writable(cloud, tags.as_ref(), &format!("queue {}", self.name))?;
+        cloud.mark(&self.owner_tags(observed)).await?;
+        Ok(observed.clone())
+    }
+
+    /// As for its deletion.
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        let tags = tags_of(&cloud.aws, &self.name).await?;
+        if tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+            cloud.unmark(&self.owner_tags(observed)).await?;
+        }
+        Ok(())
     }
 
     /// Its tags are read again: since it was observed, somebody may have deleted it and created another one.

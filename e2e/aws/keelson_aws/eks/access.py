@@ -174,7 +174,7 @@ def create_access_entry(context: Context) -> dict[str, Any]:
         groups = check_groups(params.get("kubernetesGroups"))
         return new_entry(context, cluster, arn, kind, username, groups, check_tags(params.get("tags")))
 
-    part = idempotent(context, "CreateAccessEntry", create, lambda p: cluster.access_entries.get(arn) is p)
+    part = idempotent(context, "CreateAccessEntry", create)
     return {"accessEntry": dict(part.body)}
 
 

@@ -43,8 +43,7 @@ def choose_version(context: Context, cluster: Cluster, addon: Addon, requested: 
 @operation
 def create_addon(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
-    name = context.params["addonName"]
-    part = idempotent(context, "CreateAddon", lambda: new_addon(context, cluster), lambda p: cluster.addons.get(name) is p)
+    part = idempotent(context, "CreateAddon", lambda: new_addon(context, cluster))
     return {"addon": dict(part.body)}
 
 

@@ -52,8 +52,7 @@ def find_capability(context: Context) -> tuple[Cluster, Part]:
 @operation
 def create_capability(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
-    name = context.params["capabilityName"]
-    part = idempotent(context, "CreateCapability", lambda: new_capability(context, cluster), lambda p: cluster.capabilities.get(name) is p)
+    part = idempotent(context, "CreateCapability", lambda: new_capability(context, cluster))
     return {"capability": deepcopy(part.body)}
 
 

@@ -36,7 +36,7 @@ CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
 
 @operation
 def create_cluster(context: Context) -> dict[str, Any]:
-    cluster = idempotent(context, "CreateCluster", lambda: new_cluster(context), lambda c: context.region.clusters.get(c.name) is c)
+    cluster = idempotent(context, "CreateCluster", lambda: new_cluster(context))
     return {"cluster": response_body(cluster)}
 
 

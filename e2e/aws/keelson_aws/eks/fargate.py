@@ -24,8 +24,7 @@ def check_none_in_progress(cluster: Cluster) -> None:
 @operation
 def create_fargate_profile(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
-    name = context.params["fargateProfileName"]
-    part = idempotent(context, "CreateFargateProfile", lambda: new_profile(context, cluster), lambda p: cluster.fargate_profiles.get(name) is p)
+    part = idempotent(context, "CreateFargateProfile", lambda: new_profile(context, cluster))
     return {"fargateProfile": dict(part.body)}
 
 

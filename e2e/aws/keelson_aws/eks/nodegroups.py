@@ -31,8 +31,7 @@ LAST_OF_AL2 = "1.32"
 @operation
 def create_nodegroup(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
-    name = context.params["nodegroupName"]
-    part = idempotent(context, "CreateNodegroup", lambda: new_nodegroup(context, cluster), lambda p: cluster.nodegroups.get(name) is p)
+    part = idempotent(context, "CreateNodegroup", lambda: new_nodegroup(context, cluster))
     return {"nodegroup": dict(part.body)}
 
 

@@ -43,10 +43,10 @@ def operation(function: Operation) -> Operation:
     return function
 
 
-def idempotent(context: Context, action: str, create: Callable[[], Any], exists: Callable[[Any], bool] = lambda _: True) -> Any:
-    """Honours clientRequestToken: the same token and parameters return the result of the first call.
+def idempotent(context: Context, action: str, create: Callable[[], Any]) -> Any:
+    """Honours clientRequestToken: the same token and parameters return the result of the first call, also when that was deleted since.
 
-    `exists`: whether that result still exists. A token does not return a deleted resource.
+    For 24 hours in AWS: https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCapability.html. That of other operations is our inference.
     """
     token = context.params.get("clientRequestToken")
     if not token:
@@ -54,7 +54,7 @@ def idempotent(context: Context, action: str, create: Callable[[], Any], exists:
     key = (action, token)
     fingerprint = json.dumps({k: v for k, v in context.params.items() if k != "clientRequestToken"}, sort_keys=True)
     known = context.region.tokens.get(key)
-    if known and exists(known[1]):
+    if known:
         if known[0] != fingerprint:
             raise bad_parameter(f"The client request token {token} was used before with other parameters.")
         return known[1]

@@ -86,7 +86,7 @@ def create_pod_identity_association(context: Context) -> dict[str, Any]:
             context, cluster, params["namespace"], params["serviceAccount"], params["roleArn"], tags=check_tags(params.get("tags")), **more
         )
 
-    part = idempotent(context, "CreatePodIdentityAssociation", create, lambda p: p.body["associationId"] in cluster.pod_identities)
+    part = idempotent(context, "CreatePodIdentityAssociation", create)
     return {"association": dict(part.body)}
 
 

@@ -11,7 +11,8 @@ use crate::aws::Session;
 use crate::controllers::cluster::status::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
-use crate::resources::karpenter::names;
+use crate::resources::iam::role::{self, Purpose};
+use crate::resources::karpenter::queue;
 use crate::workload::client::{Access, Location};
 use crate::workload::token::StsEndpoint;
 
@@ -21,10 +22,14 @@ pub fn facts(memory: &Memory, cluster: &EksCluster, session: &Session) -> Facts 
     let karpenter = cluster.spec.karpenter.as_ref().map(|wanted| {
         let subnets = observed.subnet_ids(SubnetTier::Private);
         let terms: Vec<_> = subnets.into_iter().map(|id| serde_json::json!({"id": id})).collect();
+        // Karpenter acts on what these name, so each is proven to be the object's: anybody can take a name.
+        let role = observed.node_role_arn().filter(|_| observed.is_proven(&role::key(Purpose::Node)));
+        let queue = queue::key(&cluster_name);
+        let has_queue = wanted.interruption_queue && observed.is_proven(&queue);
         KarpenterFacts {
-            node_role_name: observed.node_role_arn().and_then(|arn| arn.rsplit('/').next().map(str::to_owned)),
+            node_role_name: role.and_then(|arn| arn.rsplit('/').next().map(str::to_owned)),
             subnet_selector_terms: (!terms.is_empty()).then(|| serde_json::Value::Array(terms).to_string()),
-            interruption_queue: if wanted.interruption_queue { names::queue(&cluster_name) } else { String::new() },
+            interruption_queue: if has_queue { queue.name().to_owned() } else { String::new() },
         }
     });
     Facts {

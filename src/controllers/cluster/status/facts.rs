@@ -61,6 +61,19 @@ impl<'m> Facts<'m> {
             && self.of_cluster("certificateAuthority").is_some()
     }
 
+    /// Whether a resource is proven to be the object's: it was observed as its, or is on record and nobody else has its name. What anybody
+    /// could have created under that name is not.
+    pub fn is_proven(self, key: &Key) -> bool {
+        let Some(entry) = self.0.get(key) else { return false };
+        let is_recorded = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
+        match &entry.presence {
+            Some(Presence::Ours(_)) => true,
+            // Not read yet, or deleted by somebody and about to be created again.
+            None | Some(Presence::Absent) => is_recorded,
+            Some(Presence::Foreign(_) | Presence::Unowned(_) | Presence::External(_)) => false,
+        }
+    }
+
     /// The VPC, our own or an external one.
     pub fn vpc_id(self) -> Option<String> {
         let own = self.0.observed(&Key::single("vpc")).map(|observed| observed.id.clone());
@@ -164,7 +177,35 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::engine::InventoryRecord;
+    use crate::engine::{InventoryRecord, Observation};
+
+    #[test]
+    fn name_that_anybody_can_take_is_proven_only_by_its_owner_or_the_record() {
+        let key = Key::named("queue", "keelson-demo-karpenter");
+        let any = || {
+            let any = std::sync::Arc::new(()) as std::sync::Arc<dyn std::any::Any + Send + Sync>;
+            Observation::ready("keelson-demo-karpenter", "available", ()).map(|()| any)
+        };
+        let proven = |id: Option<&str>, presence: Option<Presence<_>>| {
+            let id = id.map(str::to_owned);
+            let record =
+                InventoryRecord { id, operation: None, operations: Default::default(), at: Timestamp::UNIX_EPOCH };
+            let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, [(key.clone(), record)]);
+            memory.entry(&key).presence = presence;
+            Facts(&memory).is_proven(&key)
+        };
+        let id = Some("keelson-demo-karpenter");
+        assert!(proven(None, Some(Presence::Ours(any()))) && proven(id, None) && proven(id, Some(Presence::Absent)));
+        for presence in [Presence::Foreign("team b".to_owned()), Presence::Unowned(any())] {
+            assert!(!proven(id, Some(presence.clone())) && !proven(None, Some(presence)));
+        }
+        assert!(
+            !proven(None, None) && !proven(None, Some(Presence::Absent)),
+            "its creation is not known to have succeeded"
+        );
+        let nothing = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
+        assert!(!Facts(&nothing).is_proven(&key));
+    }
 
     #[test]
     fn sweeps_and_networks_of_the_user_are_no_resources_on_record() {

@@ -26,7 +26,6 @@ use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::engine::{
     Action, AnyObservation, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy,
     Presence, Refs, Resource, Succession,
@@ -271,8 +270,6 @@ impl Resource for NodeGroup {
             .min_size(scaling.min)
             .max_size(scaling.max)
             .desired_size(self.standing.initial_size(scaling));
-        let own = spec.node.as_ref().map_or_else(String::new, |_| format!("{launch_template:?}"));
-        let step = format!("nodeGroup {spec:?} {} {:?}{own}{}", self.role_arn, self.subnet_ids, self.standing.token());
         let request = cloud
             .aws
             .eks
@@ -294,7 +291,6 @@ impl Resource for NodeGroup {
             .set_launch_template(launch_template)
             .set_version(spec.version.clone().filter(|_| !template.has_image))
             .set_release_version(exact.filter(|_| !template.has_image))
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await;
         let answer = answer.map_err(|error| self.maybe_not_visible(error))?;

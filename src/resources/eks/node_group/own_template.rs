@@ -11,6 +11,7 @@ use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
+use crate::resources::eks::lists::create_failure;
 use crate::resources::eks::node_template::versions::{self, Ensured};
 
 /// What a launch template sets itself.
@@ -164,6 +165,6 @@ impl NodeGroup {
         {
             return Failure::of(Class::NotYetVisible, error);
         }
-        error.into()
+        create_failure(error)
     }
 }

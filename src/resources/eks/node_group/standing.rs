@@ -57,14 +57,6 @@ impl Standing {
             _ => scaling.initial(),
         }
     }
-
-    /// What it adds to the token of a creation.
-    pub(super) fn token(&self) -> String {
-        match self {
-            Self::Successor { nodes, .. } => format!(" beside {nodes}"),
-            Self::Described | Self::Outdated | Self::Replaced(_) => String::new(),
-        }
-    }
 }
 
 #[cfg(test)]
