@@ -8,6 +8,7 @@ from fleet.environment import Environment, environment, stays, until
 from fleet.manifests import cluster, key_of, node_group
 from fleet.shop import Shop
 from fleet.upgrading import SMALL, far_window
+from gates.scenes import opens_soon
 from keelson_harness.collector import Collector, Span
 from test_traces import EXPORT_SECONDS, flags, next_minor
 
@@ -114,6 +115,31 @@ def test_wait_for_an_approval_survives_a_restart_and_the_change_ends_after_it(on
         on.delete(shop.cluster)
 
 
+def test_upgrade_that_waits_for_its_window_and_soaks_is_one_trace_over_restarts(on: Environment):
+    collector = on.cloud.collector()
+    shop = Shop(on, by_role=False, version="1.32")
+    operator = on.start(*flags(collector), account=shop.account.id)
+    shop.make()
+    created = len(collector.changes())
+    shop.edit(version="1.34", upgrade={"windows": [opens_soon(8)], "soak": "4s"})
+    waiting = until(lambda: shop.found()["status"]["change"].get("waiting"), 20, "the wait in status")
+    assert waiting["reason"] == "OutsideMaintenanceWindow"
+    generation = shop.found()["metadata"]["generation"]
+    operator.process.kill()
+    with on.operator(*flags(collector), account=shop.account.id):
+        stays(lambda: len(collector.changes()) == created, 2)
+        change = until(lambda: [span for span in collector.changes("Ready") if span["keelson.change.generation"] == generation], 180, "the end")[0]
+        trace = collector.traces()[change.trace]
+        waits = [span for span in trace if span.name.startswith("wait ") and not span.error]
+        assert [span.name for span in waits][:2] == ["wait OutsideMaintenanceWindow", "wait Soaking"], waits
+        window = waits[0]
+        assert "window opens" in window["keelson.wait.message"] and change.start <= window.start < window.end < change.end
+        updates = [span for span in trace if span.name == "VersionUpdate cluster"]
+        assert len(updates) == 2 and all(span.start >= window.end - 2 for span in updates), "nothing started before the window"
+        assert {span.parent for span in waits + updates} == {change.parent} and has_all_parents(collector)
+        on.delete(shop.cluster)
+
+
 def test_change_that_waits_for_a_window_stays_open_until_the_next_edit(on: Environment):
     """An upgrade, and a version of an add-on for which a cluster stays Ready."""
     collector = on.cloud.collector()
@@ -144,11 +170,11 @@ def test_change_that_waits_for_a_window_stays_open_until_the_next_edit(on: Envir
 def test_replacement_of_nodes_that_waits_for_a_window_keeps_the_change_open(on: Environment):
     collector = on.cloud.collector()
     item = cluster("trace-window", upgrade={"windows": [far_window()]}, **SMALL)
-    nodes = node_group("trace-window", "trace-window-nodes", amiType="AL2023_x86_64_STANDARD", node={"diskSizeGiB": 30})
+    nodes = node_group("trace-window", "trace-window-nodes", node={"metadata": {"httpPutResponseHopLimit": 2}})
     with on.operator(*flags(collector)):
         on.apply(item, nodes)
         on.ready(item, nodes)
-        on.api.patch(*key_of(nodes)[:3], {"spec": {"node": {"diskSizeGiB": 40}}})
+        on.api.patch(*key_of(nodes)[:3], {"spec": {"node": {"metadata": {"httpPutResponseHopLimit": 3}}}})
         status = on.await_state(nodes, lambda found: found["status"]["change"].get("waiting"), 30, "the wait")["status"]
         assert status["change"]["waiting"]["reason"] == "OutsideMaintenanceWindow" and "endedAt" not in status["change"]
         assert on.condition(nodes)["status"] == "True"

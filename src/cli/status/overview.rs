@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::problems::{self, Problem};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
-use crate::api::status::{PlanStep, StepAction, StepState, UpgradeStatus};
+use crate::api::status::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;
@@ -46,6 +46,9 @@ pub struct Overview {
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// The creation, edit or deletion that the object is at, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeStatus>,
     /// When what is in progress should end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -119,6 +122,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         state: subject.reason().to_owned(),
         message: message(subject, ready.map(|ready| ready.message.as_str())),
         since: subject.since(),
+        change: subject.change.clone(),
         until,
         doing: activities(subject).into_iter().chain(waiting_groups(&node_groups, groups)).collect(),
         next: pending.iter().take(MAX_NEXT).map(|step| describe_next(step)).collect(),

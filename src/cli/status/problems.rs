@@ -105,7 +105,8 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
         let is_stopped = condition.type_ == "Stalled" && condition.status == "True";
         let is_about_parts = condition.type_ != "Stalled" && condition.type_ != "Reconciling";
         if is_stopped || is_about_parts && is_in_the_way(condition, subject) {
-            add(&condition.reason, &condition.message, Some(condition.last_transition_time.0));
+            let since = subject.waiting_since(&condition.reason).unwrap_or(condition.last_transition_time.0);
+            add(&condition.reason, &condition.message, Some(since));
         }
     }
     for (part, issue) in &subject.issues {

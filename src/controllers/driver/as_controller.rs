@@ -20,7 +20,7 @@ impl<C: Provisioned> Controller for C {
     }
 
     fn queue(&self) -> &Queue<C::Object> {
-        C::queue(self)
+        <C as Provisioned>::queue(self)
     }
 
     fn reconcile(self: Arc<Self>, object: Arc<C::Object>, trigger: Option<Trigger>) -> BoxFuture<'static, Next> {

@@ -105,7 +105,7 @@ impl<'a> ChangeSpans<'a> {
         error: Option<String>,
     ) {
         let trace = self.trace.to_string();
-        let id = SpanId::derived(&[&[trace.as_str()], id].concat());
+        let id = SpanId::derived(&[&[trace.as_str()][..], id].concat());
         // What starts and ends within a second must not end before it starts: status has whole seconds.
         let end = SystemTime::now().max(start + SHORTEST);
         let (trace, parent, is_call) = (self.trace, Some(self.root), false);

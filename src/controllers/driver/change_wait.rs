@@ -97,12 +97,11 @@ fn is_work(reason: Reason) -> bool {
         Available, Creating, Deleting, NotRequested, Observed, Pending, Reconciled, SupportEnding, Suspended, Synced,
         Updating, Upgrading,
     };
-    match reason {
-        Creating | Updating | Deleting | Upgrading | Pending => true,
-        // No reason of an object that does not get on.
-        Available | Reconciled | Synced | NotRequested | Observed | Suspended | SupportEnding => true,
-        _ => false,
-    }
+    let is_progress = matches!(reason, Creating | Updating | Deleting | Upgrading | Pending);
+    // No reasons of an object that does not get on.
+    let is_other =
+        matches!(reason, Available | Reconciled | Synced | NotRequested | Observed | Suspended | SupportEnding);
+    is_progress || is_other
 }
 
 /// Whether a wait for that reason is an error, which somebody has to correct or which a retry may pass.

@@ -91,8 +91,8 @@ impl ReconcileTrace {
             }
             attributes.push(("keelson.resource", resource.as_str().into()));
             // The creation that follows a failed one may have the same id in AWS: its name.
-            let start_text = since.as_second().to_string();
-            let parts = [&self.trace.to_string(), &resource, &operation.kind, &operation.id, &start_text];
+            let (trace, start_text) = (self.trace.to_string(), since.as_second().to_string());
+            let parts = [&trace, &resource, &operation.kind, &operation.id, &start_text];
             self.traces.export(Span {
                 trace: self.trace,
                 id: SpanId::derived(&parts.map(String::as_str)),
