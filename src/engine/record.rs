@@ -236,3 +236,52 @@ fn is_in_progress(action: Action, presence: &AnyPresence) -> bool {
         Action::Adopt | Action::Delete | Action::Release => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::resource::Recreate;
+    use crate::engine::toy_world::{Inventory, ToyWorld, toy_graph};
+    use crate::engine::{ExecutionPolicy, Expectations, Goal, Observation};
+
+    /// The operations that end when the cloud reports, twice, that `action` has failed.
+    fn failed(action: Action) -> Vec<FinishedOperation> {
+        let (graph, cloud, policy) = (toy_graph(1), ToyWorld::default(), ExecutionPolicy::default());
+        let (expectations, journal) = (Expectations::default(), Inventory(Mutex::default(), cloud.clone()));
+        let (may_adopt, clock) = (|| Ok(()), || Timestamp::from_second(100).unwrap());
+        let (goal, cloud, policy) = (Goal::Present, &cloud, &policy);
+        let (graph, expectations) = (&graph, &expectations);
+        let run =
+            Run { graph, goal, policy, cloud, may_adopt: &may_adopt, journal: &journal, expectations, clock: &clock };
+        let since = Some(Timestamp::from_second(40).unwrap());
+        let observed = Observation::ready("id-0", "there", 0);
+        let busy = observed.clone().phase(Phase::Busy { action, since, note: String::new() });
+        let (reason, class, recreate) = ("it gave up".to_owned(), Class::NotFound, Recreate::Never);
+        let failed = Observation {
+            issue_code: Some("Ec2SubnetNotFound".to_owned()),
+            ..observed.phase(Phase::Failed { reason, class, recreate })
+        };
+        let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
+        let mut observe = |observed: &Observation<u32>| {
+            let presence = ToyWorld::any(Presence::Ours(observed.clone()));
+            run.record_observation(&mut memory, graph.nodes()[0].as_ref(), presence, false)
+        };
+        [busy, failed.clone(), failed].iter().filter_map(&mut observe).collect()
+    }
+
+    #[test]
+    fn creation_and_deletion_that_fail_are_finished_operations_with_the_code_of_the_cloud() {
+        for (action, kind) in [(Action::Create, CREATION), (Action::Delete, DELETION)] {
+            let ended = failed(action);
+            assert_eq!(ended.len(), 1, "{ended:?}");
+            assert_eq!((ended[0].operation.kind.as_str(), ended[0].since.as_second()), (kind, 40));
+            let failure = ended[0].result.as_ref().unwrap_err();
+            assert_eq!((failure.class, failure.message.as_str()), (Class::NotFound, "it gave up"));
+            assert_eq!(failure.code.as_deref(), Some("Ec2SubnetNotFound"));
+        }
+        assert!(failed(Action::Update).is_empty(), "an update has an operation of its own");
+    }
+}

@@ -38,8 +38,12 @@ pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     let fallback = if of.problems.is_empty() { wait } else { "see the messages above" };
     section(&mut out, "You can", &listed(of.actions.clone(), fallback));
     if let Some(available) = of.available {
-        let text = if available { "yes, its API server can be used" } else { "not yet" };
-        section(&mut out, "Usable", &[text.to_owned()]);
+        let text = match (available, &of.unavailable_because) {
+            (true, _) => "yes, its API server can be used".to_owned(),
+            (false, Some(why)) => format!("not yet: {why}"),
+            (false, None) => "not yet".to_owned(),
+        };
+        section(&mut out, "Usable", &[text]);
     }
     if !of.node_groups.is_empty() {
         out.push('\n');
@@ -90,9 +94,14 @@ fn state(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     if let Some(since) = of.since {
         let _ = write!(text, ", for {} (since {})", format_between(since, now), format_time(since, now, zone));
     }
-    if let Some(until) = of.until {
-        let _ =
-            write!(text, ", about {} remaining (until {})", format_between(now, until), format_time(until, now, zone));
+    match of.until {
+        // Longer than usual: what is in progress says by how much.
+        Some(until) if until.duration_since(now).as_secs() < 1 => text.push_str(", should end now"),
+        Some(until) => {
+            let (remaining, end) = (format_between(now, until), format_time(until, now, zone));
+            let _ = write!(text, ", about {remaining} remaining (until {end})");
+        }
+        None => {}
     }
     // Otherwise that is what it does, or what is in the way.
     if of.doing.is_empty() && of.problems.is_empty() && !of.message.is_empty() {

@@ -68,8 +68,8 @@ pub enum Progress {
     Working,
     /// It waits, for that reason.
     Waiting(&'static str),
-    /// It has ended.
-    Ended(ChangeOutcome),
+    /// It is complete, with that outcome.
+    Complete(ChangeOutcome),
 }
 
 /// How far a change is. `waits`: what is waited for. `is_held`: part of the spec waits for a maintenance window, even if
@@ -78,9 +78,9 @@ pub fn progress(overall: &Overall, waits: &[Wait], is_held: bool, is_observed: b
     match overall {
         Overall::Ready(_) if !is_observed => Progress::Working,
         Overall::Ready(_) if is_held => Progress::Waiting(Reason::OutsideMaintenanceWindow.as_str()),
-        Overall::Ready(_) => Progress::Ended(ChangeOutcome::Ready),
-        Overall::Observed(_) => Progress::Ended(ChangeOutcome::Observed),
-        Overall::Suspended(_) => Progress::Ended(ChangeOutcome::Suspended),
+        Overall::Ready(_) => Progress::Complete(ChangeOutcome::Ready),
+        Overall::Observed(_) => Progress::Complete(ChangeOutcome::Observed),
+        Overall::Suspended(_) => Progress::Complete(ChangeOutcome::Suspended),
         Overall::Reconciling(ConditionValue { reason: Reason::Upgrading, .. })
             if waits.iter().any(|wait| wait.kind == Kind::Soak) =>
         {
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn change_ends_when_ready_and_nothing_of_it_waits() {
         let ready = Overall::Ready(ConditionValue::true_(Reason::Available, ""));
-        assert_eq!(progress(&ready, &[], false, true), Progress::Ended(ChangeOutcome::Ready));
+        assert_eq!(progress(&ready, &[], false, true), Progress::Complete(ChangeOutcome::Ready));
         assert_eq!(progress(&ready, &[], true, true), Progress::Waiting("OutsideMaintenanceWindow"));
         assert_eq!(progress(&ready, &[], false, false), Progress::Working, "AWS could not be read");
     }

@@ -39,13 +39,15 @@ pub struct ReconcileResult<'a> {
 }
 
 impl<C: Provisioned> Reconcile<'_, C> {
-    /// Exports the start of a new change, and the end of the one that did not end before it. `conditions`: those before.
+    /// Exports the root of a new change, and the end of the one that did not end before it. `conditions`: those before. Each
+    /// leader exports the root again: the process before it may have been killed right after it recorded the change.
     pub fn start_change(&self, followed: &Followed, conditions: &[Condition]) {
         if let Some(superseded) = &followed.superseded {
             self.end_spans(superseded, conditions, &ChangeOutcome::superseded(conditions));
         }
-        let new = followed.change.as_ref().filter(|_| followed.is_new);
-        if let Some(spans) = new.and_then(|change| self.spans(change)) {
+        let is_first = followed.is_new || self.state.last_reconcile.is_none();
+        let open = followed.change.as_ref().filter(|change| is_first && change.ended_at.is_none());
+        if let Some(spans) = open.and_then(|change| self.spans(change)) {
             spans.start();
         }
     }
@@ -70,7 +72,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let since = Time(whole_seconds(Timestamp::now()));
         match progress {
             // A deletion ends with the object.
-            Progress::Ended(outcome) if change.change_type != ChangeType::Delete => {
+            Progress::Complete(outcome) if change.change_type != ChangeType::Delete => {
                 self.trace.keep();
                 self.end_spans(&change, before, &outcome);
                 (change.ended_at, change.waiting) = (Some(since), None);
@@ -81,7 +83,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
                 self.end_wait(&change, before);
                 change.waiting = Some(ChangeWait { reason: reason.to_owned(), since });
             }
-            Progress::Working | Progress::Ended(_) => {
+            Progress::Working | Progress::Complete(_) => {
                 if change.waiting.is_some() {
                     self.trace.keep();
                 }
