@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 import requests
 
-from charts.rendering import merged, nested, render
+from charts.rendering import CHART, merged, nested, render
 from charts.values import CHANGES
-from fleet.environment import until
 from keelson_harness.helm import Helm
 from keelson_harness.kubernetes import write_kubeconfig
 from test_deploy import (
-    NAMESPACE, QUICK, AuditedCloud, Permission, crds, granted, lists_secrets, rarely_used, run_lifecycle, used_by_admission, used_permissions,
+    API, NAMESPACE, QUICK, AuditedCloud, Permission, crds, granted, lists_secrets, rarely_used, run_lifecycle, used_by_admission, used_permissions,
 )
 
 LEASES = {Permission("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "update")}
@@ -41,6 +41,8 @@ FEATURES = {
     "secrets.namespaces": Feature(adds=frozenset(GET_SECRETS)),
     "secrets.clusterWide": Feature(adds=frozenset(GET_SECRETS | WATCH_SECRETS)),
 }
+# Kubernetes allows everybody to ask what they may do.
+ALLOWED_TO_ALL = {Permission("authorization.k8s.io", "selfsubjectaccessreviews", "create")}
 WITHOUT_ROLES = "rbac.create"
 # The least and the most that the chart grants.
 LEAST = {"operator": {"leaderElection": False}, "replicas": 1, "metrics": {"authorization": False}}
@@ -97,23 +99,40 @@ def installed(helm: Helm) -> Iterator[dict[str, Installed]]:
             try:
                 operator.wait_ready()
                 # Whoever it is: the operator asks the API server.
-                until(lambda url=operator.url: scraped(url) in (200, 401, 403), 20, "/metrics")
+                api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "stranger", "namespace": "default"}})
+                token = api.service_account_token("default", "stranger")
+                assert scraped(operator.url, token) == (403 if authorized else 200)
                 # Without permission to read Secrets, no cluster names one.
                 run_lifecycle(api, names_secret=name == "most")
+                api.delete(API, "AwsAccount", "here", None)
+                api.wait_gone(API, "AwsAccount", "here", None)
             finally:
                 operator.stop()
             found[name] = Installed(granted(items), cloud.operator_requests()[before:])
-            api.delete("keelson.dev/v1alpha1", "PlanApproval", "stale", "default")
+            # The next one starts from nothing.
+            api.delete(API, "PlanApproval", "stale", "default")
+            for config_map in api.list("v1", "ConfigMap", NAMESPACE):
+                api.delete("v1", "ConfigMap", config_map["metadata"]["name"], NAMESPACE)
     yield found
 
 
-def scraped(url: str) -> int:
-    return requests.get(f"{url}/metrics", headers={"Authorization": "Bearer x"}, timeout=5).status_code
+def scraped(url: str, token: str) -> int:
+    return requests.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=5).status_code
 
 
-@pytest.mark.parametrize("path", [path for path in CHANGES if path != WITHOUT_ROLES])
+def test_no_other_value_is_in_a_template_of_roles() -> None:
+    """Values that change only the roles of people and of Prometheus are not the operator's."""
+    of_others = {"rbac.users", "metrics.readers"}
+    templates = [path.read_text() for path in (CHART / "templates").rglob("*.yaml")]
+    roles = [text for text in templates if re.search(r"^kind: (Cluster)?Role(Binding)?$", text, re.MULTILINE)]
+    assert len(roles) >= 4
+    named = {value for text in roles for value in re.findall(r"\.Values\.([\w.]+)", text)}
+    assert named == {*FEATURES, WITHOUT_ROLES} | of_others and named <= CHANGES.keys()
+
+
+@pytest.mark.parametrize("path", FEATURES)
 def test_value_changes_the_permissions_of_its_feature_only(helm: Helm, default: set[Permission], path: str) -> None:
-    change, feature = CHANGES[path], FEATURES.get(path, Feature())
+    change, feature = CHANGES[path], FEATURES[path]
     value = merged(change.given, nested(tuple(path.split(".")), change.value))
     now = granted(render(helm, value))
     assert (now - default, default - now) == (feature.adds, feature.removes)
@@ -126,7 +145,7 @@ def test_without_roles_nothing_is_granted(helm: Helm) -> None:
 @pytest.mark.parametrize("name", ["least", "most"])
 def test_what_an_installation_calls_is_granted(installed: dict[str, Installed], name: str) -> None:
     assert installed[name].denied() == []
-    missing = installed[name].used() - installed[name].granted
+    missing = installed[name].used() - installed[name].granted - ALLOWED_TO_ALL
     assert not missing, f"used and not granted: {', '.join(sorted(map(str, missing)))}"
 
 
