@@ -27,6 +27,14 @@ RULE_LABELS = "    {{- with .Values.metrics.prometheusRule.labels }}\n    {{- to
 PART_OF = "    app.kubernetes.io/part-of: keelson\n"
 KEEP = "  annotations:\n    helm.sh/resource-policy: keep\n"
 KEEP_CRD = f"  {{{{- if .Values.crds.keep }}}}\n{KEEP}  {{{{- end }}}}\n"
+# Stand for an action of a template until the text of the source is escaped.
+IF, END = "@if", "@end"
+# Rules of deploy/rbac.yaml that the operator needs only with a value, by their resource.
+OPTIONAL_RULES = {
+    "leases": ".Values.operator.leaderElection",
+    "tokenreviews": ".Values.metrics.authorization",
+    "subjectaccessreviews": ".Values.metrics.authorization",
+}
 TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- end of values -->)", re.DOTALL)
 
 
@@ -62,14 +70,27 @@ def sources() -> list[Source]:
 def template(source: Source) -> str:
     """The manifest as a template: with the release's namespace, and the chart's labels."""
     text = (CHECKOUT / source.path).read_text()
+    if source.path == "deploy/rbac.yaml":
+        text = with_optional_rules(text)
     objects = "---\n".join(as_template(part) for part in re.split(r"^---\n", text, flags=re.MULTILINE))
     header = f"{{{{- /* Generated from {source.path} by deploy/charts/generate.py: do not edit. */}}}}\n"
     return f"{header}{{{{- if {source.condition} }}}}\n{objects}{{{{- end }}}}\n"
 
 
+def with_optional_rules(roles: str) -> str:
+    """The roles, with a condition around each rule that only some installations need."""
+    for resource, condition in OPTIONAL_RULES.items():
+        rule = rf"((?:  #.*\n)*  - apiGroups: .*\n    resources: \[{resource}\]\n(?:    .*\n)+)"
+        roles, count = re.subn(rule, lambda found, value=condition: f"  {IF} {value} -\n{found[1]}  {END}\n", roles)
+        if not count:
+            raise ValueError(f"deploy/rbac.yaml has no rule for {resource}")
+    return roles
+
+
 def as_template(manifest: str) -> str:
     # What Helm would evaluate.
     manifest = manifest.replace("{{", '{{ "{{" }}')
+    manifest = re.sub(rf"{IF} (\S+) -", r"{{- if \1 }}", manifest).replace(END, "{{- end }}")
     (kind,) = re.findall(r"^kind: (\w+)$", manifest, re.MULTILINE)
     # The ConfigMap with the id of the installation is in the namespace.
     kept = {"CustomResourceDefinition": KEEP_CRD, "Namespace": KEEP}.get(kind, "")

@@ -124,12 +124,11 @@ def test_path_from_the_chart_to_the_end(on, collector, helm, chart, prometheus, 
     done("upgrade")
 
     generation = on.api.get(*key_of(demo))["metadata"]["generation"]
-    root = until(
-        lambda: [span for span in collector.roots() if span.name == "Update EksCluster" and span["keelson.change.generation"] == generation],
+    change = until(
+        lambda: [span for span in collector.changes("Ready") if span["keelson.change.generation"] == generation and span.name == "change EksCluster"],
         20, "the trace of the upgrade",
     )[0]
-    assert root["keelson.change.outcome"] == "Ready"
-    calls = [span for span in collector.traces()[root.trace] if span["rpc.method"] == "UpdateClusterVersion"]
+    calls = [span for span in collector.traces()[change.trace] if span["rpc.method"] == "UpdateClusterVersion"]
     assert len(calls) == 1 and calls[0]["aws.request_id"]
     done("trace")
 

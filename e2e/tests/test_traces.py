@@ -1,5 +1,7 @@
 """`--otlp-endpoint`: a change of an object is one trace, from the edit until the object is Ready, whatever processes work on it.
 
+What a change waits for, and how it fails: `test_trace_waits.py`.
+
 The collector is a sink of the harness (`keelson_harness/collector.py`), which reads OTLP as its specification has it.
 """
 
@@ -28,6 +30,7 @@ STEADY_SECONDS = 4
 EXPORT_SECONDS = 15
 # The value is quoted by nothing that Keelson prints.
 CANARY = "canary-external-id-4711"
+REMOVALS = ("Delete", "Detach", "Disassociate", "Release", "Remove", "Revoke", "Terminate", "Untag")
 OBJECT = ("keelson.object.kind", "k8s.namespace.name", "keelson.object.name")
 
 
@@ -78,6 +81,11 @@ class Story:
         (found,) = [span for span in self.collector.roots() if span.name == name]
         return found
 
+    def change(self, name: str) -> Span:
+        """The whole change of the trace with that root."""
+        (found,) = [span for span in self.trace(name) if span.name.startswith("change ")]
+        return found
+
     def trace(self, name: str) -> list[Span]:
         return self.collector.traces()[self.root(name).trace]
 
@@ -106,7 +114,7 @@ def story(on) -> Iterator[Story]:
     wait_steady()
     on.delete(shop.nodes, shop.cluster)
     until(lambda: unexported(on, shop, collector) == [], EXPORT_SECONDS, "the export")
-    until(lambda: {"Delete EksCluster", "Delete NodeGroup"} <= {span.name for span in collector.roots()}, EXPORT_SECONDS, "the deletions")
+    until(lambda: len(collector.changes("Deleted")) == 2, EXPORT_SECONDS, "the deletions")
     yield Story(on, shop, operator, collector, on.writes(shop.mark, shop.account.id), steady_periods, edited)
     on.aws.reset_account(shop.account.id)
 
@@ -127,18 +135,21 @@ def test_each_change_is_one_trace_with_one_root(story):
     assert roots == ["Create EksCluster", "Create NodeGroup", "Delete EksCluster", "Delete NodeGroup", "Update EksCluster"]
     assert len(story.collector.traces()) == len(roots)
     for root in story.collector.roots():
-        uid = root["keelson.object.uid"]
+        change = story.change(root.name)
+        assert change.parent == root.id and change.start == root.start and root.end - root.start < 0.01
         outcome = "Deleted" if root.name.startswith("Delete") else "Ready"
-        assert uid and (root["keelson.change.outcome"], root["keelson.change.type"]) == (outcome, root.name.split()[0])
+        assert (change["keelson.change.outcome"], change.error) == (outcome, "")
+        for span in (root, change):
+            assert span["keelson.object.uid"] and span["keelson.change.type"] == root.name.split()[0]
 
 
 def test_upgrade_lasts_from_the_edit_until_ready(story):
-    root = story.root("Update EksCluster")
+    change = story.change("Update EksCluster")
     # Status has whole seconds.
-    assert story.edited - 1 <= root.start <= story.edited + 3
+    assert story.edited - 1 <= change.start <= story.edited + 3
     spans = story.trace("Update EksCluster")
     assert {span["keelson.object.kind"] for span in spans} >= {"EksCluster", "NodeGroup"}, "its nodes follow it"
-    assert max(span.end for span in spans) <= root.end + 2
+    assert max(span.end for span in spans) <= change.end + 2
     operations = {(span["keelson.operation"], span["keelson.resource"]) for span in spans if span["keelson.operation"]}
     assert ("VersionUpdate", "cluster") in operations, operations
 
@@ -158,7 +169,31 @@ def test_every_write_is_a_span_with_its_request_id(story):
         assert (span["rpc.system"], span["rpc.service"], span["rpc.method"]) == ("aws-api", call["service"], call["action"])
         assert (span["cloud.account.id"], span["keelson.write"]) == (story.shop.account.id, True)
         failed = call["status"] >= 400
-        assert bool(span.error) == failed and (span["http.response.status_code"] == call["status"]) == failed, span
+        # What is to be deleted is gone.
+        is_expected = failed and call["action"].startswith(REMOVALS) and span["keelson.call.outcome"] == "not_found"
+        assert bool(span.error) == (failed and not is_expected), span
+        assert (span["http.response.status_code"] == call["status"]) == failed, span
+
+
+def test_answers_that_keelson_expects_are_no_errors(story):
+    """It reads what it is about to create, and deletes until nothing is there."""
+    spans = story.collector.spans()
+    absent = [span for span in spans if span["keelson.call.outcome"] == "not_found"]
+    assert {"eks/DescribeCluster", "eks/DescribeNodegroup"} <= {span.name for span in absent}
+    for span in absent:
+        assert (span.error, span["error.type"]) == ("", None) and 400 <= span["http.response.status_code"] < 500, span
+    creation = {span.id: span for span in story.trace("Create EksCluster")}
+    assert [span for span in creation.values() if span.error and span["http.response.status_code"] == 404] == []
+
+
+def test_reconciles_say_why_they_ran(story):
+    triggers = {name: [span["keelson.reconcile.trigger"] for span in story.trace(name) if span.name == "reconcile EksCluster"]
+                for name in ("Create EksCluster", "Update EksCluster", "Delete EksCluster")}
+    assert [of[0] for of in triggers.values()] == ["Created", "SpecEdited", "DeletionRequested"], triggers
+    assert {"Poll"} <= set(triggers["Create EksCluster"]), triggers
+    assert not {None, "Created", "SpecEdited", "DeletionRequested"} & {one for of in triggers.values() for one in of[1:]}, triggers
+    last = [span for span in story.trace("Create EksCluster") if span.name == "reconcile EksCluster"][-1]
+    assert last["keelson.ready.reason"] == "Available" and last["keelson.ready.message"], last
 
 
 def test_steps_contain_their_calls_and_reconciles_their_steps(story):
@@ -215,12 +250,13 @@ def test_killed_operators_continue_the_trace(on):
     done = lambda: "endedAt" in shop.found().get("status", {}).get("change", {})  # noqa: E731
     killings = killed_at(on, shop.account.id, done, stride=3, when="after", flags=flags(collector))
     assert killings.starts > 1
-    until(lambda: "Create EksCluster" in {span.name for span in collector.roots()}, EXPORT_SECONDS, "the root")
+    until(lambda: collector.changes("Ready"), EXPORT_SECONDS, "the end of the change")
     traces = collector.traces()
     assert len(traces) == 1, {span.name for spans in traces.values() for span in spans}
-    (root,) = collector.roots()
-    processes = {span.start for span in collector.spans() if span.name == "reconcile EksCluster"}
-    assert len(processes) > 1 and root["keelson.change.outcome"] == "Ready"
+    ((root,), (change,)) = collector.roots(), collector.changes()
+    reconciles = [span for span in collector.spans() if span.name == "reconcile EksCluster"]
+    assert len({span.start for span in reconciles}) > 1 and change.parent == root.id
+    assert "LeaderStarted" in {span["keelson.reconcile.trigger"] for span in reconciles}
     on.force_delete(shop.cluster)
 
 
@@ -232,11 +268,11 @@ def test_edit_in_the_middle_ends_the_trace_and_starts_another(on):
         on.await_condition(shop.cluster, "Ready", "False")
         shop.edit(tags={"team": "payments"})
         on.ready(shop.cluster)
-        until(lambda: len(collector.roots()) == 2, EXPORT_SECONDS, "both roots")
-        by_name = {span.name: span for span in collector.roots()}
-        created, edited = by_name["Create EksCluster"], by_name["Update EksCluster"]
+        until(lambda: len(collector.changes()) == 2, EXPORT_SECONDS, "the ends of both changes")
+        by_type = {span["keelson.change.type"]: span for span in collector.changes()}
+        created, edited = by_type["Create"], by_type["Update"]
         assert (created["keelson.change.outcome"], edited["keelson.change.outcome"]) == ("Superseded", "Ready")
-        assert created.trace != edited.trace
+        assert created.trace != edited.trace and not created.error
         on.delete(shop.cluster)
 
 
@@ -252,6 +288,7 @@ def test_correction_of_drift_is_a_trace_of_its_own(on):
         (correction,) = [span for span in collector.roots() if span.name == "reconcile EksCluster"]
         spans = collector.traces()[correction.trace]
         assert "eks/TagResource" in {span.name for span in spans}
+        assert correction["keelson.reconcile.trigger"] == "DriftInterval"
         on.delete(shop.cluster)
 
 
@@ -276,7 +313,7 @@ def test_collector_that_is_down_affects_no_reconcile(on):
         assert spans_metric(operator, "exported") == 0
         collector.open()
         shop.edit(tags={"team": "payments"})
-        until(lambda: "Update EksCluster" in {span.name for span in collector.roots()}, 30, "the next change")
+        until(lambda: collector.changes("Ready"), 30, "the next change")
         assert spans_metric(operator, "exported") > 0
         log = operator.log.read_text()
         assert log.count(DOWN) == 1 and "takes spans again" in log
@@ -310,7 +347,7 @@ def test_last_spans_are_exported_at_the_end_of_the_process(on):
         shop.apply()
         until(lambda: "endedAt" in shop.found().get("status", {}).get("change", {}), 60, "the end of the creation")
         assert operator.stop() == 0
-    assert "Create EksCluster" in {span.name for span in collector.roots()}
+    assert len(collector.changes("Ready")) == 1
     on.force_delete(shop.cluster)
     on.aws.reset_account(shop.account.id)
 

@@ -22,9 +22,24 @@ pub struct ChangeStatus {
     pub generation: i64,
     /// When it started: the time of the creation or deletion, or of the first reconcile after the edit.
     pub started_at: Time,
-    /// When the object was Ready with it, suspended, or only observed; absent while it is in progress.
+    /// When the object was Ready with it and nothing of it waited for a maintenance window, or when it was suspended or
+    /// only observed; absent while it is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
+    /// What it waits for; absent while Keelson or AWS works on it, and once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<ChangeWait>,
+}
+
+/// A wait of a change for something other than AWS's work.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeWait {
+    /// Reason of the condition `Ready`, or `Soaking`; `OutsideMaintenanceWindow` also while the object is Ready.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Since when.
+    pub since: Time,
 }
 
 /// Type of a change.

@@ -16,7 +16,7 @@ use tracing::{Instrument as _, Span};
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
 use super::errors::{AwsError, Call, Class, ClassifiedError, Origin};
-use super::service::{GLOBAL, Priority, Service, is_write};
+use super::service::{GLOBAL, Priority, Service, is_removal, is_write};
 use super::write_gate::WriteGate;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
@@ -147,10 +147,11 @@ impl Caller {
                     if origin == Origin::Credentials {
                         // Not sent, and already logged by the call that fetches credentials.
                         let _ = timer.finish("no_credentials");
+                        record_error(&traced, &call, &error);
                         return Err(error);
                     }
                     let took = timer.finish(error.class().as_str());
-                    record_error(&traced, &error);
+                    record_error(&traced, &call, &error);
                     let error = self.record_failure(&call, error, origin, started);
                     log_failure(&call, &error, took);
                     Err(error)
@@ -200,7 +201,7 @@ impl Caller {
         let message =
             "abandoned: this replica's lease expired before AWS answered; the next leader checks whether it was done";
         let error = AwsError::from(call.failed(Class::Unavailable, message));
-        record_error(traced, &error);
+        record_error(traced, call, &error);
         log_failure(call, &error, took);
         error
     }
@@ -238,15 +239,28 @@ fn span(call: &Call<'_>) -> Span {
     tracing::info_span!(target: TARGET, "AWS call", otel.name = format!("{service}/{action}"), rpc.system = "aws-api",
         rpc.service = service.as_str(), rpc.method = action, cloud.provider = "aws", cloud.account.id = account,
         cloud.region = region, keelson.resource = resource, keelson.write = is_write, aws.request_id = Empty,
-        http.response.status_code = Empty, error.type = Empty, error = Empty)
+        http.response.status_code = Empty, keelson.call.outcome = Empty, error.type = Empty, error = Empty)
 }
 
-/// Records why a call failed: its code if AWS answered, else its class.
-fn record_error(traced: &Span, error: &AwsError) {
+/// Records the answer of a call that failed: its code if AWS answered, else its class. An expected answer is no error.
+fn record_error(traced: &Span, call: &Call<'_>, error: &AwsError) {
     traced.record("aws.request_id", error.request_id.as_deref());
     traced.record("http.response.status_code", error.http_status);
+    if is_expected(call, error.class()) {
+        traced.record("keelson.call.outcome", error.class().as_str());
+        return;
+    }
     traced.record("error.type", error.code.as_deref().unwrap_or_else(|| error.class().as_str()));
     traced.record("error", error.message.as_str());
+}
+
+/// Whether Keelson asked for that answer: what was read, or to be removed, does not exist, or nothing is to be changed.
+fn is_expected(call: &Call<'_>, class: Class) -> bool {
+    match class {
+        Class::NoChange => true,
+        Class::NotFound => is_removal(call.action) || !is_write(call.service, call.action),
+        _ => false,
+    }
 }
 
 fn log_success(call: &Call<'_>, took: Duration) {

@@ -58,3 +58,29 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+#[test]
+fn answers_that_keelson_asks_for_are_no_errors_of_a_span() {
+    let is_expected = |service, action, class| {
+        let call = Call { service, action, resource: "demo", account: "111122223333", region: "eu-west-1" };
+        super::is_expected(&call, class)
+    };
+    for (service, action, class) in [
+        (Service::Eks, "DescribeCluster", Class::NotFound),
+        (Service::Iam, "GetRole", Class::NotFound),
+        (Service::Ec2, "DeleteVpc", Class::NotFound),
+        (Service::Iam, "DetachRolePolicy", Class::NotFound),
+        (Service::Eks, "UpdateClusterConfig", Class::NoChange),
+    ] {
+        assert!(is_expected(service, action, class), "{action}: {class}");
+    }
+    for (service, action, class) in [
+        (Service::Eks, "CreateNodegroup", Class::NotFound),
+        (Service::Eks, "UpdateNodegroupConfig", Class::NotFound),
+        (Service::Eks, "DescribeCluster", Class::Denied),
+        (Service::Ec2, "DeleteVpc", Class::Busy),
+        (Service::Eks, "DescribeCluster", Class::Throttled),
+    ] {
+        assert!(!is_expected(service, action, class), "{action}: {class}");
+    }
+}

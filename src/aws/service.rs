@@ -60,6 +60,12 @@ pub fn is_write(service: Service, action: &str) -> bool {
     service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
 }
 
+/// Whether an action removes something, by its name: if that does not exist, nothing is left to do.
+pub fn is_removal(action: &str) -> bool {
+    let verbs = ["Delete", "Detach", "Disassociate", "Release", "Remove", "Revoke", "Terminate", "Untag"];
+    verbs.iter().any(|verb| action.starts_with(verb))
+}
+
 /// Priority of calls when tokens are short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {

@@ -8,8 +8,8 @@ use super::estimate;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
-    DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState, UpgradeStatus,
-    WaitStatus,
+    ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
+    UpgradeStatus, WaitStatus,
 };
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::status::progress::label;
@@ -39,6 +39,8 @@ pub struct Subject {
     pub plan: PlanStatus,
     pub upgrade: UpgradeStatus,
     pub waits: Vec<WaitStatus>,
+    /// The last change: the creation, an edit, or the deletion.
+    pub change: Option<ChangeStatus>,
     pub deletion: DeletionStatus,
     /// That of its cluster; `None`: its cluster is unknown.
     pub drift_policy: Option<DriftPolicy>,
@@ -76,6 +78,7 @@ impl From<&EksCluster> for Subject {
             plan: status.plan.unwrap_or_default(),
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
+            change: status.change,
             deletion: status.deletion.unwrap_or_default(),
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
@@ -111,6 +114,7 @@ impl From<&NodeGroup> for Subject {
             plan: status.plan.unwrap_or_default(),
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
+            change: status.change,
             deletion: status.deletion.unwrap_or_default(),
             drift_policy: None,
             has_drift: !status.drift.is_empty(),
@@ -170,10 +174,19 @@ impl Subject {
     /// Since when it is in its state: since it became ready, was stopped, or started to work.
     pub fn since(&self) -> Option<Timestamp> {
         let deletion = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        if let Some(waiting) = self.waiting_since(self.reason()) {
+            return deletion.max(Some(waiting));
+        }
         let kinds = [ConditionType::Ready, ConditionType::Stalled, ConditionType::Reconciling];
         let of_state = kinds.into_iter().find(|kind| self.is_true(*kind)).or(Some(ConditionType::Ready));
         let changed = of_state.and_then(|kind| self.condition(kind)).map(|found| found.last_transition_time.0);
         deletion.max(changed)
+    }
+
+    /// Since when its change waits for that reason; `None`: it waits for none, or another.
+    pub fn waiting_since(&self, reason: &str) -> Option<Timestamp> {
+        let waiting = self.change.as_ref()?.waiting.as_ref().filter(|waiting| waiting.reason == reason)?;
+        Some(waiting.since.0)
     }
 
     /// The steps that are in progress.

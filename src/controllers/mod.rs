@@ -20,6 +20,7 @@ pub mod hand_over;
 pub mod name_claims;
 pub mod node_group;
 pub mod reconcile_error;
+pub mod reconcile_trigger;
 pub mod recovery;
 pub mod runtime;
 pub mod states;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::reconcile_trigger::LastReconcile;
 use super::recovery::RecoveryRequest;
 use super::runtime::apply::has_finalizer;
 use super::runtime::edits::Edits;
@@ -48,6 +49,8 @@ pub struct State<S, R> {
     pub steady: bool,
     /// The takeover that the memory of its resources belongs to.
     pub recovering: Option<RecoveryRequest>,
+    /// Its last reconcile.
+    pub last_reconcile: Option<LastReconcile>,
     /// Kind-specific state.
     pub kind: R,
 }
@@ -120,6 +123,7 @@ impl<S, R: Default> States<S, R> {
             finalizer_added: None,
             steady: false,
             recovering: None,
+            last_reconcile: None,
             kind: R::default(),
         };
         let state = Arc::new(tokio::sync::Mutex::new(state));

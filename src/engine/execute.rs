@@ -287,7 +287,7 @@ impl<C: Sync> Run<'_, C> {
         let action = step.action.as_str();
         let traced = tracing::info_span!(target: "keelson::trace", "step",
             otel.name = format!("{action} {}", node.key().kind()), keelson.action = action,
-            keelson.resource = %node.key(), error.type = Empty, error = Empty);
+            keelson.resource = %node.key(), error.type = Empty, keelson.error.code = Empty, error = Empty);
         let span = traced.clone();
         let work = async move {
             let key = node.key();
@@ -314,8 +314,12 @@ impl<C: Sync> Run<'_, C> {
                     Err(Failure::new(Class::NotFound, format!("{key} does not exist")))
                 }
             };
-            if let Err(failure) = &result {
+            if let Err(failure) = &result
+                && !is_absent(step.action, failure.class)
+                && failure.class != Class::NoChange
+            {
                 span.record("error.type", failure.class.as_str()).record("error", failure.message.as_str());
+                span.record("keelson.error.code", failure.code.as_deref());
             }
             FinishedStep { key, step, persist_at_once, skipped, result }
         };
@@ -335,6 +339,11 @@ impl<C: Sync> Run<'_, C> {
         skipped.append(&mut listed.skipped);
         node.sweep(self.cloud, observed, action, &grounds.check(listed)?).await
     }
+}
+
+/// Whether that failure of a step means that what it was to remove is absent.
+pub(super) fn is_absent(action: Action, class: Class) -> bool {
+    class == Class::NotFound && matches!(action, Action::Delete | Action::Release)
 }
 
 /// True when `host` cannot contain anything: it is absent, foreign, or still being created or deleted.

@@ -117,6 +117,8 @@ pub struct Failure {
     pub class: Class,
     /// Call, resource, reason, what to do.
     pub message: String,
+    /// The cloud's own code for it, by which its documentation and its support know it.
+    pub code: Option<String>,
     /// Minimum delay before a retry, if the callee requested one.
     pub retry_after: Option<Duration>,
     /// The cause; `None` if the failure was found here.
@@ -147,7 +149,7 @@ impl Error for Failure {
 impl Failure {
     /// A failure of a class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None, source: None }
+        Self { class, message: message.into(), code: None, retry_after: None, source: None }
     }
 
     /// A failure of a class with the message of its cause.

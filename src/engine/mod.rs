@@ -40,7 +40,7 @@ pub use memory::{InventoryRecord, Memory};
 pub use owner_marker::MarkOwner;
 pub use plan::{Block, HoldReason, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
-pub use record::{CREATION, DELETION};
+pub use record::{CREATION, DELETION, is_lifecycle};
 pub use refs::Refs;
 pub use report::{FinishedOperation, Outcome, Report, StepResult};
 pub use resource::{

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::action::Action;
 use super::erased::Node;
-use super::execute::{FinishedStep, Run};
+use super::execute::{FinishedStep, Run, is_absent};
 use super::expect::duration_key;
-use super::failure::Class;
+use super::failure::{Class, Failure};
 use super::key::Key;
 use super::memory::{AnyPresence, AppliedChanges, Memory, RunningAction};
 use super::report::{FinishedOperation, Outcome, StepResult};
@@ -69,6 +69,17 @@ impl<C: Sync> Run<'_, C> {
                 let (id, kind) = (observed.id.clone(), CREATION.to_owned());
                 RunningAction { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
             }
+            // A creation or deletion that failed: the cloud has no operation for it either.
+            (Presence::Ours(observed), None) if matches!(observed.phase, Phase::Failed { .. }) => {
+                let kind = match running.action {
+                    Action::Create => Some(CREATION),
+                    Action::Delete => Some(DELETION),
+                    Action::Update | Action::Adopt | Action::Release => None,
+                };
+                let operation = kind.map(|kind| (observed.id.clone(), kind.to_owned()));
+                let operation = operation.map(|(id, kind)| Operation { id, kind, since: Some(running.since) });
+                RunningAction { operation, ..running }
+            }
             _ => running,
         });
         let applied = entry.applied.clone();
@@ -122,11 +133,12 @@ impl<C: Sync> Run<'_, C> {
         let took = (now.duration_since(running.since) - half_interval).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let usable = presence.observed().is_none_or(|observed| observed.phase == Phase::Ready);
         if failed.is_none() && usable && running.from_start {
-            let named = |operation: &&Operation| ![CREATION, DELETION].contains(&operation.kind.as_str());
+            let named = |operation: &&Operation| !is_lifecycle(&operation.kind);
             let operation = running.operation.as_ref().filter(named);
             self.expectations.learn(&duration_key(key.kind(), operation), running.action, took);
         }
-        let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
+        let failure = failed.map(|failed| failed.failure.clone()).or_else(|| failure_of_phase(&running, presence));
+        let result = failure.map_or(Ok(took), Err);
         // Only for an update that this process started.
         let started_here = |applied: &&AppliedChanges| {
             running.action == Action::Update
@@ -153,11 +165,7 @@ impl<C: Sync> Run<'_, C> {
         let FinishedStep { key, step, result, .. } = done;
         let now = (self.clock)();
         let result = match result {
-            Err(failure)
-                if failure.class == Class::NotFound && matches!(step.action, Action::Delete | Action::Release) =>
-            {
-                Ok(Presence::Absent)
-            }
+            Err(failure) if is_absent(step.action, failure.class) => Ok(Presence::Absent),
             other => other,
         };
         let outcome = match result {
@@ -206,6 +214,19 @@ impl<C: Sync> Run<'_, C> {
     }
 }
 
+/// Why a creation or deletion that has no operation in the cloud failed, if it did.
+fn failure_of_phase(running: &RunningAction, presence: &AnyPresence) -> Option<Failure> {
+    let has_none = running.operation.as_ref().is_some_and(|operation| is_lifecycle(&operation.kind));
+    let observed = presence.observed().filter(|_| has_none)?;
+    let Phase::Failed { reason, class, .. } = &observed.phase else { return None };
+    Some(Failure { code: observed.issue_code.clone(), ..Failure::new(*class, reason) })
+}
+
+/// Whether an operation is the creation or the deletion of a resource, for which the cloud has no operation of its own.
+pub fn is_lifecycle(kind: &str) -> bool {
+    [CREATION, DELETION].contains(&kind)
+}
+
 /// Whether the change is only accepted: its end is reported when it finishes.
 fn is_in_progress(action: Action, presence: &AnyPresence) -> bool {
     let Some(observed) = presence.observed() else { return false };
@@ -213,5 +234,54 @@ fn is_in_progress(action: Action, presence: &AnyPresence) -> bool {
         Action::Create => matches!(observed.phase, Phase::Busy { .. }),
         Action::Update => observed.operation.is_some(),
         Action::Adopt | Action::Delete | Action::Release => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::resource::Recreate;
+    use crate::engine::toy_world::{Inventory, ToyWorld, toy_graph};
+    use crate::engine::{ExecutionPolicy, Expectations, Goal, Observation};
+
+    /// The operations that end when the cloud reports, twice, that `action` has failed.
+    fn failed(action: Action) -> Vec<FinishedOperation> {
+        let (graph, cloud, policy) = (toy_graph(1), ToyWorld::default(), ExecutionPolicy::default());
+        let (expectations, journal) = (Expectations::default(), Inventory(Mutex::default(), cloud.clone()));
+        let (may_adopt, clock) = (|| Ok(()), || Timestamp::from_second(100).unwrap());
+        let (goal, cloud, policy) = (Goal::Present, &cloud, &policy);
+        let (graph, expectations) = (&graph, &expectations);
+        let run =
+            Run { graph, goal, policy, cloud, may_adopt: &may_adopt, journal: &journal, expectations, clock: &clock };
+        let since = Some(Timestamp::from_second(40).unwrap());
+        let observed = Observation::ready("id-0", "there", 0);
+        let busy = observed.clone().phase(Phase::Busy { action, since, note: String::new() });
+        let (reason, class, recreate) = ("it gave up".to_owned(), Class::NotFound, Recreate::Never);
+        let failed = Observation {
+            issue_code: Some("Ec2SubnetNotFound".to_owned()),
+            ..observed.phase(Phase::Failed { reason, class, recreate })
+        };
+        let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
+        let mut observe = |observed: &Observation<u32>| {
+            let presence = ToyWorld::any(Presence::Ours(observed.clone()));
+            run.record_observation(&mut memory, graph.nodes()[0].as_ref(), presence, false)
+        };
+        [busy, failed.clone(), failed].iter().filter_map(&mut observe).collect()
+    }
+
+    #[test]
+    fn creation_and_deletion_that_fail_are_finished_operations_with_the_code_of_the_cloud() {
+        for (action, kind) in [(Action::Create, CREATION), (Action::Delete, DELETION)] {
+            let ended = failed(action);
+            assert_eq!(ended.len(), 1, "{ended:?}");
+            assert_eq!((ended[0].operation.kind.as_str(), ended[0].since.as_second()), (kind, 40));
+            let failure = ended[0].result.as_ref().unwrap_err();
+            assert_eq!((failure.class, failure.message.as_str()), (Class::NotFound, "it gave up"));
+            assert_eq!(failure.code.as_deref(), Some("Ec2SubnetNotFound"));
+        }
+        assert!(failed(Action::Update).is_empty(), "an update has an operation of its own");
     }
 }

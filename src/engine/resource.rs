@@ -100,6 +100,8 @@ pub struct Observation<T> {
     pub operation: Option<Operation>,
     /// The last operation, if it failed. Until one succeeds it counts as a failed step.
     pub failed_operation: Option<FailedOperation>,
+    /// The cloud's code for the first of the issues that it reports.
+    pub issue_code: Option<String>,
     /// Data that the kind needs to compare and change the resource.
     pub detail: T,
 }
@@ -114,6 +116,7 @@ impl<T> Observation<T> {
             outputs: BTreeMap::new(),
             operation: None,
             failed_operation: None,
+            issue_code: None,
             detail,
         }
     }
@@ -131,8 +134,8 @@ impl<T> Observation<T> {
 
     /// The same with another detail.
     pub fn map<U>(self, detail: impl FnOnce(T) -> U) -> Observation<U> {
-        let Self { id, state, phase, outputs, operation, failed_operation, detail: before } = self;
-        Observation { id, state, phase, outputs, operation, failed_operation, detail: detail(before) }
+        let Self { id, state, phase, outputs, operation, failed_operation, issue_code, detail: before } = self;
+        Observation { id, state, phase, outputs, operation, failed_operation, issue_code, detail: detail(before) }
     }
 
     /// The same with one more output.

@@ -163,8 +163,8 @@ pub fn max_staleness(options: &ObserveOptions) -> MaxStaleness {
 /// The cause is the [`AwsError`], with the code, the request id and the HTTP status.
 impl From<AwsError> for Failure {
     fn from(error: AwsError) -> Self {
-        let retry_after = error.retry_after;
-        Failure { retry_after, ..Failure::of(error.class(), error) }
+        let (code, retry_after) = (error.code.clone(), error.retry_after);
+        Failure { code, retry_after, ..Failure::of(error.class(), error) }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
         let error = AwsError::from(answered);
         let failure = Failure::from(error.clone());
         assert_eq!((failure.class, &failure.message), (Class::Quota, &error.to_string()));
-        assert_eq!(failure.retry_after, error.retry_after);
+        assert_eq!((failure.retry_after, &failure.code), (error.retry_after, &error.code));
         let reclassified = Failure::of(Class::NoChange, error);
         assert_eq!(reclassified.class, Class::NoChange);
         for failure in [failure.clone(), Failure { class: Class::Invalid, ..failure.clone() }, reclassified] {

@@ -77,6 +77,11 @@ class Collector:
     def roots(self) -> list[Span]:
         return [span for span in self.spans() if not span.parent]
 
+    def changes(self, outcome: str | None = None) -> list[Span]:
+        """The whole changes that have ended; with `outcome`, only those that ended so."""
+        ended = [span for span in self.spans() if span.name.startswith("change ")]
+        return [span for span in ended if outcome in (None, span["keelson.change.outcome"])]
+
     def receive(self, path: str, content_type: str, body: bytes) -> int:
         if self.status != 200:
             return self.status

@@ -99,3 +99,28 @@ fn what_the_account_does_not_list_is_no_matter_of_the_doctor() {
     assert_eq!(actions(&refused), [""; 0]);
     assert_eq!(actions("CreateRole demo: AccessDenied"), ["see what the account lacks: keelson doctor demo -n team"]);
 }
+
+#[test]
+fn creation_that_failed_is_named_once_since_then_and_with_what_to_run() {
+    let why = "node group web: CREATE_FAILED: Ec2SubnetNotFound: subnet-1 is gone. EKS does not finish it any more: once the \
+               cause is removed, delete this NodeGroup and apply it again";
+    let shown = answer(json!({
+        "change": {"type": "Create", "generation": 1, "startedAt": "2026-11-29T13:58:00Z", "waiting": {
+            "reason": "Failed", "since": "2026-11-29T14:02:00Z",
+        }},
+        "conditions": [
+            condition("Ready", "False", "Failed", why),
+            condition("Stalled", "True", "Failed", why),
+            condition("InSync", "False", "Drifted", "node group web: cannot be reconciled to the spec"),
+        ],
+        "healthIssues": [{"code": "Ec2SubnetNotFound", "message": "subnet-1 is gone", "resourceIds": []}],
+    }));
+    let [problem] = &shown.problems[..] else { panic!("{:?}", shown.problems) };
+    assert_eq!(problem.since, "2026-11-29T14:02:00Z".parse().ok());
+    assert_eq!(shown.since, problem.since);
+    let advice = "once the cause is removed: kubectl delete nodegroup web -n team, and apply it again";
+    assert_eq!(shown.actions, [advice]);
+    let text = anstream::adapter::strip_str(&print::text(&shown, now(), &TimeZone::UTC)).to_string();
+    assert!(text.contains("create (generation 1), in progress for 8 min"), "{text}");
+    assert!(text.contains("waiting for 4 min 15 s (since 14:02:00): Failed"), "{text}");
+}

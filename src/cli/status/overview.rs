@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::problems::{self, Problem};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
-use crate::api::status::{PlanStep, StepAction, StepState, UpgradeStatus};
+use crate::api::status::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;
@@ -40,12 +40,18 @@ pub struct Overview {
     /// Whether it can be used; absent: the operator does not say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available: Option<bool>,
+    /// Why it cannot be used, unless its state says that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable_because: Option<String>,
     pub ready: bool,
     /// Reason and message of its Ready condition.
     pub state: String,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// The creation, edit or deletion that the object is at, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeStatus>,
     /// When what is in progress should end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -90,7 +96,10 @@ fn is_zero(count: &usize) -> bool {
 pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, now: Timestamp) -> Overview {
     let node_groups: Vec<Overview> = groups.iter().map(|group| overview(group, &[], Vec::new(), now)).collect();
     let ready = subject.condition(ConditionType::Ready);
-    let available = subject.condition(ConditionType::Available).map(|found| found.status == "True");
+    let usable = subject.condition(ConditionType::Available);
+    let available = usable.map(|found| found.status == "True");
+    let unavailable = usable.filter(|found| found.status != "True" && !found.message.is_empty());
+    let unavailable = unavailable.filter(|found| ready.is_none_or(|ready| ready.message != found.message));
     let mut problems = problems::of(subject);
     let mut actions: Vec<String> =
         problems.iter().filter_map(|problem| problems::advice_for(problem, subject)).collect();
@@ -115,10 +124,12 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         target_version: subject.target_version.clone(),
         nodes: subject.nodes.clone(),
         available,
+        unavailable_because: unavailable.map(|found| found.message.clone()),
         ready: subject.is_true(ConditionType::Ready),
         state: subject.reason().to_owned(),
         message: message(subject, ready.map(|ready| ready.message.as_str())),
         since: subject.since(),
+        change: subject.change.clone(),
         until,
         doing: activities(subject).into_iter().chain(waiting_groups(&node_groups, groups)).collect(),
         next: pending.iter().take(MAX_NEXT).map(|step| describe_next(step)).collect(),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::overview::{Activity, Overview};
 use super::problems::Problem;
+use crate::api::status::{ChangeStatus, ChangeType};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
 use crate::cli::terminal::{counted, one_line};
@@ -19,6 +20,9 @@ const MAX_LISTED: usize = 8;
 pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     let mut out = format!("{}\n\n", styled(style::heading(), one_line(&headline(of))));
     section(&mut out, "State", &[state(of, now, zone)]);
+    if let Some(change) = &of.change {
+        section(&mut out, "Change", &[describe_change(change, now, zone)]);
+    }
     let doing: Vec<String> = of.doing.iter().map(|activity| describe_activity(activity, now, zone)).collect();
     section(&mut out, "Doing", &listed(doing, "nothing"));
     let mut next = of.next.clone();
@@ -34,8 +38,12 @@ pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     let fallback = if of.problems.is_empty() { wait } else { "see the messages above" };
     section(&mut out, "You can", &listed(of.actions.clone(), fallback));
     if let Some(available) = of.available {
-        let text = if available { "yes, its API server can be used" } else { "not yet" };
-        section(&mut out, "Usable", &[text.to_owned()]);
+        let text = match (available, &of.unavailable_because) {
+            (true, _) => "yes, its API server can be used".to_owned(),
+            (false, Some(why)) => format!("not yet: {why}"),
+            (false, None) => "not yet".to_owned(),
+        };
+        section(&mut out, "Usable", &[text]);
     }
     if !of.node_groups.is_empty() {
         out.push('\n');
@@ -86,13 +94,42 @@ fn state(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     if let Some(since) = of.since {
         let _ = write!(text, ", for {} (since {})", format_between(since, now), format_time(since, now, zone));
     }
-    if let Some(until) = of.until {
-        let _ =
-            write!(text, ", about {} remaining (until {})", format_between(now, until), format_time(until, now, zone));
+    match of.until {
+        // Longer than usual: what is in progress says by how much.
+        Some(until) if until.duration_since(now).as_secs() < 1 => text.push_str(", should end now"),
+        Some(until) => {
+            let (remaining, end) = (format_between(now, until), format_time(until, now, zone));
+            let _ = write!(text, ", about {remaining} remaining (until {end})");
+        }
+        None => {}
     }
     // Otherwise that is what it does, or what is in the way.
     if of.doing.is_empty() && of.problems.is_empty() && !of.message.is_empty() {
         let _ = write!(text, ": {}", of.message);
+    }
+    text
+}
+
+/// `update (generation 3), took 47 min, ended 10 min ago`.
+fn describe_change(of: &ChangeStatus, now: Timestamp, zone: &TimeZone) -> String {
+    let ChangeStatus { change_type, generation, started_at, ended_at, waiting } = of;
+    let mut text = change_type.as_str().to_lowercase();
+    if *change_type != ChangeType::Delete {
+        let _ = write!(text, " (generation {generation})");
+    }
+    match ended_at {
+        Some(ended) => {
+            let (took, age) = (format_between(started_at.0, ended.0), format_age(Some(ended.0), now));
+            let _ = write!(text, ", took {took}, ended {age} ago");
+        }
+        None => {
+            let (elapsed, start) = (format_between(started_at.0, now), format_time(started_at.0, now, zone));
+            let _ = write!(text, ", in progress for {elapsed} (since {start})");
+        }
+    }
+    if let Some(waiting) = waiting {
+        let (elapsed, start) = (format_between(waiting.since.0, now), format_time(waiting.since.0, now, zone));
+        let _ = write!(text, ", waiting for {elapsed} (since {start}): {}", waiting.reason);
     }
     text
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::Verdict;
+use crate::api::status::{HealthIssue, Verdict};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
 
@@ -73,9 +73,24 @@ const NOT_OBSERVED: &str = "not observed while the deletion waits";
 /// Part of the message of a cluster that waits for nodes which nobody asked for.
 const NO_NODE_GROUP: &str = "no NodeGroup refers to this";
 
+/// All that the message of a condition says of a resource whose failure another condition has.
+const NOT_RECONCILED: &str = ": cannot be reconciled to the spec";
+
+/// Whether InSync repeats what Ready says: the wait for a window, or that the only difference is what failed.
+fn repeats_ready(condition: &Condition, subject: &Subject) -> bool {
+    let is_sync = condition.type_ == ConditionType::InSync.as_str();
+    let is_failure = condition.message.ends_with(NOT_RECONCILED) && !condition.message.contains("; ");
+    let is_same_wait =
+        condition.reason == Reason::OutsideMaintenanceWindow.as_str() && subject.reason() == condition.reason;
+    is_sync && !subject.is_true(ConditionType::Ready) && (is_same_wait || is_failure)
+}
+
 /// Whether a condition is in the way of that object, apart from its reason.
 fn is_in_the_way(condition: &Condition, subject: &Subject) -> bool {
     let is_unknown = condition.status == "Unknown";
+    if repeats_ready(condition, subject) {
+        return false;
+    }
     match Reason::parse(&condition.reason) {
         // Before and during a deletion nobody needs to know it.
         _ if subject.is_deleted() && is_unknown && condition.message.starts_with(NOT_OBSERVED) => false,
@@ -105,10 +120,16 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
         let is_stopped = condition.type_ == "Stalled" && condition.status == "True";
         let is_about_parts = condition.type_ != "Stalled" && condition.type_ != "Reconciling";
         if is_stopped || is_about_parts && is_in_the_way(condition, subject) {
-            add(&condition.reason, &condition.message, Some(condition.last_transition_time.0));
+            let since = subject.waiting_since(&condition.reason).unwrap_or(condition.last_transition_time.0);
+            add(&condition.reason, &condition.message, Some(since));
         }
     }
-    for (part, issue) in &subject.issues {
+    let is_explained = |issue: &HealthIssue| {
+        let message = issue.message.as_deref().unwrap_or_default();
+        let said = |one: &Condition| one.message.contains(&issue.code) && one.message.contains(message);
+        subject.condition(ConditionType::Ready).is_some_and(said) && !subject.is_true(ConditionType::Ready)
+    };
+    for (part, issue) in subject.issues.iter().filter(|(_, issue)| !is_explained(issue)) {
         let part = if part.is_empty() { String::new() } else { format!("{part}: ") };
         let ids =
             if issue.resource_ids.is_empty() { String::new() } else { format!(" ({})", issue.resource_ids.join(", ")) };
@@ -139,7 +160,10 @@ const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
 /// What the user can do about a problem; `None`: as for its reason.
 pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
     if problem.message.contains(NOT_FINISHED) {
-        return None;
+        let (name, namespace) = (subject.name(), subject.namespace());
+        return (subject.kind == Kind::NodeGroup).then(|| {
+            format!("once the cause is removed: kubectl delete nodegroup {name} -n {namespace}, and apply it again")
+        });
     }
     match Reason::parse(&problem.reason) {
         Some(Reason::AccessDenied) if problem.message.contains(NOT_LISTED) => None,

@@ -57,6 +57,7 @@ fn creating() -> EksCluster {
     };
     let status = json!({
         "accountId": "111122223333",
+        "change": {"type": "Create", "generation": 1, "startedAt": at("13:55:00")},
         "conditions": [
             condition("Ready", "False", "Creating", doing),
             condition("Reconciling", "True", "Creating", doing),
@@ -86,6 +87,9 @@ fn waiting() -> EksCluster {
     let why = "1.34 -> 1.35 waits for the maintenance window";
     let status = json!({
         "accountId": "111122223333", "version": "1.34", "endpoint": "https://demo.eks.amazonaws.com",
+        "change": {"type": "Update", "generation": 2, "startedAt": at("14:00:05"), "waiting": {
+            "reason": "OutsideMaintenanceWindow", "since": at("14:02:00"),
+        }},
         "conditions": [
             condition("Ready", "False", "OutsideMaintenanceWindow", why),
             condition("Reconciling", "True", "OutsideMaintenanceWindow", why),
@@ -150,7 +154,8 @@ fn cluster_whose_upgrade_waits() {
 #[test]
 fn cluster_that_was_not_observed_and_one_that_is_ready() {
     let new = cluster(json!({}), json!({"observedGeneration": null}));
-    let ready = json!({"version": "1.34", "conditions": [
+    let change = json!({"type": "Update", "generation": 2, "startedAt": at("13:58:00"), "endedAt": at("14:00:12")});
+    let ready = json!({"version": "1.34", "change": change, "conditions": [
         condition("Ready", "True", "Available", "everything in the spec exists"),
         condition("Reconciling", "False", "Reconciled", ""),
         condition("InSync", "False", "Drifted", "one difference is reported: control plane: logging"),

@@ -9,6 +9,7 @@ use crate::api::listing::first_few;
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
+use crate::controllers::runtime::queue::Trigger;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::journal;
 use crate::controllers::status::report::Next;
@@ -99,7 +100,7 @@ pub fn is_being_deleted(ctx: &Context, name: &str) -> bool {
 /// Requests reconciles of AwsAccounts that are being deleted, after a cluster was deleted.
 pub fn enqueue_deleted_accounts(ctx: &Context) {
     for account in ctx.aws_accounts.state_filter(|account| account.metadata.deletion_timestamp.is_some()) {
-        ctx.queues.accounts.push(ObjectRef::from_obj(&*account));
+        ctx.queues.accounts.push(ObjectRef::from_obj(&*account), Trigger::Dependency);
     }
 }
 

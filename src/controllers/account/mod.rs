@@ -27,6 +27,7 @@ pub use refusal::Refusal;
 
 use super::context::Context;
 use super::reconcile_error::{ReconcileError, ValidateError};
+use super::runtime::queue::{Queue, Trigger};
 use super::runtime::watch::{DependentView, digest};
 use super::runtime::worker::Controller;
 use super::states::States;
@@ -138,7 +139,11 @@ impl Controller for AccountController {
         &self.ctx
     }
 
-    fn reconcile(self: Arc<Self>, account: Arc<AwsAccount>) -> BoxFuture<'static, Next> {
+    fn queue(&self) -> &Queue<AwsAccount> {
+        &self.ctx.queues.accounts
+    }
+
+    fn reconcile(self: Arc<Self>, account: Arc<AwsAccount>, _: Option<Trigger>) -> BoxFuture<'static, Next> {
         async move { reconcile(&self, &account).await }.boxed()
     }
 

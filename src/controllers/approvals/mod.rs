@@ -21,6 +21,7 @@ use verdict::{ApprovalTarget, Named, Verdict, verdict};
 
 use super::context::Context;
 use super::runtime::apply::{self, Kind, MANAGER};
+use super::runtime::queue::Trigger;
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
@@ -62,8 +63,10 @@ pub async fn watch_approvals(ctx: Arc<Context>) {
 fn enqueue_target(ctx: &Context, approval: &PlanApproval) {
     let namespace = approval.namespace().unwrap_or_default();
     match target_of(approval) {
-        Some((EksCluster::NAME, name)) => ctx.queues.clusters.push(ObjectRef::new(name).within(&namespace)),
-        Some((_, name)) => ctx.queues.node_groups.push(ObjectRef::new(name).within(&namespace)),
+        Some((EksCluster::NAME, name)) => {
+            ctx.queues.clusters.push(ObjectRef::new(name).within(&namespace), Trigger::Approval)
+        }
+        Some((_, name)) => ctx.queues.node_groups.push(ObjectRef::new(name).within(&namespace), Trigger::Approval),
         None => {}
     }
 }

@@ -32,6 +32,7 @@ use super::context::Context;
 use super::driver::{Executed, Provisioned, StatusUpdate, Step, Valid};
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::Recovering;
+use super::runtime::queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
 use super::status::journal;
@@ -57,6 +58,10 @@ impl Provisioned for ClusterController {
 
     fn ctx(&self) -> &Arc<Context> {
         &self.ctx
+    }
+
+    fn queue(&self) -> &Queue<EksCluster> {
+        &self.ctx.queues.clusters
     }
 
     fn states(&self) -> &States<EksClusterStatus, KindState> {

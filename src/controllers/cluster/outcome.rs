@@ -5,8 +5,10 @@ use kube::ResourceExt;
 
 use super::status::{available, facts};
 use super::{Reconcile, agent, status};
+use crate::api::EksClusterSpec;
+use crate::api::addons::AddonVersion;
 use crate::api::status::{
-    DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
+    DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, StepState, SupportStatus, UpgradeStatus,
 };
 use crate::controllers::driver::StatusUpdate;
 use crate::controllers::hand_over::retained_hand_over;
@@ -14,6 +16,7 @@ use crate::controllers::recovery::{Done, Recovering};
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
+use crate::engine::Key;
 
 /// Outcome of a reconcile, for status.
 pub struct Outcome {
@@ -40,6 +43,25 @@ pub struct Observation {
     pub upgrade: Option<UpgradeStatus>,
     pub support: Option<SupportStatus>,
     pub kubeconfig_secret: Option<String>,
+}
+
+/// Whether part of the spec waits for a maintenance window, even if the cluster is Ready: a version of an add-on or of the
+/// agent that the spec names. Newer versions that it does not name are no edit.
+fn is_held(spec: &EksClusterSpec, status: &EksClusterStatus) -> bool {
+    let named = |name: &str| {
+        let addon = spec.addons.iter().find(|addon| addon.name == name);
+        addon.is_some_and(|addon| matches!(addon.version(), AddonVersion::Exact(_)))
+    };
+    let of_agent = || {
+        let version = agent::steps::wanted(spec.gitops.as_ref(), None, false).version;
+        version.is_some_and(|(_, versions)| versions.named.is_some())
+    };
+    let steps = status.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.state == StepState::Pending);
+    steps.map(|step| Key::parse(&step.resource)).any(|key| match key.kind() {
+        "addon" => named(key.name()),
+        agent::steps::KIND => of_agent(),
+        _ => false,
+    })
 }
 
 impl Outcome {
@@ -119,6 +141,33 @@ impl Reconcile<'_> {
         let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
         available::update(&mut status, self.object, state, is_observed, &groups, self.now);
         status::settle_ticks(&mut status, previous);
-        StatusUpdate { status, overall, waits, next }
+        let is_held = is_held(&self.object.spec, &status);
+        StatusUpdate { status, overall, waits, is_held, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn held(version: &str, resource: &str, state: &str) -> bool {
+        let spec = serde_json::from_value(json!({
+            "region": "eu-west-1", "version": "1.34", "addons": [{"name": "coredns", "version": version}],
+        }));
+        let status = json!({"plan": {
+            "hash": "1f", "summary": "", "steps": [{"action": "Update", "resource": resource, "state": state}],
+        }});
+        is_held(&spec.unwrap(), &serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn named_version_that_waits_is_part_of_the_change_and_a_newer_one_is_not() {
+        assert!(held("v1.11.4-eksbuild.2", "addon/coredns", "Pending"));
+        assert!(!held("Latest", "addon/coredns", "Pending"));
+        assert!(!held("v1.11.4-eksbuild.2", "addon/coredns", "Running"));
+        assert!(!held("v1.11.4-eksbuild.2", "addon/vpc-cni", "Pending"));
+        assert!(!held("v1.11.4-eksbuild.2", "gitOpsAgent", "Pending"), "there is no agent");
     }
 }

@@ -25,6 +25,7 @@ use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::queue::Trigger;
 use crate::engine::Key;
 use crate::telemetry::events::MessageOutcome;
 
@@ -171,13 +172,13 @@ fn wake(ctx: &Arc<Context>, index: &EventIndex, event: &Event, now: Timestamp) -
                 // The cluster may be a foreign one with the same name: do not reveal who changed it.
                 let known = cluster.status.as_ref().is_some_and(|status| status.arn.is_some());
                 record_and_wake(ctx, &*cluster, known.then_some(event), keys, now, |ctx, object| {
-                    ctx.queues.clusters.push(object)
+                    ctx.queues.clusters.push(object, Trigger::ExternalEvent)
                 });
             }
             Affected::NodeGroup(group, keys) => {
                 let known = group.status.as_ref().is_some_and(|status| status.arn.is_some());
                 record_and_wake(ctx, &*group, known.then_some(event), keys, now, |ctx, object| {
-                    ctx.queues.node_groups.push(object)
+                    ctx.queues.node_groups.push(object, Trigger::ExternalEvent)
                 });
             }
         }

@@ -8,6 +8,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::{Provisioned, reconcile};
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::{Queue, Trigger};
 use crate::controllers::runtime::worker::Controller;
 use crate::controllers::status::report::{self, Next, WithConditions as _};
 
@@ -18,8 +19,12 @@ impl<C: Provisioned> Controller for C {
         self.ctx()
     }
 
-    fn reconcile(self: Arc<Self>, object: Arc<C::Object>) -> BoxFuture<'static, Next> {
-        Box::pin(async move { reconcile(&*self, &object).await })
+    fn queue(&self) -> &Queue<C::Object> {
+        <C as Provisioned>::queue(self)
+    }
+
+    fn reconcile(self: Arc<Self>, object: Arc<C::Object>, trigger: Option<Trigger>) -> BoxFuture<'static, Next> {
+        Box::pin(async move { reconcile(&*self, &object, trigger).await })
     }
 
     fn register_steady(&self, object: &C::Object) -> bool {

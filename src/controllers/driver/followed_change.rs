@@ -1,23 +1,12 @@
-//! The change that a reconcile works on, and its trace: one from the edit until the object is Ready, whatever processes
-//! work on it. Pure, but for the spans that it exports.
-//!
-//! The ids of a change's trace and of its root are derived from the object's UID and the generation, so that every
-//! leader continues the same trace without having to remember it. The root is exported when the change ends. What is
-//! done to a steady object, such as the correction of drift, is a trace of its own: one for each reconcile that writes.
-
-use std::time::{Duration, SystemTime};
+//! The change that a reconcile works on: one from the edit until the object is Ready, whatever processes work on it. What
+//! is done to a steady object, such as the correction of drift, belongs to none. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
-use kube::ResourceExt;
-use tracing::field::Empty;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{ChangeStatus, ChangeType};
-use crate::controllers::runtime::apply::Kind;
 use crate::controllers::status::whole_seconds;
-use crate::engine::FinishedOperation;
-use crate::telemetry::traces::{Span, SpanId, TARGET, TraceId, Traces};
 
 /// The changes of an object at the start of a reconcile.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,7 +56,7 @@ pub fn follow(meta: &ObjectMeta, before: &Before<'_>, now: Timestamp) -> Followe
     // The API server's clock may be ahead.
     let started_at = Time(started_at.unwrap_or(whole_seconds(now)).min(whole_seconds(now)));
     Followed {
-        change: Some(ChangeStatus { change_type, generation, started_at, ended_at: None }),
+        change: Some(ChangeStatus { change_type, generation, started_at, ended_at: None, waiting: None }),
         is_new: true,
         superseded: before.change.filter(|last| last.ended_at.is_none()).cloned(),
     }
@@ -75,145 +64,6 @@ pub fn follow(meta: &ObjectMeta, before: &Before<'_>, now: Timestamp) -> Followe
 
 /// A change in progress, with the UID of its object.
 pub type InProgress = (String, ChangeStatus);
-
-/// The trace of `change` to the object `uid`, and its root.
-fn ids(uid: &str, change: &ChangeStatus) -> (TraceId, SpanId) {
-    let generation = change.generation.to_string();
-    let of = if change.change_type == ChangeType::Delete { "deletion" } else { &generation };
-    (TraceId::derived(&[uid, of]), SpanId::derived(&[uid, of]))
-}
-
-/// The part of a trace that one reconcile is.
-pub struct ReconcileTrace {
-    traces: Traces,
-    trace: TraceId,
-    /// The root of the trace.
-    root: SpanId,
-    span: tracing::Span,
-}
-
-impl ReconcileTrace {
-    /// Starts the span of a reconcile of `object`: in the trace of `change`, or of the change around it, or alone.
-    pub fn start<K: Kind>(
-        traces: &Traces,
-        object: &K,
-        change: Option<&ChangeStatus>,
-        around: impl FnOnce() -> Option<InProgress>,
-    ) -> Self {
-        let uid = object.uid().unwrap_or_default();
-        let own = change.filter(|change| change.ended_at.is_none()).map(|change| (uid, change.clone()));
-        let id = SpanId::random();
-        let (trace, parent) = match own.or_else(around) {
-            Some((uid, change)) => {
-                let (trace, root) = ids(&uid, &change);
-                (trace, Some(root))
-            }
-            None => (TraceId::random(), None),
-        };
-        let kind = K::NAME;
-        let span = tracing::info_span!(target: TARGET, "reconcile", otel.name = format!("reconcile {kind}"),
-            trace_id = %trace, span_id = %id, parent_id = parent.map(|id| id.to_string()), keep = Empty,
-            keelson.object.kind = kind, k8s.namespace.name = object.namespace(), keelson.object.name = object.name_any());
-        Self { traces: traces.clone(), trace, root: parent.unwrap_or(id), span }
-    }
-
-    /// The span of the reconcile.
-    pub fn span(&self) -> tracing::Span {
-        self.span.clone()
-    }
-
-    /// Exports this reconcile, whether it writes to AWS or not.
-    pub fn keep(&self) {
-        self.span.record("keep", true);
-    }
-
-    /// Exports operations that finished in AWS: they began in other reconciles, and maybe in another process.
-    pub fn operations(&self, finished: &[FinishedOperation]) {
-        if finished.is_empty() || !self.traces.is_on() {
-            return;
-        }
-        self.keep();
-        for FinishedOperation { key, operation, since, result, changes: _ } in finished {
-            let start = SystemTime::from(*since);
-            let (end, error) = match result {
-                Ok(took) => (start + *took, None),
-                Err(failure) => (SystemTime::now(), Some(failure)),
-            };
-            let resource = key.to_string();
-            let mut attributes = vec![("keelson.operation", operation.kind.as_str().into())];
-            attributes.extend(error.map(|failure| ("error.type", failure.class.as_str().into())));
-            attributes.push(("keelson.resource", resource.as_str().into()));
-            self.traces.export(Span {
-                trace: self.trace,
-                id: SpanId::derived(&[&self.trace.to_string(), &resource, &operation.kind, &operation.id]),
-                parent: Some(self.root),
-                name: format!("{} {}", operation.kind, key.kind()),
-                is_call: false,
-                start,
-                end,
-                attributes,
-                error: error.map(|failure| failure.message.clone()),
-            });
-        }
-    }
-}
-
-/// How a change ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeOutcome {
-    /// The object is Ready.
-    Ready,
-    /// `changePolicy: Observe`: nothing is changed.
-    Observed,
-    /// The object is suspended: resuming it is another edit.
-    Suspended,
-    /// The object is gone.
-    Deleted,
-    /// The next edit came first.
-    Superseded,
-}
-
-impl ChangeOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Observed => "Observed",
-            Self::Suspended => "Suspended",
-            Self::Deleted => "Deleted",
-            Self::Superseded => "Superseded",
-        }
-    }
-}
-
-/// Exports the root of a change that ended. Twice does no harm: the ids are the same.
-pub fn export_root<K: Kind>(traces: &Traces, object: &K, change: &ChangeStatus, outcome: ChangeOutcome) {
-    if !traces.is_on() {
-        return;
-    }
-    let uid = object.uid().unwrap_or_default();
-    let (trace, id) = ids(&uid, change);
-    let attributes = vec![
-        ("keelson.object.kind", K::NAME.into()),
-        ("k8s.namespace.name", object.namespace().unwrap_or_default().into()),
-        ("keelson.object.name", object.name_any().into()),
-        ("keelson.object.uid", uid.into()),
-        ("keelson.change.type", change.change_type.as_str().into()),
-        ("keelson.change.generation", change.generation.into()),
-        ("keelson.change.outcome", outcome.as_str().into()),
-    ];
-    traces.export(Span {
-        trace,
-        id,
-        parent: None,
-        name: format!("{} {}", change.change_type.as_str(), K::NAME),
-        is_call: false,
-        start: SystemTime::from(change.started_at.0),
-        // A change that starts and ends within a second must not end before it starts.
-        end: SystemTime::now().max(SystemTime::from(change.started_at.0) + Duration::from_millis(1)),
-        attributes,
-        error: None,
-    });
-}
 
 /// Whether status and reason of Ready differ.
 pub fn ready_differs(before: &[Condition], now: &[Condition]) -> bool {
@@ -230,6 +80,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::controllers::driver::change_spans::ids;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -246,7 +97,7 @@ mod tests {
 
     fn change(change_type: ChangeType, generation: i64, started: i64, ended: Option<i64>) -> ChangeStatus {
         let ended_at = ended.map(|second| Time(at(second)));
-        ChangeStatus { change_type, generation, started_at: Time(at(started)), ended_at }
+        ChangeStatus { change_type, generation, started_at: Time(at(started)), ended_at, waiting: None }
     }
 
     fn ready() -> Vec<Condition> {

@@ -5,10 +5,14 @@
 //! [`apply_spec`]: dereference -> validate -> build -> observe, plan, execute -> report.
 
 mod as_controller;
+mod change_spans;
+mod change_wait;
 mod engine;
 mod finalizer;
 mod followed_change;
 mod outcome;
+mod reconcile_trace;
+mod restore_status;
 mod take_over;
 mod update_change;
 
@@ -22,16 +26,20 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 pub use self::followed_change::InProgress;
-use self::followed_change::{Before, ChangeOutcome, Followed, ReconcileTrace};
+use self::followed_change::{Before, Followed};
 pub use self::outcome::Stop;
+use self::reconcile_trace::ReconcileTrace;
+use self::update_change::ReconcileResult;
 use super::account::Grant;
 use super::account::named::Named;
 use super::account::owned;
 use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
+use super::reconcile_trigger::{self, LastReconcile};
 use super::recovery::{Recoverable, Recovering, RecoveryRequest};
-use super::runtime::apply::{self, Kind as _};
+use super::runtime::apply;
+use super::runtime::queue::{Queue, Trigger};
 use super::states::{State, States};
 use super::status::conditions::Overall;
 use super::status::report::{self, Next, WithChange, WithConditions, WithReconcileRequest};
@@ -87,6 +95,8 @@ pub struct StatusUpdate<S> {
     pub overall: Overall,
     /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
     pub waits: Option<Vec<Wait>>,
+    /// Part of the spec waits for a maintenance window, even if the object is Ready.
+    pub is_held: bool,
     pub next: Next,
 }
 
@@ -120,6 +130,8 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
 
     /// What all controllers share.
     fn ctx(&self) -> &Arc<Context>;
+    /// The queue of its objects.
+    fn queue(&self) -> &Queue<Self::Object>;
     /// The in-memory state of its objects.
     fn states(&self) -> &States<Self::Status, Self::KindState>;
     /// The status of an object.
@@ -272,8 +284,8 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Report> + Send;
 }
 
-/// Reconciles an object once, and returns when to requeue.
-pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Next {
+/// Reconciles an object once, and returns when to requeue. `requested`: why; `None`: a timer requeued it.
+pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object, requested: Option<Trigger>) -> Next {
     let (Some(uid), Some(namespace)) = (object.uid(), object.namespace()) else {
         return Next::change();
     };
@@ -302,7 +314,9 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 
     let followed = followed_change::follow(object.meta(), &Before::of::<C>(&previous), now);
     let around = || C::change_around(ctx, object);
-    let trace = ReconcileTrace::start(&ctx.traces, object, followed.change.as_ref(), around);
+    let new = followed.change.as_ref().filter(|_| followed.is_new).map(|change| change.change_type);
+    let trigger = reconcile_trigger::trigger(requested, new, object.meta(), state.last_reconcile.as_ref());
+    let trace = ReconcileTrace::start(&ctx.traces, object, trigger, followed.change.as_ref(), around);
     let span = trace.span();
     let run = Reconcile { controller, ctx, object, namespace, state, now, trace };
     continue_change(run, previous, followed).instrument(span).await
@@ -312,9 +326,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C::Status, followed: Followed) -> Next {
     let (ctx, object, now) = (run.ctx, run.object, run.now);
     run.restore_status().await;
-    if let Some(superseded) = &followed.superseded {
-        followed_change::export_root(&ctx.traces, object, superseded, ChangeOutcome::Superseded);
-    }
+    run.start_change(&followed, previous.conditions());
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await
     } else {
@@ -324,38 +336,21 @@ async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C:
     };
 
     let Some(outcome) = outcome else {
-        run.end_deletion(followed.change.as_ref());
+        run.end_deletion(followed.change.as_ref(), previous.conditions());
         return Next::change();
     };
-    let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
+    let StatusUpdate { mut status, overall, waits, is_held, next } = C::status_update(&mut run, &previous, outcome);
     status.record_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION));
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
+    let waited_for = waits.clone().unwrap_or_default();
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
-    let change = run.update_change(followed, (previous.conditions(), status.conditions()), &overall);
+    let (before, waits) = (previous.conditions(), &waited_for);
+    let result = ReconcileResult { before, now: status.conditions(), overall: &overall, waits, is_held, next };
+    let change = run.update_change(followed, &result);
     status.set_change(change);
+    run.state.last_reconcile = Some(LastReconcile::new(object.meta(), &overall, is_held, next));
     report::publish_transition(ctx, object, previous.conditions(), &overall);
     report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
-}
-
-impl<C: Provisioned> Reconcile<'_, C> {
-    /// Restores what others changed in status, such as by clearing it or by restoring a backup of etcd. AWS is observed
-    /// again if ids are lost: they may be of an earlier time.
-    async fn restore_status(&mut self) {
-        let meta = self.object.meta();
-        if !self.state.last_write.is_in(meta.resource_version.as_deref()) {
-            return;
-        }
-        if let Some(written) = self.state.written.clone() {
-            let shown = C::status(self.object).cloned().unwrap_or_default();
-            self.state.rewrite = C::written_part(shown) != C::written_part(written);
-        }
-        if C::restore_records(self).await {
-            let (kind, name, namespace) = (C::Object::NAME, self.object.name_any(), &self.namespace);
-            tracing::warn!(kind, namespace, name, "status lost ids of AWS resources: they are written again");
-            let keys: Vec<Key> = self.state.memory.iter().map(|(key, _)| key.clone()).collect();
-            self.state.memory.mark_changed_externally(&keys, self.now);
-        }
-    }
 }
 
 /// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.

@@ -28,6 +28,7 @@ use self::apply_spec::{References, Targeted, ValidGroup, Wanted};
 pub use self::node_group_controller::{KindState, NodeGroupController};
 use self::node_group_controller::{Outcome, Reconcile};
 use self::record::recorded;
+use self::status::is_held;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
@@ -35,6 +36,7 @@ use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop,
 use super::hand_over::retained_hand_over;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Done, Recovering};
+use super::runtime::queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
 use super::status::report::Next;
@@ -60,6 +62,10 @@ impl Provisioned for NodeGroupController {
 
     fn ctx(&self) -> &Arc<Context> {
         &self.ctx
+    }
+
+    fn queue(&self) -> &Queue<NodeGroup> {
+        &self.ctx.queues.node_groups
     }
 
     fn states(&self) -> &States<NodeGroupStatus, KindState> {
@@ -158,7 +164,8 @@ impl Provisioned for NodeGroupController {
     fn status_update(run: &mut Reconcile<'_>, _: &NodeGroupStatus, outcome: Outcome) -> StatusUpdate<NodeGroupStatus> {
         let Outcome { mut status, overall, waits, next } = outcome;
         status.hand_over = retained_hand_over(run.object, status.hand_over.as_ref());
-        StatusUpdate { status, overall, waits, next }
+        let is_held = is_held(&status);
+        StatusUpdate { status, overall, waits, is_held, next }
     }
 
     async fn delete(run: &mut Reconcile<'_>, previous: &NodeGroupStatus) -> Option<Outcome> {

@@ -17,6 +17,7 @@ use crate::aws::Session;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::Trigger;
 use crate::engine::Memory;
 use crate::workload::budgets::{self, BlockedPod};
 use crate::workload::client::Access;
@@ -214,7 +215,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.reads.0.lock().running = false;
-        self.ctx.queues.node_groups.push(self.object.clone());
+        self.ctx.queues.node_groups.push(self.object.clone(), Trigger::Workload);
     }
 }
 

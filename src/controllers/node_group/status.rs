@@ -10,7 +10,7 @@ use super::replacement::decide::Step;
 use super::replacement::progress::Replacing;
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{self, ConditionType};
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, LaunchTemplateStatus, NodeGroupStatus, PlanStatus};
 use crate::aws::errors::health::{Subject, explain, failed_class};
@@ -121,6 +121,12 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
+}
+
+/// Whether part of the spec waits for a maintenance window, even if the node group is Ready.
+pub fn is_held(status: &NodeGroupStatus) -> bool {
+    let sync = conditions::get(&status.conditions, ConditionType::InSync).filter(|sync| sync.status == "False");
+    sync.is_some_and(|sync| sync.reason == Reason::OutsideMaintenanceWindow.as_str())
 }
 
 /// The launch template that Keelson created.

@@ -25,7 +25,9 @@ use crate::api::stable_text::stable;
 use crate::controllers::status::plan_status;
 use crate::controllers::status::progress;
 use crate::controllers::status::reasons;
-use crate::engine::{Action, CREATION, Class, DELETION, FinishedOperation, Goal, Key, Operation, Outcome, StepResult};
+use crate::engine::{
+    Action, CREATION, Class, DELETION, FinishedOperation, Goal, Key, Operation, Outcome, StepResult, is_lifecycle,
+};
 
 /// Concurrent publishers: bursts queue here, not in front of status patches. Events of one object are published in
 /// order.
@@ -115,6 +117,8 @@ pub fn operation_events(finished: &[FinishedOperation], failures: &mut Failures)
             // Started by another process or manually: what it changed is unknown.
             Ok(_) if changes.is_empty() => None,
             Ok(_) => Some(EventMessage::normal("Updated", format!("{name}: {}", plan_status::format_changes(changes)))),
+            // The object becomes Stalled with that message, or the resource is created again.
+            Err(_) if is_lifecycle(kind) => None,
             // The message contains the update id, which differs at each attempt.
             Err(failure) => {
                 let this = (failure.class, failure.message.replace(id.as_str(), ""));

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
-use super::queue::Queue;
+use super::queue::{Queue, Trigger};
 use crate::api::EksCluster;
 use crate::workload::error::CallError;
 use crate::workload::watch::{Watch, WatchEvent, Watched};
@@ -106,7 +106,7 @@ pub async fn watch_secrets(client: Client, secrets: Secrets, clusters: Queue<Eks
                     tracing::info!("Secrets are watched again");
                 }
                 for cluster in secrets.mark_changed(secret.as_ref()) {
-                    clusters.push(cluster);
+                    clusters.push(cluster, Trigger::Dependency);
                 }
             })
             .await;

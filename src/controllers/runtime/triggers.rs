@@ -6,6 +6,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
+use super::queue::Trigger;
 use super::watch::{Change, watch_kind};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::account::{self, AccountController};
@@ -59,7 +60,7 @@ impl Triggers {
         match change {
             Change::SpecChanged(cluster) => {
                 ctx.unreadable.clear::<EksCluster>(cluster.namespace().as_deref(), &cluster.name_any());
-                ctx.queues.clusters.push(ObjectRef::from_obj(cluster));
+                ctx.queues.clusters.push(ObjectRef::from_obj(cluster), Trigger::Restored);
             }
             Change::Unreadable(object) => {
                 ctx.unreadable.record::<EksCluster>(object);
@@ -86,15 +87,16 @@ impl Triggers {
         let ctx = &node_groups.ctx;
         let enqueue_cluster = |name: &str, namespace: Option<String>| {
             let cluster = ObjectRef::new(name);
-            ctx.queues.clusters.push(match namespace {
+            let cluster = match namespace {
                 Some(namespace) => cluster.within(&namespace),
                 None => cluster,
-            });
+            };
+            ctx.queues.clusters.push(cluster, Trigger::Dependency);
         };
         match change {
             Change::SpecChanged(group) => {
                 ctx.unreadable.clear::<NodeGroup>(group.namespace().as_deref(), &group.name_any());
-                ctx.queues.node_groups.push(ObjectRef::from_obj(group));
+                ctx.queues.node_groups.push(ObjectRef::from_obj(group), Trigger::Restored);
             }
             Change::Unreadable(object) => {
                 ctx.unreadable.record::<NodeGroup>(object);
@@ -117,7 +119,7 @@ impl Triggers {
         match change {
             Change::SpecChanged(account) => {
                 ctx.unreadable.clear::<AwsAccount>(None, &account.name_any());
-                ctx.queues.accounts.push(ObjectRef::from_obj(account));
+                ctx.queues.accounts.push(ObjectRef::from_obj(account), Trigger::Restored);
             }
             Change::Unreadable(object) => {
                 ctx.unreadable.record::<AwsAccount>(object);
@@ -143,7 +145,7 @@ fn enqueue_dependents_of(ctx: &Context, namespace: Option<&str>, cluster: &str) 
 
 fn enqueue_node_groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
     for group in ctx.node_groups_of(namespace.unwrap_or_default(), cluster) {
-        ctx.queues.node_groups.push(ObjectRef::from_obj(&*group));
+        ctx.queues.node_groups.push(ObjectRef::from_obj(&*group), Trigger::Dependency);
     }
 }
 
@@ -152,7 +154,7 @@ fn enqueue_node_groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str)
 fn enqueue_users_of(ctx: &Context, account: &str) {
     let uses = |cluster: &EksCluster| cluster.spec.account_name() == account;
     for cluster in ctx.clusters.state_filter(uses) {
-        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
+        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
         enqueue_node_groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any());
     }
 }

@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::{Action, Config, ReconcileRequest, applier};
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tracing::Instrument;
 
 use super::apply::Kind;
+use super::queue::{Queue, Trigger};
 use crate::controllers::context::Context;
 use crate::controllers::status::report::{self, Next};
 use crate::engine::failure::RetryState;
@@ -29,8 +30,10 @@ pub trait Controller: Send + Sync + 'static {
     type Object: Kind;
     /// What all controllers share.
     fn context(&self) -> &Arc<Context>;
-    /// Reconciles once, and returns when to requeue.
-    fn reconcile(self: Arc<Self>, object: Arc<Self::Object>) -> BoxFuture<'static, Next>;
+    /// The queue of its kind.
+    fn queue(&self) -> &Queue<Self::Object>;
+    /// Reconciles once, and returns when to requeue. `trigger`: why; `None`: a timer requeued it.
+    fn reconcile(self: Arc<Self>, object: Arc<Self::Object>, trigger: Option<Trigger>) -> BoxFuture<'static, Next>;
     /// Creates the in-memory state of an object. Returns whether it had none, and the last reconcile left nothing to
     /// do: its first reconcile in this term can wait.
     fn register_steady(&self, object: &Self::Object) -> bool;
@@ -78,7 +81,8 @@ async fn reconcile_one<C: Controller>(object: Arc<C::Object>, controller: Arc<C>
     let span = tracing::info_span!("reconcile", kind, namespace, object_name);
     let timer = ctx.metrics.reconcile().start(kind);
     let started = Instant::now();
-    let (work, term_ended) = (controller.clone().reconcile(object.clone()), ctx.term_ended.clone());
+    let trigger = controller.queue().take(&ObjectRef::from_obj(&*object));
+    let (work, term_ended) = (controller.clone().reconcile(object.clone(), trigger), ctx.term_ended.clone());
     let task = ctx.tasks.spawn(async move { term_ended.run_until_cancelled(work).await }.instrument(span));
     match task.await {
         Ok(Some(next)) => {

@@ -10,7 +10,7 @@ use crate::controllers::deletions::{AllLimits, Limits};
 use crate::controllers::runtime::events::Events;
 use crate::controllers::runtime::leader::Leadership;
 use crate::controllers::runtime::leadership_term::Term;
-use crate::controllers::runtime::queue::{Queue, Queues};
+use crate::controllers::runtime::queue::{Queue, Queues, Trigger};
 use crate::controllers::runtime::settings::Settings;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
@@ -86,7 +86,11 @@ impl Controller for Fake {
         &self.ctx
     }
 
-    fn reconcile(self: Arc<Self>, object: Arc<EksCluster>) -> BoxFuture<'static, Next> {
+    fn queue(&self) -> &Queue<EksCluster> {
+        &self.ctx.queues.clusters
+    }
+
+    fn reconcile(self: Arc<Self>, object: Arc<EksCluster>, _: Option<Trigger>) -> BoxFuture<'static, Next> {
         (self.reconcile)(object)
     }
 
@@ -126,7 +130,7 @@ async fn panicking_reconcile_is_counted_and_does_not_affect_others() {
     }
     writer.apply_watcher_event(&Event::InitDone);
     for name in &names {
-        ctx.queues.clusters.push(ObjectRef::new(name).within("default"));
+        ctx.queues.clusters.push(ObjectRef::new(name).within("default"), Trigger::Dependency);
     }
     let controller = Fake {
         ctx: ctx.clone(),
@@ -159,7 +163,7 @@ async fn no_reconcile_outlives_its_term() {
     writer.apply_watcher_event(&Event::Init);
     writer.apply_watcher_event(&Event::InitApply(cluster("slow")));
     writer.apply_watcher_event(&Event::InitDone);
-    ctx.queues.clusters.push(ObjectRef::new("slow").within("default"));
+    ctx.queues.clusters.push(ObjectRef::new("slow").within("default"), Trigger::Dependency);
     let forever = Fake { ctx: ctx.clone(), reconcile: |_| Box::pin(std::future::pending()) };
     let running = tokio::spawn(run(Arc::new(forever), ctx.clusters.clone(), requests));
     while ctx.tasks.is_empty() {

@@ -63,6 +63,11 @@ impl Next {
         self.result
     }
 
+    /// The class of what failed; `None`: nothing.
+    pub fn failure(self) -> Option<&'static str> {
+        Some(self.result).filter(|result| *result != OK)
+    }
+
     /// The delay from `now`.
     pub fn pause(self, now: Timestamp) -> Duration {
         let Some(at) = self.at else { return RESYNC };

@@ -57,8 +57,10 @@ pub enum Kind {
     Other,
     /// A person must act.
     Person,
+    /// The soak after a step of an upgrade, which ends at a known time.
+    Soak,
     /// It ends at a known time, or is owned by another object, or by a person who knows about it: a maintenance
-    /// window, a soak time, an approval.
+    /// window, an approval.
     Planned,
 }
 
@@ -79,7 +81,7 @@ impl Kind {
             Self::Replacing | Self::Cluster | Self::Upgrade | Self::Other => minutes(15),
             Self::ControlPlaneVersion => minutes(6 * 60),
             Self::Person => Some(Duration::ZERO),
-            Self::Planned => None,
+            Self::Soak | Self::Planned => None,
         }
     }
 

@@ -176,11 +176,12 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         tags: Tags::from_eks(addon.tags()),
         untagged: false,
     };
-    Observation::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
+    let observed = Observation::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
         .phase(phase)
         .output("arn", addon.addon_arn().unwrap_or_default())
         .output("version", detail.version)
-        .output("issues", health_issues::to_json(&issues))
+        .output("issues", health_issues::to_json(&issues));
+    Observation { issue_code: health_issues::first_code(&issues), ..observed }
 }
 
 #[async_trait]

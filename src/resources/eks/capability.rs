@@ -105,9 +105,10 @@ fn to_observation(found: &Described) -> Observation<Detail> {
     };
     let url = found.configuration().and_then(|all| all.argo_cd()).and_then(|argo| argo.server_url());
     let detail = Detail { settings: Settings::of(found), tags: Tags::from_eks(found.tags()) };
-    let observed = Observation::ready(found.capability_name().unwrap_or_default(), status, detail)
+    let mut observed = Observation::ready(found.capability_name().unwrap_or_default(), status, detail)
         .phase(phase)
         .output("arn", found.arn().unwrap_or_default());
+    observed.issue_code = health_issues::first_code(&issues);
     match url {
         Some(url) => observed.output(SERVER_URL, url),
         None => observed,

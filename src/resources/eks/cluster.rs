@@ -140,6 +140,7 @@ impl Cluster {
         let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
         if !issues.is_empty() {
             observed = observed.output(HEALTH_ISSUES, health_issues::to_json(&issues));
+            observed.issue_code = health_issues::first_code(&issues);
         }
         let outputs = [
             ("arn", cluster.arn()),

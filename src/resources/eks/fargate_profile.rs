@@ -204,9 +204,10 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
         subnets: profile.subnets().to_vec(),
         tags: Tags::from_eks(profile.tags()),
     };
-    Observation::ready(name, status, detail)
+    let observed = Observation::ready(name, status, detail)
         .phase(phase)
-        .output("arn", profile.fargate_profile_arn().unwrap_or_default())
+        .output("arn", profile.fargate_profile_arn().unwrap_or_default());
+    Observation { issue_code: health_issues::first_code(&issues), ..observed }
 }
 
 /// "batch {fargate=true}, jobs-*", sorted.

@@ -36,6 +36,11 @@ impl SdkIssue for CapabilityIssue {
     }
 }
 
+/// EKS's code for the first of them.
+pub fn first_code(issues: &[Reported]) -> Option<String> {
+    issues.first().map(|issue| issue.code.clone())
+}
+
 /// All of a list.
 pub fn reported<I: SdkIssue>(issues: &[I]) -> Vec<Reported> {
     issues.iter().map(SdkIssue::reported).collect()

@@ -244,7 +244,8 @@ fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOpera
              {RECONCILE_AT_ANNOTATION} to a new value to retry"
         ));
     }
-    FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }
+    let code = errors.into_iter().next().map(|error| error.code);
+    FailedOperation { id: id(update), kind: kind(update), failure: Failure { code, ..Failure::new(class, message) } }
 }
 
 /// "PodEvictionFailure: Reached max retries (ip-10-0-1-2, ip-10-0-1-3)".

@@ -135,7 +135,8 @@ fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
         _ => Phase::Busy { action: Action::Create, since, note: String::new() },
     };
     let detail = Detail { addresses: gateway.allocation_ids.clone(), tags: gateway.tags.clone() };
-    Observation::ready(&gateway.id, state, detail).phase(phase)
+    let observed = Observation::ready(&gateway.id, state, detail).phase(phase);
+    Observation { issue_code: gateway.failure_code.clone(), ..observed }
 }
 
 /// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client

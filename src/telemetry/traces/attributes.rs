@@ -5,23 +5,31 @@
 use crate::telemetry::redact::redact;
 
 /// The attributes that may leave the process. A field with another name is not exported.
-const ALLOWED: [&str; 20] = [
+const ALLOWED: [&str; 28] = [
     "aws.request_id",
     "cloud.account.id",
     "cloud.provider",
     "cloud.region",
+    "error.message",
     "error.type",
     "http.response.status_code",
     "k8s.namespace.name",
     "keelson.action",
+    "keelson.call.outcome",
     "keelson.change.generation",
     "keelson.change.outcome",
     "keelson.change.type",
+    "keelson.error.code",
     "keelson.object.kind",
     "keelson.object.name",
     "keelson.object.uid",
     "keelson.operation",
+    "keelson.ready.message",
+    "keelson.ready.reason",
+    "keelson.reconcile.trigger",
     "keelson.resource",
+    "keelson.wait.message",
+    "keelson.wait.reason",
     "keelson.write",
     "rpc.method",
     "rpc.service",
@@ -30,8 +38,8 @@ const ALLOWED: [&str; 20] = [
 
 /// Longest value, in characters.
 const MAX_VALUE: usize = 256;
-/// Longest error, in characters.
-const MAX_ERROR: usize = 1024;
+/// Longest message, in characters.
+const MAX_MESSAGE: usize = 1024;
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +70,17 @@ impl From<i64> for Value {
 /// What may be exported of an attribute; `None`: nothing.
 pub fn allowed(name: &str, value: &Value) -> Option<Value> {
     ALLOWED.contains(&name).then(|| match value {
-        Value::Text(text) => Value::Text(bounded(text, MAX_VALUE)),
+        Value::Text(text) => {
+            let max = if name.ends_with(".message") { MAX_MESSAGE } else { MAX_VALUE };
+            Value::Text(bounded(text, max))
+        }
         other => other.clone(),
     })
 }
 
 /// What may be exported of an error.
 pub fn error(text: &str) -> String {
-    bounded(text, MAX_ERROR)
+    bounded(text, MAX_MESSAGE)
 }
 
 /// Redacted first: a cut could hide the mark before a secret.
@@ -80,6 +91,13 @@ fn bounded(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn page_lists_every_attribute() {
+        let page = include_str!("../../../docs/traces.md");
+        let missing: Vec<_> = ALLOWED.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/traces.md: {missing:?}");
+    }
 
     #[test]
     fn only_listed_attributes_leave_and_without_secrets() {

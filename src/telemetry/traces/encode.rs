@@ -51,6 +51,8 @@ pub fn request(resource: &Resource, installation: Option<&str>, spans: &[Span]) 
 
 fn encode(span: &Span) -> EncodedSpan {
     let allowed = |(name, value): &(&'static str, Value)| Some(attribute(name, &attributes::allowed(name, value)?));
+    // Also as an attribute, because not every backend can search for the description of the status.
+    let message = span.error.as_deref().map(|text| ("error.message", Value::from(text)));
     EncodedSpan {
         trace_id: span.trace.to_string(),
         span_id: span.id.to_string(),
@@ -59,7 +61,7 @@ fn encode(span: &Span) -> EncodedSpan {
         kind: if span.is_call { CLIENT } else { INTERNAL },
         start_time_unix_nano: nanos(span.start),
         end_time_unix_nano: nanos(span.end.max(span.start)),
-        attributes: span.attributes.iter().filter_map(allowed).collect(),
+        attributes: span.attributes.iter().chain(&message).filter_map(allowed).collect(),
         status: span.error.as_deref().map(|text| json!({"code": ERROR, "message": attributes::error(text)})),
     }
 }

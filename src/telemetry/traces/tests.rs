@@ -136,6 +136,7 @@ fn request_is_otlp_json() {
                     text("rpc.method", "CreateCluster"),
                     {"key": "http.response.status_code", "value": {"intValue": "400"}},
                     {"key": "keelson.write", "value": {"boolValue": true}},
+                    text("error.message", "git https://<redacted>@git.example.com failed"),
                 ],
                 "status": {"code": 2, "message": "git https://<redacted>@git.example.com failed"},
             }],

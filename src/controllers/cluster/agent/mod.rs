@@ -32,6 +32,7 @@ use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::queue::Trigger;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::workload::client::Access;
@@ -345,7 +346,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.agent.0.lock().running = false;
-        self.ctx.queues.clusters.push(self.object.clone());
+        self.ctx.queues.clusters.push(self.object.clone(), Trigger::Workload);
     }
 }
 

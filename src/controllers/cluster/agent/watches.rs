@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Agent;
 use crate::api::EksCluster;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::Trigger;
 use crate::telemetry::gitops::Watching;
 use crate::workload::client::Access;
 use crate::workload::follow::WatchSignal;
@@ -141,7 +142,7 @@ fn watch_agent(
             }
             let Some(due) = agent.request_pass(now) else { continue };
             tokio::time::sleep(due.duration_since(now).try_into().unwrap_or_default()).await;
-            queue.push(object.clone());
+            queue.push(object.clone(), Trigger::Workload);
         }
     };
     async move {

@@ -17,6 +17,7 @@ use crate::api::EksCluster;
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::Trigger;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
 use crate::workload::drain::{Deleted, Remaining};
@@ -180,7 +181,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.cleanup.0.lock().running = false;
-        self.ctx.queues.clusters.push(self.object.clone());
+        self.ctx.queues.clusters.push(self.object.clone(), Trigger::Workload);
     }
 }
 

@@ -24,7 +24,8 @@ fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
         vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, details, advice: advice.to_owned() }]
     };
     match why {
-        Hold::OutsideWindow { opens: Some(_) } | Hold::Soaking { .. } => vec![Wait::planned(why.to_string())],
+        Hold::OutsideWindow { opens: Some(_) } => vec![Wait::planned(why.to_string())],
+        Hold::Soaking { .. } => vec![Wait { kind: Kind::Soak, ..Wait::planned(why.to_string()) }],
         Hold::OutsideWindow { opens: None } => wait(
             Kind::Person,
             format!("{next}: waiting for a maintenance window"),
@@ -122,7 +123,7 @@ mod tests {
         let opens: jiff::Zoned = "2026-12-05T02:00:00+01:00[Europe/Berlin]".parse().unwrap();
         let holds = [
             (Hold::OutsideWindow { opens: Some(opens) }, Kind::Planned),
-            (Hold::Soaking { remaining: Duration::from_secs(60) }, Kind::Planned),
+            (Hold::Soaking { remaining: Duration::from_secs(60) }, Kind::Soak),
             (Hold::OutsideWindow { opens: None }, Kind::Person),
             (Hold::Preflight { to: version }, Kind::Management),
             (Hold::ReadingNodes, Kind::Management),

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::super::agent;
 use crate::api::EksCluster;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::Trigger;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
@@ -186,7 +187,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.reads.0.lock().running = false;
-        self.ctx.queues.clusters.push(self.object.clone());
+        self.ctx.queues.clusters.push(self.object.clone(), Trigger::Workload);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Session, WriteGate as _};
 use crate::controllers::cluster::agent;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::queue::Trigger;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
 use crate::workload::eviction::{self, Drained, Order, Refusals};
@@ -164,7 +165,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.passes.0.lock().running = false;
-        self.ctx.queues.node_groups.push(self.object.clone());
+        self.ctx.queues.node_groups.push(self.object.clone(), Trigger::Workload);
     }
 }
 

@@ -149,7 +149,7 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
     let detail = Detail { newest_release, ..Detail::from(group) };
     let groups = group.resources().map_or(&[][..], |resources| resources.auto_scaling_groups());
     let groups: Vec<_> = groups.iter().filter_map(|group| group.name()).collect();
-    Observation::ready(name, status, detail.clone())
+    let observed = Observation::ready(name, status, detail.clone())
         .phase(phase)
         .output("arn", group.nodegroup_arn().unwrap_or_default())
         .output("version", &detail.version)
@@ -163,5 +163,6 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         .output("capacityType", &detail.capacity)
         .output("launchTemplateVersion", detail.launch_template.map(|template| template.version).unwrap_or_default())
         .output("autoScalingGroups", serde_json::Value::from(groups).to_string())
-        .output("healthIssues", health_issues::to_json(&issues))
+        .output("healthIssues", health_issues::to_json(&issues));
+    Observation { issue_code: health_issues::first_code(&issues), ..observed }
 }
