@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use super::approve::waiting::{Kind, Target};
 use super::estimate;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::hold::{HoldStatus, describe_removal};
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState, UpgradeStatus,
@@ -40,6 +41,8 @@ pub struct Subject {
     pub upgrade: UpgradeStatus,
     pub waits: Vec<WaitStatus>,
     pub deletion: DeletionStatus,
+    /// What keeps anything from beginning.
+    pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
     pub drift_policy: Option<DriftPolicy>,
     /// Whether AWS differs from an unchanged spec.
@@ -77,6 +80,7 @@ impl From<&EksCluster> for Subject {
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
             deletion: status.deletion.unwrap_or_default(),
+            holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
             resources: status.resources,
@@ -112,6 +116,7 @@ impl From<&NodeGroup> for Subject {
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
             deletion: status.deletion.unwrap_or_default(),
+            holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),
             resources: Vec::new(),
@@ -139,6 +144,12 @@ impl Subject {
     pub fn arguments(&self) -> String {
         let prefix = if self.kind == Kind::NodeGroup { "nodegroup/" } else { "" };
         format!("{prefix}{} -n {}", self.name(), self.namespace())
+    }
+
+    /// The command that removes its holds; `None`: it has none.
+    pub fn removal_of_holds(&self) -> Option<String> {
+        let object = format!("{} {}", self.kind.to_string().to_lowercase(), self.name());
+        (!self.holds.is_empty()).then(|| describe_removal(&self.holds, &object, self.namespace()))
     }
 
     /// Whether it is what the user named, or belongs to it.
@@ -204,6 +215,7 @@ impl Subject {
             matches!(
                 reason,
                 Reason::WaitingForApproval
+                    | Reason::OnHold
                     | Reason::NotOwned
                     | Reason::DeletionBlocked
                     | Reason::InvalidSpec

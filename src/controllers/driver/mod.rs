@@ -8,7 +8,9 @@ mod as_controller;
 mod engine;
 mod finalizer;
 mod followed_change;
+mod holds;
 mod outcome;
+mod restored_status;
 mod take_over;
 mod update_change;
 
@@ -23,6 +25,7 @@ use tracing::Instrument as _;
 
 pub use self::followed_change::InProgress;
 use self::followed_change::{Before, ChangeOutcome, Followed, ReconcileTrace};
+pub use self::holds::Holds;
 pub use self::outcome::Stop;
 use super::account::Grant;
 use super::account::named::Named;
@@ -31,11 +34,12 @@ use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Recoverable, Recovering, RecoveryRequest};
-use super::runtime::apply::{self, Kind as _};
+use super::runtime::apply;
 use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::report::{self, Next, WithChange, WithConditions, WithReconcileRequest};
+use super::status::report::{self, Next, WithChange, WithConditions, WithHolds, WithReconcileRequest};
 use super::status::waits::Wait;
+use crate::api::hold::HoldStatus;
 use crate::api::status::PlanStatus;
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
 use crate::controllers::approvals::execution_policy::Approvals;
@@ -52,6 +56,7 @@ pub struct Reconcile<'a, C: Provisioned> {
     pub namespace: String,
     pub state: &'a mut State<C::Status, C::KindState>,
     pub now: Timestamp,
+    pub holds: Holds,
     pub trace: ReconcileTrace,
 }
 
@@ -98,6 +103,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// Its status.
     type Status: WithChange
         + WithConditions
+        + WithHolds
         + WithReconcileRequest
         + Serialize
         + Clone
@@ -137,6 +143,10 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn forget_observations(state: &mut Self::KindState);
     /// The change of another object that this one follows, if that is in progress.
     fn change_around(_ctx: &Context, _object: &Self::Object) -> Option<InProgress> {
+        None
+    }
+    /// The holds of the EksCluster that it belongs to, with that one's name.
+    fn holds_around(_ctx: &Context, _object: &Self::Object) -> Option<(String, Vec<HoldStatus>)> {
         None
     }
     /// Called when the state of an object is reset after a panic.
@@ -304,7 +314,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     let around = || C::change_around(ctx, object);
     let trace = ReconcileTrace::start(&ctx.traces, object, followed.change.as_ref(), around);
     let span = trace.span();
-    let run = Reconcile { controller, ctx, object, namespace, state, now, trace };
+    let run = Reconcile { controller, ctx, object, namespace, state, now, holds: Holds::default(), trace };
     continue_change(run, previous, followed).instrument(span).await
 }
 
@@ -312,6 +322,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C::Status, followed: Followed) -> Next {
     let (ctx, object, now) = (run.ctx, run.object, run.now);
     run.restore_status().await;
+    run.read_holds(&previous).await;
     if let Some(superseded) = &followed.superseded {
         followed_change::export_root(&ctx.traces, object, superseded, ChangeOutcome::Superseded);
     }
@@ -329,33 +340,14 @@ async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C:
     };
     let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
     status.record_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION));
+    status.set_holds(run.holds.own.clone());
+    let overall = run.with_holds(overall);
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
     let change = run.update_change(followed, (previous.conditions(), status.conditions()), &overall);
     status.set_change(change);
     report::publish_transition(ctx, object, previous.conditions(), &overall);
     report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
-}
-
-impl<C: Provisioned> Reconcile<'_, C> {
-    /// Restores what others changed in status, such as by clearing it or by restoring a backup of etcd. AWS is observed
-    /// again if ids are lost: they may be of an earlier time.
-    async fn restore_status(&mut self) {
-        let meta = self.object.meta();
-        if !self.state.last_write.is_in(meta.resource_version.as_deref()) {
-            return;
-        }
-        if let Some(written) = self.state.written.clone() {
-            let shown = C::status(self.object).cloned().unwrap_or_default();
-            self.state.rewrite = C::written_part(shown) != C::written_part(written);
-        }
-        if C::restore_records(self).await {
-            let (kind, name, namespace) = (C::Object::NAME, self.object.name_any(), &self.namespace);
-            tracing::warn!(kind, namespace, name, "status lost ids of AWS resources: they are written again");
-            let keys: Vec<Key> = self.state.memory.iter().map(|(key, _)| key.clone()).collect();
-            self.state.memory.mark_changed_externally(&keys, self.now);
-        }
-    }
 }
 
 /// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.
