@@ -196,7 +196,7 @@ pub enum Hold {
     /// The preflight for the next control plane version must run first.
     Preflight { to: KubernetesVersion },
     /// A user holds the cluster: nothing begins until the hold is removed.
-    OnHold,
+    ByUser,
     /// No maintenance window is open.
     OutsideWindow { opens: Option<Zoned> },
     /// The cluster must stay healthy for some time.
@@ -219,7 +219,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preflight { to } => write!(f, "the preflight for {to} is running"),
-            Self::OnHold => f.write_str("on hold until no annotation hold.keelson.dev/NAME is left"),
+            Self::ByUser => f.write_str("on hold until no annotation hold.keelson.dev/NAME is left"),
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the next maintenance window opens {}", rfc3339(opens))
             }

@@ -241,7 +241,7 @@ impl Inputs<'_> {
             return Some(Hold::Busy { what });
         }
         if self.clock.on_hold {
-            return Some(Hold::OnHold);
+            return Some(Hold::ByUser);
         }
         if let Step::Rollback { to, .. } = stage.step
             && let Some(hold) = self.hold_for_unread_nodes(to)

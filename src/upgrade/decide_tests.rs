@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::addons::Wanted;
+use super::decide::Targets;
 use super::world::{End, World, catalogue, v};
 use super::*;
 use crate::api::KubernetesVersion;
@@ -24,7 +25,8 @@ fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
 }
 
 fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
-    let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
+    let clock =
+        Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
     decide(goal, observed, &clock, None)
 }
 
@@ -284,7 +286,7 @@ fn nothing_begins_on_hold_and_what_is_in_progress_is_finished() {
             assert!(matches!(held.state, State::Running(_)), "{name}: {}", held.state);
             continue;
         }
-        assert!(matches!(held.state, State::Holding { why: Hold::OnHold, .. }), "{name}: {}", held.state);
+        assert!(matches!(held.state, State::Holding { why: Hold::ByUser, .. }), "{name}: {}", held.state);
         let Targets { control_plane, addons, node_groups } = held.targets;
         assert_eq!((control_plane, addons.len(), node_groups), (observed.control_plane, 0, None), "{name}");
     }

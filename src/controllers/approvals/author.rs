@@ -29,9 +29,7 @@ pub async fn describe_author<K: Kind>(ctx: &Context, object: &K, approval: Appro
             Some(approval) => of_object(&approval),
             None => format!("a deleted PlanApproval (UID {uid})"),
         },
-        ApprovedBy::Annotation(key) => {
-            of_annotation(key, &read_managed_fields(ctx, object).await)
-        }
+        ApprovedBy::Annotation(key) => of_annotation(key, &read_managed_fields(ctx, object).await),
     }
 }
 

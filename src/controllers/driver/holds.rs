@@ -39,7 +39,8 @@ impl Holds {
         };
         let own = (!self.own.is_empty()).then(|| part(&self.own, "", object));
         let of_cluster = self.of_cluster.as_ref().filter(|(_, holds)| !holds.is_empty());
-        let of_cluster = of_cluster.map(|(name, holds)| part(holds, "its EksCluster's ", &format!("ekscluster {name}")));
+        let of_cluster =
+            of_cluster.map(|(name, holds)| part(holds, "its EksCluster's ", &format!("ekscluster {name}")));
         let parts: Vec<String> = own.into_iter().chain(of_cluster).collect();
         format!("{} (in Git, if the annotation is there)", parts.join("; "))
     }
@@ -57,8 +58,9 @@ impl<C: Provisioned> Reconcile<'_, C> {
                 hold.written_by = authors.remove(&hold.annotation()).map(|by| bounded(&by, MAX_AUTHOR));
             }
         }
-        let is_new = |hold: &&HoldStatus| !known.iter().any(|one| (&one.name, &one.reason) == (&hold.name, &hold.reason));
-        let events: Vec<_> = own.iter().filter(is_new).map(|hold| on_hold_event(hold)).collect();
+        let is_new =
+            |hold: &&HoldStatus| !known.iter().any(|one| (&one.name, &one.reason) == (&hold.name, &hold.reason));
+        let events: Vec<_> = own.iter().filter(is_new).map(on_hold_event).collect();
         if !events.is_empty() {
             self.ctx.events.publish(self.object, events);
         }

@@ -51,7 +51,10 @@ fn decoding_keeps_only_used_metadata() {
         (Some("good"), Some("team"), Some(3))
     );
     assert_eq!(meta.finalizers.unwrap(), ["keelson.dev/aws"]);
-    assert_eq!(meta.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["hold.keelson.dev/audit", "keelson.dev/approve"]);
+    assert_eq!(
+        meta.annotations.unwrap().into_keys().collect::<Vec<_>>(),
+        ["hold.keelson.dev/audit", "keelson.dev/approve"]
+    );
     assert!(meta.managed_fields.is_none() && meta.labels.is_none());
     assert_eq!(decoded.status.unwrap().conditions.len(), 1);
     let plain: EksCluster = serde_json::from_str(

@@ -193,7 +193,7 @@ fn upgrade_status(
 ) -> AgentUpgradeStatus {
     let waits = match (hold_reason, hold) {
         (Some(HoldReason::Observe), _) => "changePolicy is Observe".to_owned(),
-        (Some(HoldReason::OnHold), _) => Hold::OnHold.to_string(),
+        (Some(HoldReason::OnHold), _) => Hold::ByUser.to_string(),
         (Some(_), _) => "waits for approval".to_owned(),
         (None, Some(hold)) => hold.to_string(),
         (None, None) => "in progress".to_owned(),
