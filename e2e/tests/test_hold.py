@@ -18,7 +18,7 @@ from keelson_harness.kubeapi import conditions
 
 PREFIX = "hold.keelson.dev/"
 # The control plane takes long enough to be seen while it changes.
-DURATIONS = Durations(3, 0.5, 3, 0.5, 0.3, 0.3)
+DURATIONS = Durations(3, 3, 0.5, 1, 0.3, 0.2)
 
 
 @pytest.fixture(scope="module")
