@@ -68,6 +68,8 @@ pub enum Reason {
     /// The agent has not applied the newest revision yet.
     WaitingForSync,
     WaitingForApproval,
+    /// An annotation `hold.keelson.dev/NAME` keeps it from beginning.
+    OnHold,
     OutsideMaintenanceWindow,
     UpgradeBlocked,
     NotOwned,
@@ -96,7 +98,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Creating,
         Self::Updating,
         Self::Deleting,
@@ -111,6 +113,7 @@ impl Reason {
         Self::WaitingForNodes,
         Self::WaitingForSync,
         Self::WaitingForApproval,
+        Self::OnHold,
         Self::OutsideMaintenanceWindow,
         Self::UpgradeBlocked,
         Self::NotOwned,
@@ -154,6 +157,7 @@ impl Reason {
             Self::WaitingForNodes => "WaitingForNodes",
             Self::WaitingForSync => "WaitingForSync",
             Self::WaitingForApproval => "WaitingForApproval",
+            Self::OnHold => "OnHold",
             Self::OutsideMaintenanceWindow => "OutsideMaintenanceWindow",
             Self::UpgradeBlocked => "UpgradeBlocked",
             Self::NotOwned => "NotOwned",

@@ -21,6 +21,7 @@ pub mod crds;
 pub mod duration;
 pub mod flow_logs;
 pub mod gitops;
+pub mod hold;
 pub mod identity_provider;
 pub mod installed_schema;
 pub mod karpenter;

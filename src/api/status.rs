@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::certificate_authority::CertificateAuthorityStatus;
+use super::hold::HoldStatus;
 use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_node_group::*;
@@ -46,6 +47,10 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waits: Vec<WaitStatus>,
+    /// The annotations `hold.keelson.dev/NAME` on this object: while there is one, nothing begins. At most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub holds: Vec<HoldStatus>,
     /// AWS account of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hold::HoldStatus;
 use super::schema;
 use super::status_plan::{DeletionStatus, DriftStatus, PlanStatus, WaitStatus};
 use super::status_progress::{ChangeStatus, HealthIssue, UpgradeStatus};
@@ -34,6 +35,10 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waits: Vec<WaitStatus>,
+    /// The annotations `hold.keelson.dev/NAME` on this object: while there is one, nothing begins. At most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub holds: Vec<HoldStatus>,
     /// ARN of the node group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

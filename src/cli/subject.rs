@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use super::approve::waiting::{Kind, Target};
 use super::estimate;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::hold::{HoldStatus, describe_removal};
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
@@ -42,6 +43,8 @@ pub struct Subject {
     /// The last change: the creation, an edit, or the deletion.
     pub change: Option<ChangeStatus>,
     pub deletion: DeletionStatus,
+    /// What keeps anything from beginning.
+    pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
     pub drift_policy: Option<DriftPolicy>,
     /// Whether AWS differs from an unchanged spec.
@@ -80,6 +83,7 @@ impl From<&EksCluster> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
             resources: status.resources,
@@ -116,6 +120,7 @@ impl From<&NodeGroup> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),
             resources: Vec::new(),
@@ -143,6 +148,12 @@ impl Subject {
     pub fn arguments(&self) -> String {
         let prefix = if self.kind == Kind::NodeGroup { "nodegroup/" } else { "" };
         format!("{prefix}{} -n {}", self.name(), self.namespace())
+    }
+
+    /// The command that removes its holds; `None`: it has none.
+    pub fn removal_of_holds(&self) -> Option<String> {
+        let object = format!("{} {}", self.kind.to_string().to_lowercase(), self.name());
+        (!self.holds.is_empty()).then(|| describe_removal(&self.holds, &object, self.namespace()))
     }
 
     /// Whether it is what the user named, or belongs to it.
@@ -217,6 +228,7 @@ impl Subject {
             matches!(
                 reason,
                 Reason::WaitingForApproval
+                    | Reason::OnHold
                     | Reason::NotOwned
                     | Reason::DeletionBlocked
                     | Reason::InvalidSpec

@@ -96,19 +96,22 @@ pub struct ExecutionPolicy {
     pub wanted: String,
     /// Digest of the deleted object whose resources are recovered: an approved adoption is valid for it only.
     pub recovers: Option<String>,
+    /// A user holds the object: no step starts, and what is in progress is finished.
+    pub on_hold: bool,
 }
 
 impl ExecutionPolicy {
     /// Why a step is held; `None`: it may run.
     pub fn holds(&self, key: &Key, step: &Step) -> Option<HoldReason> {
+        let on_hold = self.on_hold.then_some(HoldReason::OnHold);
         match &self.allowed {
-            AllowedSteps::All => None,
+            AllowedSteps::All => on_hold,
             AllowedSteps::None => Some(HoldReason::Observe),
             AllowedSteps::Only(approved) => {
                 let has = |id: &StepId| approved.contains(&(key.clone(), id.clone()));
                 let completes = || matches!(step.action, Action::Update) && has(&self.create_id(key));
                 let is_approved = self.ids(key, step).iter().all(has) || completes();
-                (!is_approved).then_some(HoldReason::Approval)
+                if is_approved { on_hold } else { Some(HoldReason::Approval) }
             }
         }
     }
@@ -245,6 +248,24 @@ mod tests {
         assert_eq!(policy.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "another resource");
         let other_way = step(Action::Update, &[("version", "1.32", "1.34")]);
         assert_eq!(policy.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
+    }
+
+    #[test]
+    fn nothing_begins_on_hold_and_approvals_are_still_asked_for() {
+        let (key, step) = (Key::single("cluster"), step(Action::Update, &[("version", "1.33", "1.34")]));
+        let held = |allowed| ExecutionPolicy { allowed, on_hold: true, ..ExecutionPolicy::default() };
+        assert_eq!(held(AllowedSteps::All).holds(&key, &step), Some(HoldReason::OnHold));
+        assert_eq!(held(AllowedSteps::None).holds(&key, &step), Some(HoldReason::Observe));
+        let unapproved = AllowedSteps::Only(Approved::new());
+        assert_eq!(held(unapproved).holds(&key, &step), Some(HoldReason::Approval));
+        let approved = only("spec", &[(key.clone(), step.clone())]);
+        let held = ExecutionPolicy { on_hold: true, ..approved };
+        assert_eq!(held.holds(&key, &step), Some(HoldReason::OnHold));
+        // The approval is kept until the hold is removed.
+        let AllowedSteps::Only(allowed) = &held.allowed else { unreachable!() };
+        let verdict = Verdict::Held(step, HoldReason::OnHold);
+        let items = vec![Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }];
+        assert_eq!(held.unused_approvals(allowed, &Plan { goal: Goal::Present, items }, &[]), *allowed);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum HoldReason {
     Observe,
     /// It is not approved yet.
     Approval,
+    /// A user holds the object: nothing begins.
+    OnHold,
     /// It corrects drift, and the policy reports drift only.
     Drift,
 }

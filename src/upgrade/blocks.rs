@@ -195,6 +195,8 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
 pub enum Hold {
     /// The preflight for the next control plane version must run first.
     Preflight { to: KubernetesVersion },
+    /// A user holds the cluster: nothing begins until the hold is removed.
+    ByUser,
     /// No maintenance window is open.
     OutsideWindow { opens: Option<Zoned> },
     /// The cluster must stay healthy for some time.
@@ -217,6 +219,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preflight { to } => write!(f, "the preflight for {to} is running"),
+            Self::ByUser => f.write_str("on hold until no annotation hold.keelson.dev/NAME is left"),
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the next maintenance window opens {}", rfc3339(opens))
             }

@@ -99,7 +99,8 @@ pub fn decide(goal: &Goal, observed: &Observation, clock: &Clock, preflight: Opt
     let stages = remaining_steps::stages(goal, observed);
     let is_rollback = path.first().is_some_and(|to| *to < observed.control_plane);
     let state = Inputs { goal, observed, clock, preflight, is_rollback }.state(&path, &stages);
-    let targets = targets(goal, observed, is_rollback || clock.window.is_open(), &state);
+    let may_start = !clock.on_hold && (is_rollback || clock.window.is_open());
+    let targets = targets(goal, observed, may_start, &state);
     let ahead = match &state {
         State::Blocked { .. } => Vec::new(),
         _ => {
@@ -238,6 +239,9 @@ impl Inputs<'_> {
         let what = self.busy(&stage.step);
         if !what.is_empty() {
             return Some(Hold::Busy { what });
+        }
+        if self.clock.on_hold {
+            return Some(Hold::ByUser);
         }
         if let Step::Rollback { to, .. } = stage.step
             && let Some(hold) = self.hold_for_unread_nodes(to)

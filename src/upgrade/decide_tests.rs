@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::addons::Wanted;
+use super::decide::Targets;
 use super::world::{End, World, catalogue, v};
 use super::*;
 use crate::api::KubernetesVersion;
@@ -24,7 +25,8 @@ fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
 }
 
 fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
-    let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default() };
+    let clock =
+        Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
     decide(goal, observed, &clock, None)
 }
 
@@ -239,7 +241,7 @@ fn control_plane_step_waits_while_nodes_are_unread() {
             observed.unread = Some(unread.clone());
             let goal = Goal { allow_rollback: true, ..goal(to) };
             let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default() };
+            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
             let preflight = Preflight { to: v(34), checks: Vec::new() };
             let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(at), "{}", decision.state);
@@ -250,5 +252,42 @@ fn control_plane_step_waits_while_nodes_are_unread() {
             let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(to), "{}", decision.state);
         }
+    }
+}
+
+#[test]
+fn nothing_begins_on_hold_and_what_is_in_progress_is_finished() {
+    let preflight = Preflight { to: v(34), checks: Vec::new() };
+    let mut moving = cluster(33, &[group("default", 33, None)], &[]);
+    moving.control_plane_work = ControlPlaneWork::Version;
+    let mut replacing = cluster(34, &[ObservedNodeGroup { busy: true, ..group("default", 33, None) }], &[]);
+    replacing.node_groups.push(group("other", 33, None));
+    let rollback = Goal { allow_rollback: true, ..goal(33) };
+    let cases = [
+        ("control plane", goal(34), cluster(33, &[group("default", 33, None)], &[]), false),
+        ("control plane in progress", goal(34), moving, true),
+        ("nodes", goal(34), cluster(34, &[group("default", 33, None)], &[]), false),
+        ("nodes in progress", goal(34), replacing, true),
+        ("add-ons", goal(34), cluster(34, &[], &["kube-proxy"]), false),
+        ("rollback", rollback, cluster(34, &[group("default", 33, None)], &[]), false),
+    ];
+    for (name, goal, mut observed, in_progress) in cases {
+        if name == "add-ons" {
+            observed.addons[0].installed = "v1.33.3-eksbuild.4".into();
+        }
+        let decide = |on_hold| {
+            let now = Timestamp::from_second(1_800_000_000).unwrap();
+            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold };
+            decide(&goal, &observed, &clock, Some(&preflight))
+        };
+        assert!(matches!(decide(false).state, State::Running(_)), "{name}: {}", decide(false).state);
+        let held = decide(true);
+        if in_progress {
+            assert!(matches!(held.state, State::Running(_)), "{name}: {}", held.state);
+            continue;
+        }
+        assert!(matches!(held.state, State::Holding { why: Hold::ByUser, .. }), "{name}: {}", held.state);
+        let Targets { control_plane, addons, node_groups } = held.targets;
+        assert_eq!((control_plane, addons.len(), node_groups), (observed.control_plane, 0, None), "{name}");
     }
 }

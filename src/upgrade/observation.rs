@@ -143,6 +143,8 @@ pub struct Clock {
     pub window: WindowState,
     /// Soak since the last control plane step.
     pub soaked: Soaked,
+    /// Whether a user holds the cluster: nothing begins.
+    pub on_hold: bool,
 }
 
 /// Soak of a cluster since its last control plane step.

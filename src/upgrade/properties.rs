@@ -269,7 +269,7 @@ proptest! {
     #[test]
     fn decision_is_deterministic(case in a_case()) {
         let world = world(&case);
-        let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default() };
+        let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default(), on_hold: false };
         let decision = decide(&world.goal, &world.observed, &clock, None);
         prop_assert_eq!(&decision, &decide(&world.goal, &world.observed, &clock, None));
         // A target is the current version, or the one of the running step.

@@ -47,6 +47,7 @@ fn is_problem(reason: Reason) -> bool {
         Reason::Drifted
         | Reason::Observed
         | Reason::WaitingForApproval
+        | Reason::OnHold
         | Reason::OutsideMaintenanceWindow
         | Reason::UpgradeBlocked
         | Reason::NotOwned
@@ -139,6 +140,10 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     for check in subject.upgrade.preflight.iter().filter(|check| failed(check.verdict)) {
         add(&check.check, check.message.as_deref().unwrap_or_default(), None);
     }
+    // Nothing may be waiting now; what comes next waits for them.
+    for hold in &subject.holds {
+        add(Reason::OnHold.as_str(), &hold.to_string(), None);
+    }
     for object in subject.gitops.iter().flat_map(|gitops| &gitops.failing).take(MAX_FAILING) {
         let message = object.message.as_deref().unwrap_or_default();
         let message = format!("{} {}: {message}", object.kind, object.name);
@@ -191,6 +196,8 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
     let field = if subject.kind == Kind::EksCluster { "spec" } else { "its EksCluster's spec" };
     Some(match Reason::parse(reason)? {
         Reason::WaitingForApproval => approve(&arguments),
+        // That of its EksCluster is in the message.
+        Reason::OnHold => format!("let Keelson continue: {}", subject.removal_of_holds()?),
         Reason::Suspended => format!("let Keelson continue: keelson resume {name} -n {namespace}"),
         Reason::AccessDenied | Reason::CredentialsUnavailable | Reason::QuotaExceeded => {
             format!("see what the account lacks: keelson doctor {name} -n {namespace}")

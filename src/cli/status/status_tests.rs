@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{overview, print};
+use crate::api::hold::HoldStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::cli::events::EventLine;
 use crate::cli::subject::{self, Subject};
@@ -175,6 +176,8 @@ fn answer_for_programs() {
 fn every_state_that_needs_a_user_names_a_command_or_an_edit() {
     let mut reporting = creating();
     reporting.spec.drift_policy = crate::api::policy::DriftPolicy::Report;
+    let hold = HoldStatus { name: "freeze".into(), ..HoldStatus::default() };
+    reporting.status.get_or_insert_default().holds = vec![hold];
     let subject = Subject::from(&reporting);
     let silent = |reason: &&Reason| super::problems::advice(reason.as_str(), &subject).is_none();
     let named: Vec<_> = Reason::ALL.iter().filter(|reason| !silent(reason)).map(|reason| reason.as_str()).collect();

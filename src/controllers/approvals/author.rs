@@ -1,5 +1,6 @@
-//! Finds who approved, for the event. I/O: reads the object's metadata at each approval by annotation.
+//! Finds who wrote an annotation: an approval, for the event, or a hold. I/O: reads the object's metadata at each new one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -28,16 +29,23 @@ pub async fn describe_author<K: Kind>(ctx: &Context, object: &K, approval: Appro
             Some(approval) => of_object(&approval),
             None => format!("a deleted PlanApproval (UID {uid})"),
         },
-        ApprovedBy::Annotation(key) => {
-            let api = K::api(&ctx.client, object.namespace().as_deref());
-            let read = tokio::time::timeout(TIMEOUT, api.get_metadata(&object.name_any())).await;
-            let managed = match read {
-                Ok(Ok(found)) => found.metadata.managed_fields.unwrap_or_default(),
-                // The author is only informational and must not cause a delay.
-                Ok(Err(_)) | Err(_) => Vec::new(),
-            };
-            of_annotation(key, &managed)
-        }
+        ApprovedBy::Annotation(key) => of_annotation(key, &read_managed_fields(ctx, object).await),
+    }
+}
+
+/// The field managers that wrote these annotations, as far as the API server knows.
+pub async fn read_authors<K: Kind>(ctx: &Context, object: &K, annotations: &[String]) -> BTreeMap<String, String> {
+    let managed = read_managed_fields(ctx, object).await;
+    let author = |key: &String| Some((key.clone(), managers(key, &managed)?));
+    annotations.iter().filter_map(author).collect()
+}
+
+async fn read_managed_fields<K: Kind>(ctx: &Context, object: &K) -> Vec<ManagedFieldsEntry> {
+    let api = K::api(&ctx.client, object.namespace().as_deref());
+    match tokio::time::timeout(TIMEOUT, api.get_metadata(&object.name_any())).await {
+        Ok(Ok(found)) => found.metadata.managed_fields.unwrap_or_default(),
+        // The author is only informational and must not cause a delay.
+        Ok(Err(_)) | Err(_) => Vec::new(),
     }
 }
 
@@ -50,13 +58,18 @@ fn of_object(approval: &PlanApproval) -> String {
 }
 
 fn of_annotation(key: &str, managed: &[ManagedFieldsEntry]) -> String {
+    let by = managers(key, managed).unwrap_or_else(|| "unknown".to_owned());
+    format!("the annotation {key}, written by the field manager {by}")
+}
+
+/// The field managers of an annotation.
+fn managers(key: &str, managed: &[ManagedFieldsEntry]) -> Option<String> {
     let pointer = format!("/f:metadata/f:annotations/f:{}", key.replace('~', "~0").replace('/', "~1"));
     let wrote = |entry: &&ManagedFieldsEntry| {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&pointer).is_some())
     };
     let managers: Vec<_> = managed.iter().filter(wrote).filter_map(|entry| entry.manager.as_deref()).collect();
-    let by = if managers.is_empty() { "unknown".to_owned() } else { managers.join(", ") };
-    format!("the annotation {key}, written by the field manager {by}")
+    (!managers.is_empty()).then(|| managers.join(", "))
 }
 
 #[cfg(test)]

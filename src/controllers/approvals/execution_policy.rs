@@ -75,6 +75,8 @@ pub struct Input<'a> {
     pub known: &'a [DriftStatus],
     /// The `target` that AWS matched last.
     pub synced: Option<&'a str>,
+    /// Whether a hold keeps every step from starting.
+    pub on_hold: bool,
 }
 
 impl Input<'_> {
@@ -102,7 +104,7 @@ impl Input<'_> {
                 followed: FOLLOWED.map(str::to_owned).into(),
             },
         };
-        ExecutionPolicy { allowed, drift, wanted: self.wanted.clone(), recovers: None }
+        ExecutionPolicy { allowed, drift, wanted: self.wanted.clone(), recovers: None, on_hold: self.on_hold }
     }
 }
 

@@ -54,6 +54,7 @@ fn input(change: ChangePolicy, plan: Option<&PlanStatus>) -> Input<'_> {
         approved_elsewhere: &[],
         known: &[],
         synced: None,
+        on_hold: false,
     }
 }
 

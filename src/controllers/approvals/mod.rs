@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
-pub use author::{ApprovedBy, describe_author};
+pub use author::{ApprovedBy, describe_author, read_authors};
 use store::target_of;
 use verdict::{ApprovalTarget, Named, Verdict, verdict};
 

@@ -40,6 +40,7 @@ impl Reconcile<'_> {
             approved_elsewhere: &[],
             known: &previous.drift,
             synced,
+            on_hold: self.holds.any(),
         };
         (input.policy(), asked)
     }

@@ -107,11 +107,13 @@ fn is_work(reason: Reason) -> bool {
 /// Whether a wait for that reason is an error, which somebody has to correct or which a retry may pass.
 pub fn is_error(reason: &str) -> bool {
     use Reason::{
-        Drifted, OutsideMaintenanceWindow, WaitingForApproval, WaitingForCluster, WaitingForNodes, WaitingForSync,
+        Drifted, OnHold, OutsideMaintenanceWindow, WaitingForApproval, WaitingForCluster, WaitingForNodes,
+        WaitingForSync,
     };
     match Reason::parse(reason) {
         Some(
             Drifted
+            | OnHold
             | OutsideMaintenanceWindow
             | WaitingForApproval
             | WaitingForCluster

@@ -10,9 +10,11 @@ mod change_wait;
 mod engine;
 mod finalizer;
 mod followed_change;
+mod holds;
 mod outcome;
 mod reconcile_trace;
 mod restore_status;
+mod results;
 mod take_over;
 mod update_change;
 
@@ -27,11 +29,12 @@ use tracing::Instrument as _;
 
 pub use self::followed_change::InProgress;
 use self::followed_change::{Before, Followed};
+pub use self::holds::Holds;
 pub use self::outcome::Stop;
 use self::reconcile_trace::ReconcileTrace;
+pub use self::results::{Executed, StatusUpdate, Valid};
 use self::update_change::ReconcileResult;
 use super::account::Grant;
-use super::account::named::Named;
 use super::account::owned;
 use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
@@ -42,8 +45,8 @@ use super::runtime::apply;
 use super::runtime::queue::{Queue, Trigger};
 use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::report::{self, Next, WithChange, WithConditions, WithReconcileRequest};
-use super::status::waits::Wait;
+use super::status::report::{self, Next, WithChange, WithConditions, WithHolds, WithReconcileRequest};
+use crate::api::hold::HoldStatus;
 use crate::api::status::PlanStatus;
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
 use crate::controllers::approvals::execution_policy::Approvals;
@@ -60,45 +63,12 @@ pub struct Reconcile<'a, C: Provisioned> {
     pub namespace: String,
     pub state: &'a mut State<C::Status, C::KindState>,
     pub now: Timestamp,
+    pub holds: Holds,
     pub trace: ReconcileTrace,
 }
 
 /// The result of a step: the reconcile goes on with `T`, or stops.
 pub type Step<C, T> = Result<T, Stop<<C as Provisioned>::Outcome>>;
-
-/// An object that may be reconciled, with what its spec refers to in the management cluster.
-pub struct Valid<T> {
-    /// The access to its account.
-    pub grant: Grant,
-    /// The AWS resources that its spec names.
-    pub named: Vec<Named>,
-    /// The takeover that a user requests, which comes before the spec.
-    pub request: Option<RecoveryRequest>,
-    /// What is the kind's own.
-    pub own: T,
-}
-
-/// What the engine did.
-pub struct Executed<T> {
-    pub report: Report,
-    /// Which steps were allowed.
-    pub policy: ExecutionPolicy,
-    /// Digest of the requested state.
-    pub asked: String,
-    /// What is the kind's own.
-    pub own: T,
-}
-
-/// What a reconcile leads to: the status, and when to requeue.
-pub struct StatusUpdate<S> {
-    pub status: S,
-    pub overall: Overall,
-    /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
-    pub waits: Option<Vec<Wait>>,
-    /// Part of the spec waits for a maintenance window, even if the object is Ready.
-    pub is_held: bool,
-    pub next: Next,
-}
 
 /// The controller of a kind whose objects are resources in AWS: the steps that are its own, in the order in which
 /// [`reconcile`] and [`apply_spec`] take them.
@@ -108,6 +78,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// Its status.
     type Status: WithChange
         + WithConditions
+        + WithHolds
         + WithReconcileRequest
         + Serialize
         + Clone
@@ -149,6 +120,10 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn forget_observations(state: &mut Self::KindState);
     /// The change of another object that this one follows, if that is in progress.
     fn change_around(_ctx: &Context, _object: &Self::Object) -> Option<InProgress> {
+        None
+    }
+    /// The holds of the EksCluster that it belongs to, with that one's name.
+    fn holds_around(_ctx: &Context, _object: &Self::Object) -> Option<(String, Vec<HoldStatus>)> {
         None
     }
     /// Called when the state of an object is reset after a panic.
@@ -318,7 +293,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object, reque
     let trigger = reconcile_trigger::trigger(requested, new, object.meta(), state.last_reconcile.as_ref());
     let trace = ReconcileTrace::start(&ctx.traces, object, trigger, followed.change.as_ref(), around);
     let span = trace.span();
-    let run = Reconcile { controller, ctx, object, namespace, state, now, trace };
+    let run = Reconcile { controller, ctx, object, namespace, state, now, holds: Holds::default(), trace };
     continue_change(run, previous, followed).instrument(span).await
 }
 
@@ -326,6 +301,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object, reque
 async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C::Status, followed: Followed) -> Next {
     let (ctx, object, now) = (run.ctx, run.object, run.now);
     run.restore_status().await;
+    run.read_holds(&previous).await;
     run.start_change(&followed, previous.conditions());
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await
@@ -341,6 +317,8 @@ async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C:
     };
     let StatusUpdate { mut status, overall, waits, is_held, next } = C::status_update(&mut run, &previous, outcome);
     status.record_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION));
+    status.set_holds(run.holds.own.clone());
+    let overall = run.with_holds(overall);
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let waited_for = waits.clone().unwrap_or_default();
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);

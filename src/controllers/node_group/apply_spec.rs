@@ -73,6 +73,9 @@ pub struct Targeted {
     replacing: Replacing,
 }
 
+/// Why a replacement waits while there is a hold.
+const ON_HOLD: &str = "waits until no hold is left";
+
 /// Why a replacement waits. `opens`: when the next window does.
 fn waits_for_window(opens: Option<Timestamp>) -> String {
     let opens = opens.map_or("none opens again".to_owned(), |opens| format!("the next opens {opens}"));
@@ -171,6 +174,7 @@ impl Reconcile<'_> {
             *previous = found;
         }
         let closed = (!target.replace).then(|| waits_for_window(opens));
+        let closed = if self.holds.any() { Some(ON_HOLD.to_owned()) } else { closed };
         let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
         if change_policy != ChangePolicy::Observe {
             *previous = self.record_pair(previous, &replacing).await?;
@@ -310,6 +314,7 @@ impl Reconcile<'_> {
             approved_elsewhere: &approved,
             known: &previous.drift,
             synced: previous.synced.as_deref(),
+            on_hold: self.holds.any(),
         };
         (input.policy(), asked)
     }
@@ -364,6 +369,7 @@ impl Reconcile<'_> {
             memory: &self.state.memory,
             spec: &self.object.spec,
             target,
+            on_hold: self.holds.any(),
             nodes: &self.state.kind.nodes.last_observation(),
             now: self.now,
         };

@@ -178,7 +178,7 @@ impl Reconcile<'_> {
         };
         let asks = (change_policy == ChangePolicy::Approval && alone) || hold.is_some();
         let allowed = if asks { AllowedSteps::Only(Approved::new()) } else { AllowedSteps::All };
-        let policy = ExecutionPolicy { allowed, ..ExecutionPolicy::default() };
+        let policy = ExecutionPolicy { allowed, on_hold: self.holds.any(), ..ExecutionPolicy::default() };
         let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
         if report.plan.is_settled() && report.violations.is_empty() {
             let note =

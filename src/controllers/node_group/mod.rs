@@ -31,6 +31,7 @@ use self::record::recorded;
 use self::status::is_held;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
+use super::cluster::status::view;
 use super::context::Context;
 use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
@@ -40,6 +41,7 @@ use super::runtime::queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
 use super::status::report::Next;
+use crate::api::hold::HoldStatus;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{NodeGroupStatus, PlanStatus};
 use crate::api::{EksCluster, NodeGroup};
@@ -106,6 +108,12 @@ impl Provisioned for NodeGroupController {
         let cluster = ctx.cluster(group.metadata.namespace.as_deref()?, &group.spec.cluster_ref.name)?;
         let change = cluster.status.as_ref()?.change.clone().filter(|change| change.ended_at.is_none())?;
         Some((cluster.metadata.uid.clone()?, change))
+    }
+
+    fn holds_around(ctx: &Context, group: &NodeGroup) -> Option<(String, Vec<HoldStatus>)> {
+        let name = &group.spec.cluster_ref.name;
+        let cluster = ctx.cluster(group.metadata.namespace.as_deref()?, name)?;
+        Some((name.clone(), view::holds(&cluster)))
     }
 
     fn owner(run: &Reconcile<'_>) -> Owner {

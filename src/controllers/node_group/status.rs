@@ -54,6 +54,8 @@ pub struct Input<'a> {
     pub replacing: Option<&'a Replacing>,
     /// The versions that its nodes may change to now.
     pub target: &'a Target,
+    /// Whether a hold keeps every step from starting.
+    pub on_hold: bool,
     /// Its nodes in the cluster's API.
     pub nodes: &'a NodesObservation,
     /// The current time.
@@ -93,6 +95,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         last_handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         conditions: conditions(input, &nodes, &overall),
         waits: previous.waits.clone(),
+        holds: previous.holds.clone(),
         // What could not be read is not gone.
         arn: output("arn").or_else(|| previous.arn.clone().filter(|_| is_unknown)),
         node_group_name: previous.node_group_name.clone(),
@@ -190,6 +193,9 @@ fn with_held_version(overall: Overall, input: &Input<'_>) -> Overall {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
     }
     if let (Overall::Ready(_), Some(why)) = (&overall, planned_replacement(input)) {
+        if input.on_hold {
+            return Overall::Stalled(ConditionValue::false_(Reason::OnHold, why));
+        }
         return Overall::Reconciling(ConditionValue::false_(Reason::OutsideMaintenanceWindow, why));
     }
     let reason = match (&overall, &input.target.on_hold) {

@@ -106,6 +106,7 @@ impl Case {
             spec: &spec,
             replacing: None,
             target: &target,
+            on_hold: false,
             nodes: &nodes,
             now: at(1000),
         })

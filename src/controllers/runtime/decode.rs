@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::apply::Kind;
 use super::bounded_json::{Bounded, Limits};
 use crate::api::TAG_PREFIX;
+use crate::api::hold::HOLD_PREFIX;
 use crate::controllers::status::journal;
 use crate::workload::error::bounded;
 
@@ -184,7 +185,7 @@ impl Metadata {
         }
         let bytes = self.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         (bytes > MAX_ANNOTATIONS).then(|| {
-            format!("metadata.annotations: those with prefix {TAG_PREFIX} exceed the limit of {MAX_ANNOTATIONS} bytes: shorten or remove them")
+            format!("metadata.annotations: those with prefix {TAG_PREFIX} or {HOLD_PREFIX} exceed the limit of {MAX_ANNOTATIONS} bytes: shorten or remove them")
         })
     }
 
@@ -247,7 +248,7 @@ impl<'de> Deserialize<'de> for OwnAnnotations {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OwnAnnotations, A::Error> {
                 let mut own = OwnAnnotations::default();
                 while let Some(key) = map.next_key::<String>()? {
-                    if key.starts_with(TAG_PREFIX) {
+                    if key.starts_with(TAG_PREFIX) || key.starts_with(HOLD_PREFIX) {
                         own.0.insert(key, map.next_value()?);
                     } else {
                         map.next_value::<IgnoredAny>()?;

@@ -11,7 +11,7 @@ fn text(name: &str, more: &str) -> String {
         r#"{{"apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {{"name": "{name}", "namespace": "team", "uid": "{name}", "resourceVersion": "7", "generation": 3,
                 "finalizers": ["keelson.dev/aws"], "labels": {{"a": "b"}},
-                "annotations": {{"keelson.dev/approve": "1", "kubectl.kubernetes.io/last-applied-configuration": "long"}},
+                "annotations": {{"keelson.dev/approve": "1", "hold.keelson.dev/audit": "year end", "kubectl.kubernetes.io/last-applied-configuration": "long"}},
                 "managedFields": [{{"fieldsV1": {}}}]}},
             "spec": {{"region": "eu-west-1", "version": "1.34"{more}}},
             "status": {{"conditions": [{{"type": "Ready", "status": "True", "reason": "Available", "message": "",
@@ -51,7 +51,10 @@ fn decoding_keeps_only_used_metadata() {
         (Some("good"), Some("team"), Some(3))
     );
     assert_eq!(meta.finalizers.unwrap(), ["keelson.dev/aws"]);
-    assert_eq!(meta.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["keelson.dev/approve"]);
+    assert_eq!(
+        meta.annotations.unwrap().into_keys().collect::<Vec<_>>(),
+        ["hold.keelson.dev/audit", "keelson.dev/approve"]
+    );
     assert!(meta.managed_fields.is_none() && meta.labels.is_none());
     assert_eq!(decoded.status.unwrap().conditions.len(), 1);
     let plain: EksCluster = serde_json::from_str(

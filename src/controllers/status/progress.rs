@@ -121,6 +121,7 @@ fn held(name: &str, step: &Step, why: HoldReason) -> ResourceProgress {
         (HoldReason::Approval, _) => {
             held(Reason::WaitingForApproval, format!("{name}: {pending_action} once the plan is approved"))
         }
+        (HoldReason::OnHold, _) => held(Reason::OnHold, format!("{name}: {pending_action} once no hold is left")),
         (HoldReason::Observe, Action::Update | Action::Adopt) => ResourceProgress::Settled,
         (HoldReason::Observe, _) => {
             held(Reason::Observed, format!("{name}: {pending_action}; changePolicy is Observe"))
@@ -326,6 +327,7 @@ mod tests {
         ];
         for (action, why) in [
             (Action::Create, HoldReason::Approval),
+            (Action::Update, HoldReason::OnHold),
             (Action::Update, HoldReason::Observe),
             (Action::Create, HoldReason::Observe),
             (Action::Create, HoldReason::Drift),

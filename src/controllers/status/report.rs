@@ -16,6 +16,7 @@ use super::waits::Wait;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType, bounded};
+use crate::api::hold::HoldStatus;
 use crate::api::status::{ChangeStatus, EksClusterStatus, MAX_REQUEST, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::controllers::context::Context;
@@ -243,6 +244,29 @@ macro_rules! with_reconcile_request {
 }
 
 with_reconcile_request!(EksClusterStatus, NodeGroupStatus);
+
+/// Status that shows the holds on its object.
+pub trait WithHolds {
+    /// The holds.
+    fn holds(&self) -> &[HoldStatus];
+    /// Replaces them.
+    fn set_holds(&mut self, holds: Vec<HoldStatus>);
+}
+
+macro_rules! with_holds {
+    ($($status:ty),*) => {$(
+        impl WithHolds for $status {
+            fn holds(&self) -> &[HoldStatus] {
+                &self.holds
+            }
+            fn set_holds(&mut self, holds: Vec<HoldStatus>) {
+                self.holds = holds;
+            }
+        }
+    )*};
+}
+
+with_holds!(EksClusterStatus, NodeGroupStatus);
 
 /// Evaluates the waits: an overdue one makes the object Stalled, and the object is requeued at the next deadline.
 /// `waits`: as in [`waiting_on::evaluate_waits`].

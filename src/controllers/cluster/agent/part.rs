@@ -93,9 +93,12 @@ impl AgentPart {
         let field = version.as_ref().map(|(field, _)| field.as_str());
         let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
         let hold_reason = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
-        let (rest_held, version_held) = (hold_reason(&split.rest), hold_reason(&split.version));
+        let in_progress = upgrade.as_ref().is_some_and(|upgrade| is_in_progress(upgrade, previous, now));
+        // On hold, an upgrade that is in progress is finished.
+        let version_held = hold_reason(&split.version).filter(|held| *held != HoldReason::OnHold || !in_progress);
+        let rest_held = hold_reason(&split.rest);
         let waits = rest_held.is_some();
-        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_in_progress(upgrade, previous, now), window));
+        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(in_progress, window));
         let recorded = upgrade.as_ref().and_then(|upgrade| started(upgrade, previous));
         let may_go = !waits && version_held.is_none() && hold.is_none();
         // It starts once status records it: a write to the cluster before that could not be recognized later.
@@ -190,6 +193,7 @@ fn upgrade_status(
 ) -> AgentUpgradeStatus {
     let waits = match (hold_reason, hold) {
         (Some(HoldReason::Observe), _) => "changePolicy is Observe".to_owned(),
+        (Some(HoldReason::OnHold), _) => Hold::ByUser.to_string(),
         (Some(_), _) => "waits for approval".to_owned(),
         (None, Some(hold)) => hold.to_string(),
         (None, None) => "in progress".to_owned(),

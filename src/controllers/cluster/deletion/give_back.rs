@@ -56,7 +56,8 @@ impl Reconcile<'_> {
             Ok(graph) => graph,
             Err(error) => return Err(Some(self.failed(previous, BuildError::Spec(error)))),
         };
-        let policy = ExecutionPolicy { recovers: Some(request.digest(&items)), ..ExecutionPolicy::default() };
+        let (recovers, on_hold) = (Some(request.digest(&items)), self.holds.any());
+        let policy = ExecutionPolicy { recovers, on_hold, ..ExecutionPolicy::default() };
         let report = self.engine_while(&|| Ok(()), &graph, cloud, Goal::Present, &policy).await;
         if recovery::is_complete(&report, &self.state.memory, self.now) {
             let note = format!(

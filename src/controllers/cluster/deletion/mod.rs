@@ -63,6 +63,11 @@ impl Reconcile<'_> {
         if spec.suspend {
             return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
+        if !gate::has_started(previous)
+            && let Some(held) = self.held_before_deletion(previous)
+        {
+            return Some(held);
+        }
         if self.change_policy() == ChangePolicy::Observe {
             let note = "changePolicy is Observe: everything in AWS is retained, with its tags";
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
@@ -109,7 +114,7 @@ impl Reconcile<'_> {
                 Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
             }
         }
-        if gate::has_started(previous) {
+        if gate::has_started(previous) && !self.holds.any() {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {

@@ -27,7 +27,7 @@ impl Reconcile<'_> {
         graph: &mut Graph<Cloud>,
         goal: Goal,
     ) -> Result<(Report, Option<Overall>), Failure> {
-        let policy = ExecutionPolicy::default();
+        let policy = ExecutionPolicy { on_hold: self.holds.any(), ..ExecutionPolicy::default() };
         let Some(vpc) = self.own_vpc(graph).filter(|_| goal == Goal::Deleted) else {
             return Ok((self.engine(graph, cloud, goal, &policy).await, None));
         };

@@ -87,6 +87,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         last_handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         conditions,
         waits: previous.waits.clone(),
+        holds: previous.holds.clone(),
         account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
         arn: known("arn", &previous.arn),
         platform_version: known("platformVersion", &previous.platform_version),

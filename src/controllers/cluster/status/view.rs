@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
+use crate::api::hold::{HoldStatus, holds_in};
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
@@ -128,6 +129,12 @@ pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> 
     groups.into_iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
+/// The holds on a cluster, which hold its node groups too.
+pub fn holds(cluster: &EksCluster) -> Vec<HoldStatus> {
+    let known = cluster.status.as_ref().map(|status| status.holds.as_slice()).unwrap_or_default();
+    holds_in(cluster.annotations(), known)
+}
+
 /// Digest of what node groups see of a cluster.
 pub fn dependent_view(cluster: &EksCluster) -> DependentView {
     let view = view(cluster);
@@ -143,7 +150,7 @@ pub fn dependent_view(cluster: &EksCluster) -> DependentView {
             view.not_ready.is_none(),
             status.map(|status| (stalled(&status.conditions), awaited_addons(&cluster.spec, status))),
         ),
-        (&view.tags, format!("{:?}", view.node_template)),
+        (&view.tags, format!("{:?}", view.node_template), holds(cluster)),
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| (&status.account_id, format!("{:?}", status.hand_over))),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),

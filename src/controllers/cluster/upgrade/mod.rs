@@ -120,6 +120,7 @@ impl Reconcile<'_> {
                 unhealthy: soak
                     .and_then(|_| observation::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
             },
+            on_hold: self.holds.any(),
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
         let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &states::State<_, _>| {

@@ -215,6 +215,7 @@ fn with_due(text: &str, decision: &Decision) -> String {
 fn of_hold(why: &Hold) -> Reason {
     match why {
         Hold::OutsideWindow { .. } => Reason::OutsideMaintenanceWindow,
+        Hold::ByUser => Reason::OnHold,
         _ => Reason::Upgrading,
     }
 }
@@ -230,6 +231,9 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
         (base, State::Settled) => base,
         (_, State::Blocked { .. }) => Overall::Stalled(ConditionValue::false_(Reason::UpgradeBlocked, message)),
         (_, State::Running(_)) => Overall::Reconciling(ConditionValue::false_(Reason::Upgrading, message)),
+        (_, State::Holding { why: Hold::ByUser, .. }) if decision.is_upgrade() => {
+            Overall::Stalled(ConditionValue::false_(Reason::OnHold, message))
+        }
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
             Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
         }
@@ -308,6 +312,8 @@ pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
     match &decision.state {
         State::Holding { why: Hold::OutsideWindow { opens }, .. } => opens.as_ref().map(jiff::Zoned::timestamp),
         State::Holding { why: Hold::Soaking { remaining }, .. } => after(*remaining),
+        // An annotation wakes it.
+        State::Holding { why: Hold::ByUser, .. } => None,
         State::Holding { .. } => after(Duration::from_secs(10)),
         State::Running(Step::NodeGroups { .. }) => after(Duration::from_secs(30)),
         State::Settled | State::Running(_) | State::Blocked { .. } => None,
