@@ -34,7 +34,6 @@ pub use self::outcome::Stop;
 use self::reconcile_trace::ReconcileTrace;
 pub use self::results::{Executed, StatusUpdate, Valid};
 use self::update_change::ReconcileResult;
-use super::account::Grant;
 use super::account::owned;
 use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
