@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use super::status::{available, facts};
 use super::{Reconcile, agent, status};
+use crate::api::registration::RegistrationStatus;
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
@@ -40,6 +41,7 @@ pub struct Observation {
     pub upgrade: Option<UpgradeStatus>,
     pub support: Option<SupportStatus>,
     pub kubeconfig_secret: Option<String>,
+    pub registration: Option<RegistrationStatus>,
 }
 
 impl Outcome {
@@ -76,6 +78,7 @@ impl Reconcile<'_> {
                     upgrade,
                     support,
                     kubeconfig_secret,
+                    registration,
                 } = observed;
                 status::status(status::Input {
                     previous,
@@ -92,6 +95,7 @@ impl Reconcile<'_> {
                     upgrade: upgrade.or_else(|| previous.upgrade.clone()),
                     support: support.or_else(|| previous.support.clone()),
                     kubeconfig_secret,
+                    registration,
                 })
             }
         };

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::NodeGroup;
 use crate::api::conditions::{ConditionType, is_true};
+use crate::api::registration::RegistrationStatus;
 use crate::api::status::{
     AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
     SupportStatus, UpgradeStatus,
@@ -54,6 +55,8 @@ pub struct Input<'a> {
     pub support: Option<SupportStatus>,
     /// The Secret with the kubeconfig.
     pub kubeconfig_secret: Option<String>,
+    /// The Secret that registers the cluster.
+    pub registration: Option<RegistrationStatus>,
 }
 
 /// The whole status except the inventory.
@@ -73,6 +76,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         upgrade,
         support,
         kubeconfig_secret,
+        registration,
     } = input;
     let facts = Facts(memory);
     // What could not be read is not gone: the guard against mass deletion and the check of the account rely on the ARN.
@@ -113,6 +117,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         upgrade,
         gitops,
         kubeconfig_secret,
+        registration,
     }
 }
 
