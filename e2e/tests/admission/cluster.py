@@ -466,7 +466,6 @@ INVALID = [
     Rejected({"registerWith": "ArgoCd", "registration": {"roleArn": "argocd"}}, "spec.registration.roleArn", "ARN of an IAM role"),
     Rejected({"registerWith": "ArgoCd", "registration": {"labels": {"a b": "c"}}}, "spec.registration.labels", "Kubernetes label key"),
     Rejected({"registerWith": "ArgoCd", "registration": {"labels": {"team": "a b"}}}, "spec.registration.labels", "Kubernetes label value"),
-    Rejected({"registerWith": "ArgoCd", "registration": {"project": "default"}}, "spec.registration.project", "unknown field"),
     # Secrets must be in the object's own namespace.
     invalid("writeKubeconfigToSecretRef", {"name": "other/secret"}, "name of a Kubernetes object"),
 ]

@@ -330,6 +330,8 @@ CURES = [
         "access.oidcIdentityProvider", {"name": "corp", "issuerUrl": "https://login.acme.example", "clientId": "kubernetes"})),
     Cure("name another one, or delete it", ({"writeKubeconfigToSecretRef": {"name": "other"}}, {"writeKubeconfigToSecretRef": None}),
          start={"writeKubeconfigToSecretRef": {"name": "taken"}}),
+    Cure("set registerWith: ArgoCd, or remove registration", ({"registerWith": "ArgoCd"}, {"registration": None}),
+         start={"registerWith": "ArgoCd", "registration": {"labels": {"team": "shop"}}}),
     Cure("or set operator.argocd.namespace of its chart; or remove registerWith", ({"registerWith": None},), start={"registerWith": "ArgoCd"}),
     Cure("remove the label, or ask a cluster administrator to allow it", (at("registration.labels", None),),
          start={"registerWith": "ArgoCd", "registration": {"labels": {"team": "shop"}}}),
