@@ -47,10 +47,10 @@ fn text(secret: &Secret, key: &str) -> String {
 
 #[test]
 fn secret_authenticates_with_aws_and_has_no_token() {
-    let secret = payments();
-    assert_eq!(text(&secret, "name"), "shop.payments-prod");
-    assert_eq!(text(&secret, "server"), "https://a.eks.amazonaws.com");
-    let config: serde_json::Value = serde_json::from_str(&text(&secret, "config")).unwrap();
+    let found = payments();
+    assert_eq!(text(&found, "name"), "shop.payments-prod");
+    assert_eq!(text(&found, "server"), "https://a.eks.amazonaws.com");
+    let config: serde_json::Value = serde_json::from_str(&text(&found, "config")).unwrap();
     assert_eq!(
         config,
         json!({
@@ -58,7 +58,7 @@ fn secret_authenticates_with_aws_and_has_no_token() {
             "tlsClientConfig": {"caData": "Q0E=", "insecure": false},
         })
     );
-    let keys: Vec<_> = secret.data.as_ref().unwrap().keys().map(String::as_str).collect();
+    let keys: Vec<_> = found.data.as_ref().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["config", "name", "server"], "no project, no namespaces, no shard");
     let arn = "arn:aws:iam::111122223333:role/argocd";
     let with_role = secret(&Cluster { role_arn: Some(arn), ..base(&facts(), &labels(&[])) });
