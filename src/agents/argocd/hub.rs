@@ -89,7 +89,9 @@ pub fn parse_label_key(text: &str) -> Result<String, String> {
             && domain.split('.').all(is_label)
             && domain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
     };
-    if !domain.is_none_or(is_domain) || !(is_label(name) || name == "*" && domain.is_some()) {
+    let is_name = is_label(name) || name == "*" && domain.is_some();
+    let is_key = is_name && domain.is_none_or(is_domain);
+    if !is_key {
         return Err(format!(
             "{text:?} is no label key: write one such as team or acme.example/team, or acme.example/* for all of a domain"
         ));
