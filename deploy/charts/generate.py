@@ -22,6 +22,8 @@ CHART = CHARTS / "keelson"
 GENERATED = CHART / "templates" / "generated"
 # The namespace of the kustomize base.
 NAMESPACE = "keelson-system"
+# Argo CD's, in the component that registers clusters there.
+ARGOCD = "argocd"
 LABELS = '    {{- include "keelson.labels" . | nindent 4 }}\n'
 RULE_LABELS = "    {{- with .Values.metrics.prometheusRule.labels }}\n    {{- toYaml . | nindent 4 }}\n    {{- end }}\n"
 PART_OF = "    app.kubernetes.io/part-of: keelson\n"
@@ -60,6 +62,7 @@ def sources() -> list[Source]:
         Source("deploy/rbac.yaml", ".Values.rbac.create"),
         Source("deploy/metrics-reader.yaml", ".Values.rbac.create"),
         Source("deploy/rbac-users.yaml", ".Values.rbac.users"),
+        Source("deploy/argocd-registration/rbac.yaml", ".Values.operator.argocd.namespace", "argocd-registration.yaml"),
         Source("deploy/secrets-cluster-wide/rbac.yaml", ".Values.secrets.clusterWide", "secrets-cluster-wide.yaml"),
         *(Source(f"deploy/{path.name}", ".Values.admissionPolicies.enabled") for path in policies),
         Source("deploy/monitoring/prometheus-rule.yaml", ".Values.metrics.prometheusRule.enabled"),
@@ -94,6 +97,7 @@ def as_template(manifest: str) -> str:
     (kind,) = re.findall(r"^kind: (\w+)$", manifest, re.MULTILINE)
     # The ConfigMap with the id of the installation is in the namespace.
     kept = {"CustomResourceDefinition": KEEP_CRD, "Namespace": KEEP}.get(kind, "")
+    manifest = re.sub(rf"^( *namespace): {ARGOCD}$", r"\1: {{ .Values.operator.argocd.namespace }}", manifest, flags=re.MULTILINE)
     manifest = re.sub(rf"^( *(?:- )?namespace): {NAMESPACE}$", r"\1: {{ .Release.Namespace }}", manifest, flags=re.MULTILINE)
     if kind == "Namespace":
         manifest = manifest.replace(f"  name: {NAMESPACE}\n", "  name: {{ .Release.Namespace }}\n")

@@ -97,6 +97,19 @@ def test_ambient_account_value_patches_as_the_component_does(helm, rendered):
     assert canonical(render(helm, {"operator": {"allowAmbientAccount": True}})) == expected
 
 
+@pytest.mark.parametrize("namespace", ["argocd", "gitops"])
+def test_registration_value_adds_the_role_in_the_namespace_of_argo_cd(helm, rendered, namespace):
+    items = documents(DEPLOY / "argocd-registration" / "rbac.yaml")
+    for item in items:
+        item["metadata"]["namespace"] = namespace
+    expected = canonical(rendered) | canonical(items)
+    container = expected["Deployment", "keelson-system", "keelson"]["spec"]["template"]["spec"]["containers"][0]
+    added = canonical(render(helm, {"operator": {"argocd": {"namespace": namespace}}}))
+    arguments = added["Deployment", "keelson-system", "keelson"]["spec"]["template"]["spec"]["containers"][0].pop("args")
+    assert sorted(arguments) == sorted([*container.pop("args"), f"--argocd-namespace={namespace}"])
+    assert added == expected
+
+
 def test_alerts_and_dashboards_are_those_of_the_component(helm, rendered):
     items = documents(DEPLOY / "monitoring" / "prometheus-rule.yaml")
     boards = sorted((DEPLOY / "monitoring" / "dashboards").glob("*.json"))
@@ -109,7 +122,7 @@ def test_alerts_and_dashboards_are_those_of_the_component(helm, rendered):
 def test_every_component_of_kustomize_is_a_value():
     """One that is new needs a value, and a test above."""
     components = {path.parent.name for path in DEPLOY.glob("*/kustomization.yaml") if "kind: Component" in path.read_text()}
-    assert components == {"ambient-account", "monitoring", "require-account-ref", "secrets-cluster-wide"}
+    assert components == {"ambient-account", "argocd-registration", "monitoring", "require-account-ref", "secrets-cluster-wide"}
 
 
 def test_every_object_has_the_labels_of_helm(rendered):

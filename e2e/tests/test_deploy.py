@@ -73,10 +73,19 @@ def cloud() -> Iterator[AuditedCloud]:
         yield started
 
 
+ARGOCD = "argocd"
+
+
+def registration() -> list[dict]:
+    """The Role and the RoleBinding in Argo CD's namespace."""
+    return documents(DEPLOY / "argocd-registration" / "rbac.yaml")
+
+
 @pytest.fixture(scope="module")
 def api(cloud: AuditedCloud) -> KubeApi:
-    """With the RoleBinding that a cluster's condition asks for."""
-    cloud.management.api.apply_all([*crds(), *objects(), reads_secrets("default")])
+    """With the RoleBinding that a cluster's condition asks for, and the component that registers clusters in Argo CD."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ARGOCD}}
+    cloud.management.api.apply_all([*crds(), *objects(), reads_secrets("default"), namespace, *registration()])
     return cloud.management.api
 
 
@@ -101,7 +110,7 @@ def strict_dry_run(api: KubeApi, item: dict) -> dict:
 
 
 def test_api_server_accepts_every_object_unchanged(api):
-    for item in [*crds(), *objects(), *documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")]:
+    for item in [*crds(), *objects(), *registration(), *documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")]:
         assert strict_dry_run(api, item)["metadata"]["name"] == item["metadata"]["name"]
 
 
@@ -132,6 +141,24 @@ def test_cluster_wide_component_grants_read_and_watch_of_secrets():
     assert bound == {"keelson-secrets", "keelson-secrets-watch"}
     (role,) = [o for o in items if o["kind"] == "ClusterRole"]
     assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}]
+
+
+def test_registration_component_grants_secrets_in_the_namespace_of_argo_cd_alone():
+    component = yaml.safe_load((DEPLOY / "argocd-registration" / "kustomization.yaml").read_text())
+    assert (component["kind"], component["resources"]) == ("Component", ["rbac.yaml"])
+    assert {(item["kind"], item["metadata"]["namespace"]) for item in registration()} == {("Role", ARGOCD), ("RoleBinding", ARGOCD)}
+    [role, _] = registration()
+    assert [(rule["apiGroups"], rule["resources"]) for rule in role["rules"]] == [([""], ["secrets"])]
+    assert registration_variable() == {"name": "KEELSON_ARGOCD_NAMESPACE", "value": ARGOCD}
+
+
+def registration_variable() -> dict:
+    """What the component adds to the environment of the operator."""
+    component = yaml.safe_load((DEPLOY / "argocd-registration" / "kustomization.yaml").read_text())
+    [patch] = component["patches"]
+    [operation] = yaml.safe_load(patch["patch"])
+    assert operation["path"] == "/spec/template/spec/containers/0/env/-"
+    return operation["value"]
 
 
 def test_network_policy_selects_the_pods_and_their_port():
@@ -262,6 +289,8 @@ def operator(cloud: AuditedCloud, api: KubeApi) -> Controller:
     container = find_object("Deployment", "keelson")["spec"]["template"]["spec"]["containers"][0]
     arguments = [a for a in container["args"][1:] if not a.startswith("--listen")]
     environment = {"POD_NAME": "keelson-0", "POD_NAMESPACE": NAMESPACE, "KEELSON_METRICS_AUTH": "true"}
+    variable = registration_variable()
+    environment[variable["name"]] = variable["value"]
     started = cloud.operator(*arguments, kubeconfig=kubeconfig, env=environment)
     started.wait_ready()
     return started
@@ -309,12 +338,13 @@ def own_username(api: KubeApi) -> str:
     return api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json=review).json()["status"]["userInfo"]["username"]
 
 
-def run_lifecycle(api: KubeApi, names_secret: bool = True) -> None:
-    """Creates and deletes a cluster with its node group; also covers an account and, with `names_secret`, a missing Secret."""
+def run_lifecycle(api: KubeApi, names_secret: bool = True, registers: bool = True) -> None:
+    """Creates and deletes a cluster with its node group; also covers an account, with `names_secret` a missing Secret, and with
+    `registers` its registration in Argo CD."""
     account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
     api.apply({**manifest("AwsAccount", "here", account), "metadata": {"name": "here"}})
     spec = {"region": "eu-west-1", "version": "1.34"}
-    api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}}))
+    api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}, **({"registerWith": "ArgoCd"} if registers else {})}))
     group = {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}}
     api.apply(manifest("NodeGroup", "demo-default", group))
     git = {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}
@@ -369,8 +399,14 @@ def test_rbac_is_sufficient_for_the_lifecycle_of_a_cluster(audit_entries):
 
 
 def test_every_granted_permission_is_used(audit_entries):
-    unused = granted([*objects(), reads_secrets("default")]) - used_permissions(audit_entries) - rarely_used() - used_by_admission()
+    unused = granted([*objects(), *registration(), reads_secrets("default")]) - used_permissions(audit_entries) - rarely_used() - used_by_admission()
     assert not unused, f"granted and never used: {', '.join(sorted(map(str, unused)))}"
+
+
+def test_secrets_are_written_only_in_the_namespace_of_argo_cd(audit_entries):
+    written = [e for e in audit_entries if e.get("objectRef", {}).get("resource") == "secrets" and e["verb"] not in ("get", "list", "watch")]
+    assert {entry["objectRef"]["namespace"] for entry in written} == {ARGOCD}
+    assert {entry["objectRef"]["name"].startswith("keelson-default.demo-") for entry in written} == {True}
 
 
 def test_leases_are_written_only_in_the_operators_namespace(audit_entries):

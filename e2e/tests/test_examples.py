@@ -87,6 +87,7 @@ class Applied:
         wanted = [found for items in self.items.values() for item in items for found in secrets(item)]
         self.on.apply(*{key_of(secret): secret for secret in wanted}.values())
         self.on.apply(*(role for items in self.items.values() for item in items for role in roles(item)))
+        self.on.apply(namespace("argocd"), *documents(DEPLOY / "argocd-registration" / "rbac.yaml"))
 
     def apply(self) -> None:
         """Asks the API server about each file, accounts first, as it holds clusters against them."""
@@ -182,7 +183,7 @@ def applied() -> Iterator[Applied]:
         on.cloud.install_policies()
         examples = Applied(on)
         examples.prepare()
-        on.start(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
+        on.start("--argocd-namespace=argocd", "--argocd-cluster-labels=team", env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
         examples.apply()
         yield examples
 

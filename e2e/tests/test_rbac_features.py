@@ -24,6 +24,9 @@ LEASES = {Permission("coordination.k8s.io", "leases", verb) for verb in ("create
 REVIEWS = {Permission("authentication.k8s.io", "tokenreviews", "create"), Permission("authorization.k8s.io", "subjectaccessreviews", "create")}
 GET_SECRETS = {Permission("", "secrets", "get")}
 WATCH_SECRETS = {Permission("", "secrets", verb) for verb in ("list", "watch")}
+# In Argo CD's namespace.
+REGISTRATION = GET_SECRETS | WATCH_SECRETS | {Permission("", "secrets", verb) for verb in ("create", "patch", "delete")}
+ARGOCD = "argocd"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Feature:
 FEATURES = {
     "operator.leaderElection": Feature(removes=frozenset(LEASES)),
     "metrics.authorization": Feature(removes=frozenset(REVIEWS)),
+    "operator.argocd.namespace": Feature(adds=frozenset(REGISTRATION)),
     "secrets.namespaces": Feature(adds=frozenset(GET_SECRETS)),
     "secrets.clusterWide": Feature(adds=frozenset(GET_SECRETS | WATCH_SECRETS)),
 }
@@ -46,7 +50,7 @@ ALLOWED_TO_ALL = {Permission("authorization.k8s.io", "selfsubjectaccessreviews",
 WITHOUT_ROLES = "rbac.create"
 # The least and the most that the chart grants.
 LEAST = {"operator": {"leaderElection": False}, "replicas": 1, "metrics": {"authorization": False}}
-MOST = {"secrets": {"clusterWide": True}}
+MOST = {"secrets": {"clusterWide": True}, "operator": {"argocd": {"namespace": ARGOCD}}}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +84,8 @@ def installed(helm: Helm) -> Iterator[dict[str, Installed]]:
     found = {}
     with AuditedCloud(workload=False, git=False, durations=QUICK) as cloud:
         api = cloud.management.api
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        api.apply_all([*crds(), namespace])
+        namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (NAMESPACE, ARGOCD)]
+        api.apply_all([*crds(), *namespaces])
         for name, values in (("least", LEAST), ("most", MOST)):
             items = [item for item in render(helm, merged(values, {"crds": {"install": False}}))]
             api.apply_all(items)
@@ -102,8 +106,8 @@ def installed(helm: Helm) -> Iterator[dict[str, Installed]]:
                 api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "stranger", "namespace": "default"}})
                 token = api.service_account_token("default", "stranger")
                 assert scraped(operator.url, token) == (403 if authorized else 200)
-                # Without permission to read Secrets, no cluster names one.
-                run_lifecycle(api, names_secret=name == "most")
+                # Without permission to read or write Secrets, no cluster names one or is registered.
+                run_lifecycle(api, names_secret=name == "most", registers=name == "most")
                 api.delete(API, "AwsAccount", "here", None)
                 api.wait_gone(API, "AwsAccount", "here", None)
             finally:

@@ -27,6 +27,8 @@ pub mod verdict;
 
 use crate::api::gitops::GitOps;
 
+pub use argocd::hub;
+
 pub use agent::{Agent, AgentInput, InvalidField, ValidAgent};
 pub use sync_outcome::GitOpsOutcome;
 pub use verdict::Verdict;

@@ -17,6 +17,7 @@ use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{AccountReference, SecretReference};
+use super::registration::{self, Registration, Registry};
 use super::remote_networks::RemoteNetworks;
 use super::rules;
 use super::schema;
@@ -71,6 +72,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = karpenter::needs_entries())]
 #[x_kube(validation = karpenter::has_its_own_identity())]
 #[x_kube(validation = rules::capabilities_need_entries())]
+#[x_kube(validation = registration::needs_a_registry())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.
@@ -231,6 +233,15 @@ pub struct EksClusterSpec {
     /// deletes the Secret with this object, or when the field no longer names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_kubeconfig_to_secret_ref: Option<SecretReference>,
+    /// `ArgoCd` registers the cluster in the Argo CD of the management cluster, by a cluster Secret with AWS authentication and without a
+    /// token, and keeps it up to date; absent: not registered. The operator needs `--argocd-namespace`. It deletes the Secret when the
+    /// field is removed, and before anything of a deleted cluster is deleted in AWS. With `Observe` it writes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Registry")]
+    pub register_with: Option<Registry>,
+    /// How `registerWith` registers the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
 }
 
 impl EksClusterSpec {

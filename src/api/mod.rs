@@ -36,6 +36,7 @@ mod node_update;
 pub mod plan_approval;
 pub mod policy;
 pub mod reference;
+pub mod registration;
 pub mod remote_networks;
 mod rules;
 mod rules_account;

@@ -64,6 +64,11 @@ pub(super) fn required_claims(_: &mut SchemaGenerator) -> Schema {
     strings(20, 256)
 }
 
+/// Labels of a registered cluster.
+pub(super) fn registration_labels(_: &mut SchemaGenerator) -> Schema {
+    strings(10, 63)
+}
+
 /// Kubernetes labels of nodes.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)

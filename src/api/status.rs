@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate_authority::CertificateAuthorityStatus;
 use super::hold::HoldStatus;
 use super::policy::ChangePolicy;
+use super::registration::RegistrationStatus;
 use super::schema;
 pub use super::status_node_group::*;
 pub use super::status_plan::*;
@@ -143,6 +144,9 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub kubeconfig_secret: Option<String>,
+    /// The Secret that registers the cluster, by `registerWith`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationStatus>,
 }
 
 /// The observed network.

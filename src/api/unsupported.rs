@@ -73,6 +73,8 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         upgrade: _,
         gitops,
         write_kubeconfig_to_secret_ref: _,
+        register_with: _,
+        registration: _,
     } = spec;
     let Access { authentication_mode: _, prune: _, entries: _, oidc_identity_provider: _ } = access;
 

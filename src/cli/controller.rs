@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
+use crate::agents::hub;
 use crate::agents::validate::SourcePolicy;
 use crate::controllers::deletions::{AllLimits, Limits};
 use crate::controllers::runtime::installation;
@@ -91,6 +92,14 @@ pub struct Args {
     /// an approval. Permission to write clusters is then not enough to approve.
     #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
     require_approval_objects: bool,
+    /// Namespace of the Argo CD in this management cluster in which `spec.registerWith: ArgoCd` registers clusters
+    /// (deploy/argocd-registration has the permissions) [default: none, and the field is refused].
+    #[arg(long, env = "KEELSON_ARGOCD_NAMESPACE", value_parser = namespace)]
+    argocd_namespace: Option<String>,
+    /// Keys of the labels that `spec.registration.labels` may set on a registered cluster, such as team or
+    /// acme.example/*, separated by commas. Whoever writes EksClusters chooses the values [default: none].
+    #[arg(long, env = "KEELSON_ARGOCD_CLUSTER_LABELS", value_delimiter = ',', value_parser = label_key)]
+    argocd_cluster_labels: Vec<String>,
     /// Id of this installation, which tags record on what it creates in AWS. To take over the clusters of an
     /// installation that is permanently lost, set its id here [default: the one in the ConfigMap beside the Lease,
     /// created at the first start].
@@ -180,6 +189,8 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         max_deletions_total,
         max_node_group_deletions,
         max_node_group_deletions_total,
+        argocd_namespace,
+        argocd_cluster_labels,
         installation_id,
         max_watches,
         require_approval_objects,
@@ -230,6 +241,10 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
             load_balancer_timeout,
             max_watches: max_watches.into(),
             wait_scale: wait_deadline_scale,
+            registry: hub::Settings {
+                namespace: argocd_namespace.filter(|name| !name.is_empty()),
+                labels: argocd_cluster_labels.into_iter().filter(|key| !key.is_empty()).collect(),
+            },
             require_approval_objects,
         },
         aws: crate::aws::accounts::Settings::default(),
@@ -270,6 +285,20 @@ fn scale(text: &str) -> Result<f64, String> {
 /// An installation id. Empty means none: charts leave variables out that way.
 fn installation_id(text: &str) -> Result<String, String> {
     if text.is_empty() { Ok(String::new()) } else { installation::parse(text) }
+}
+
+/// A namespace. Empty means none: charts leave variables out that way.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_valid = text.len() <= 63
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if is_valid { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+}
+
+/// A label key. Empty means none: charts leave variables out that way.
+fn label_key(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { hub::parse_label_key(text) }
 }
 
 /// A queue's URL in SQS's format. Empty means none: charts leave variables out that way.
@@ -317,6 +346,19 @@ mod tests {
     fn ambient_credentials_are_off_by_default() {
         assert!(!parsed(&[]).settings.allow_ambient_account);
         assert!(parsed(&["--allow-ambient-account"]).settings.allow_ambient_account);
+    }
+
+    #[test]
+    fn clusters_are_registered_only_where_a_namespace_is_named() {
+        let registry = |flags: &[&str]| parsed(flags).settings.registry;
+        assert_eq!(registry(&[]), hub::Settings::default());
+        assert_eq!(registry(&["--argocd-namespace=", "--argocd-cluster-labels="]), hub::Settings::default());
+        let found = registry(&["--argocd-namespace=argocd", "--argocd-cluster-labels=team,acme.example/*"]);
+        assert_eq!(
+            (found.namespace.as_deref(), found.labels),
+            (Some("argocd"), vec!["team".into(), "acme.example/*".into()])
+        );
+        assert!(namespace("a/b").is_err() && namespace("-a").is_err() && label_key("keelson.dev/x").is_err());
     }
 
     #[test]

@@ -84,7 +84,8 @@ class _Installation:
         # One binary: argv[0] selects the component.
         self._bin = logs / "argocd-bin"
         self._bin.mkdir(exist_ok=True)
-        for name in ("argocd", *(f"argocd-{part}" for part in COMPONENTS)):
+        # The last is the plugin for clusters with AWS authentication.
+        for name in ("argocd", *(f"argocd-{part}" for part in COMPONENTS), "argocd-k8s-auth"):
             (self._bin / name).symlink_to(tools["argocd"])
 
     def runners(self) -> dict[str, Runner]:

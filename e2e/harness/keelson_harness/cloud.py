@@ -42,8 +42,8 @@ class LocalCloud:
 
     workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
     (`workloads`) instead of a shared one (`workload`). flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
-    server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
-    run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
+    server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux, Argo CD and the
+    operator run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
     and pods run only on nodes; otherwise nodes are Ready and pods need none. snapshot: starts from the saved state of another operator's run.
     pooled=True: the management cluster may be one that other test files used before, with the CRDs installed and without their objects;
     its processes cannot be stopped or configured.
@@ -171,6 +171,8 @@ class LocalCloud:
             self.workloads.start()
         if self._management_pods:
             runners = flux_runners(self.tools, self.management.directory) if self._management_flux else {}
+            if self._with_argocd:
+                runners |= argocd_runners(self.management, self.tools, self.management.directory)
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
         self.recorder = recorder_from_environment(self)

@@ -465,6 +465,11 @@ INVALID = [
     ),
     Rejected(window(duration="4"), "spec.upgrade.windows[0].duration", "such as 30s"),
     Rejected(window(timeZone="../etc/passwd"), "spec.upgrade.windows[0].timeZone", "IANA time zone"),
+    invalid("registerWith", "Flux", "supported values"),
+    Rejected({"registration": {"roleArn": ROLE + "a"}}, "spec.registration", "set registerWith: ArgoCd"),
+    Rejected({"registerWith": "ArgoCd", "registration": {"roleArn": "argocd"}}, "spec.registration.roleArn", "ARN of an IAM role"),
+    Rejected({"registerWith": "ArgoCd", "registration": {"labels": {"a b": "c"}}}, "spec.registration.labels", "Kubernetes label key"),
+    Rejected({"registerWith": "ArgoCd", "registration": {"labels": {"team": "a b"}}}, "spec.registration.labels", "Kubernetes label value"),
     # Secrets must be in the object's own namespace.
     invalid("writeKubeconfigToSecretRef", {"name": "other/secret"}, "name of a Kubernetes object"),
 ]

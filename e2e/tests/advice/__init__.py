@@ -330,6 +330,12 @@ CURES = [
         "access.oidcIdentityProvider", {"name": "corp", "issuerUrl": "https://login.acme.example", "clientId": "kubernetes"})),
     Cure("name another one, or delete it", ({"writeKubeconfigToSecretRef": {"name": "other"}}, {"writeKubeconfigToSecretRef": None}),
          start={"writeKubeconfigToSecretRef": {"name": "taken"}}),
+    Cure("set registerWith: ArgoCd, or remove registration", ({"registerWith": "ArgoCd"}, {"registration": None}),
+         start={"registerWith": "ArgoCd", "registration": {"labels": {"team": "shop"}}}),
+    Cure("or set operator.argocd.namespace of its chart; or remove registerWith", ({"registerWith": None},), start={"registerWith": "ArgoCd"}),
+    Cure("remove the label, or ask a cluster administrator to allow it", (at("registration.labels", None),),
+         start={"registerWith": "ArgoCd", "registration": {"labels": {"team": "shop"}}}),
+    Cure("is not of this EksCluster: delete it, or remove registerWith", ({"registerWith": None},), start={"registerWith": "ArgoCd"}),
     Cure("raise spec.version before", (version("1.35"),), status=AT_34),
     Cure("write an IANA name such as Europe/Berlin", (at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]),),
          start=at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Nowhere"}])),
@@ -338,6 +344,9 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "is no label key: write one such as",
+    "are set by Argo CD, Kubernetes or Keelson: choose others",
+    "and the cluster stays registered: delete it",
     "which Keelson did not create, uses it: delete it or give it another role",
     "create a new NodeGroup in other subnets",
     "the zones of a VPC are fixed once it exists",

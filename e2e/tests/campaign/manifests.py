@@ -284,6 +284,12 @@ def cluster_specs(world: World) -> Specs:
             {**small, "writeKubeconfigToSecretRef": {"name": "kubeconfig"}},
             {"only": ("writeKubeconfigToSecretRef",), "played": False},
         ),
+        (
+            "EksCluster",
+            "registration",
+            {**small, "registerWith": "ArgoCd", "registration": {"roleArn": world.role("csi"), "labels": {"team": "payments"}}},
+            {"only": ("registerWith", "registration"), "played": False},
+        ),
     ]
 
 

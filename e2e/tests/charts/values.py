@@ -55,6 +55,8 @@ CHANGES = {
         "--event-queue-url=https://sqs.eu-west-1.amazonaws.com/123456789012/keelson-events",
     ),
     "operator.eventQueue.senderIds": flag(["AIDAEXAMPLE", "AROAEXAMPLE"], "--event-queue-sender-id=AIDAEXAMPLE,AROAEXAMPLE"),
+    "operator.argocd.namespace": Change("argocd", "RoleBinding/keelson-argocd-registration metadata.namespace=argocd"),
+    "operator.argocd.clusterLabels": flag(["team", "acme.example/*"], "--argocd-cluster-labels=team,acme.example/*"),
     "operator.loadBalancerTimeout": flag("5m", "--load-balancer-timeout=5m"),
     "operator.readAfterWriteWindow": flag("20s", "--read-after-write-window=20s"),
     "operator.maxDeletions": flag(0, "--max-deletions=0"),

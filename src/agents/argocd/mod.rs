@@ -2,11 +2,13 @@
 //!
 //! Not allowed here: AWS; the kinds of [`crate::api`] except status, outside of `spec`. I/O: the workload cluster's API,
 //! in `observe` only. `spec` and `credentials` build the input; `manifests` and `sync` the objects to apply; `status` and
-//! `verdict` evaluate the observation; `paused` names what is paused before a cluster is deleted.
+//! `verdict` evaluate the observation; `paused` names what is paused before a cluster is deleted. `hub` is about another Argo CD, that of the
+//! management cluster.
 
 mod credentials;
 #[cfg(test)]
 mod fixture;
+pub mod hub;
 mod input;
 mod manifests;
 mod observe;

@@ -25,7 +25,7 @@ const SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
 const TRACKED_BY: &str = "argocd.argoproj.io/tracking-id";
 const TRACKED_BY_LABEL: [&str; 2] = ["app.kubernetes.io/instance", "argocd.argoproj.io/instance"];
 /// Label with the purpose of a Secret in Argo CD's namespace.
-const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+pub const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
 /// Facts that are also labels, for ApplicationSets. Others may be longer than a label's value.
 const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
 
@@ -93,7 +93,7 @@ fn cluster(namespace: &str, facts: &Facts) -> Object {
 }
 
 /// Whether a text is a valid label value.
-fn is_label(text: &str) -> bool {
+pub fn is_label(text: &str) -> bool {
     let ends = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric());
     text.len() <= 63
         && ends(text.chars().next())

@@ -102,6 +102,11 @@ fn cases() -> Vec<Case> {
             true,
             |arn| json!({"capabilities": [{"name": "kro", "type": "Kro", "roleArn": arn}]}),
         ),
+        role(
+            "spec.registration.roleArn",
+            true,
+            |arn| json!({"registerWith": "ArgoCd", "registration": {"roleArn": arn}}),
+        ),
         subnet(
             "spec.fargateProfiles[jobs].subnetIds",
             true,

@@ -15,6 +15,7 @@ use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::node_template::NodeTemplate;
+use crate::api::registration::Registration;
 use crate::api::workload_role::{WorkloadPolicy, WorkloadRole};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
@@ -122,6 +123,8 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         upgrade: _,
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
+        register_with: _,
+        registration,
     } = spec;
     let mut named: Vec<Named> = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn)).collect();
     if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
@@ -146,6 +149,10 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         // Who logs in to Argo CD, and from where, opens nothing in AWS: what it does there, it does with the role.
         let Capability { name, type_: _, role_arn, configuration: _, delete_propagation_policy: _ } = capability;
         Named::new(format!("spec.capabilities[{name}].roleArn"), Kind::Role, role_arn)
+    }));
+    // What registers the cluster assumes the role. Which labels it may have is the operator's own setting.
+    named.extend(registration.iter().filter_map(|Registration { role_arn, labels: _ }| {
+        Some(Named::new("spec.registration.roleArn", Kind::Role, role_arn.as_ref()?))
     }));
     named
 }

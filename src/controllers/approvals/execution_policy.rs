@@ -14,7 +14,7 @@ use crate::engine::{ExecutionPolicy, HoldReason, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
 /// Spec fields that configure Keelson, and do not describe AWS resources.
-const NOT_IN_AWS: [&str; 9] = [
+const NOT_IN_AWS: [&str; 11] = [
     "changePolicy",
     "driftPolicy",
     "deletionPolicy",
@@ -24,6 +24,8 @@ const NOT_IN_AWS: [&str; 9] = [
     "upgrade",
     "gitops",
     "writeKubeconfigToSecretRef",
+    "registerWith",
+    "registration",
 ];
 /// Fields that follow AWS without an edit of the spec: a newer value is no drift.
 const FOLLOWED: [&str; 1] = ["releaseVersion"];

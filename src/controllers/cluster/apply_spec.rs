@@ -268,6 +268,12 @@ impl Reconcile<'_> {
             (Overall::Ready(_), Some(pending)) => pending,
             (overall, _) => overall,
         };
+        let registration = self.registration(previous, cloud).await;
+        next = next.or(registration.next);
+        let overall = match (overall, registration.pending) {
+            (Overall::Ready(_), Some(pending)) => pending,
+            (overall, _) => overall,
+        };
         let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let overridden = self
             .grant()
@@ -296,9 +302,18 @@ impl Reconcile<'_> {
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let kubeconfig_secret = kubeconfig.name;
-        let observed =
-            Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support, kubeconfig_secret };
+        let observed = Observation {
+            account_id,
+            plan,
+            drift,
+            synced,
+            tag_keys,
+            gitops,
+            upgrade,
+            support,
+            kubeconfig_secret: kubeconfig.secret,
+            registration: registration.secret,
+        };
         Outcome {
             conditions,
             overall,

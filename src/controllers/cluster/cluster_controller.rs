@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::agent;
 use super::deletion::blocked::Blocked;
 use super::deletion::load_balancer_cleanup::LoadBalancerCleanups;
-use super::{kubeconfig_secret, spec_check, upgrade};
+use super::{kubeconfig_secret, registration, spec_check, upgrade};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
@@ -34,6 +34,8 @@ pub struct KindState {
     pub(super) checked: spec_check::SpecCheck,
     /// The Secret with its kubeconfig.
     pub(super) kubeconfig: kubeconfig_secret::Memory,
+    /// The Secret that registers it.
+    pub(super) registration: registration::Memory,
 }
 
 /// The controller of EksClusters, and what it remembers of them during this leadership term.

@@ -7,16 +7,15 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Reconcile;
+use super::owned_secret::{self, Unapplied, Unwritten, Version, Written, version};
 use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::runtime::apply::{self, describe_error};
-use crate::controllers::runtime::deadline::{with_deadline, with_deadline_while_leading};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::deadline::with_deadline;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
@@ -39,34 +38,13 @@ pub struct Memory {
     published: Option<String>,
 }
 
-/// What became of the Secret, for status.
-pub struct Written {
-    /// The Secret that this object owns, or is about to write.
-    pub name: Option<String>,
-    /// Why it is not as the spec asks for.
-    pub pending: Option<Overall>,
-    /// When to reconcile again.
-    pub next: Next,
-}
-
-/// Why it is not written, or not deleted.
-#[derive(Debug)]
-enum Unwritten {
-    /// It is not this object's.
-    NotOwned(String),
-    /// The operator may not.
-    Denied(String),
-    /// The API server failed, or the Secret changed meanwhile.
-    Failed(String),
-}
-
 /// What to do about a Secret.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
     /// It is as it should be.
     Keep,
     /// Write it; with its UID and resourceVersion if it exists.
-    Apply(Option<(String, String)>),
+    Apply(Option<Version>),
     /// It is not this object's.
     NotOwned,
 }
@@ -81,16 +59,11 @@ fn decide(found: Option<&Secret>, owner: &str, wanted: &str) -> Decision {
     if data.is_some_and(|(_, value)| value.0 == wanted.as_bytes()) {
         return Decision::Keep;
     }
-    Decision::Apply(Some((secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())))
+    Decision::Apply(Some(version(secret)))
 }
 
 fn is_owned(secret: &Secret, owner: &str) -> bool {
     secret.owner_references().iter().any(|reference| reference.uid == owner)
-}
-
-/// Whether anybody else wrote fields of it.
-fn has_other_managers(secret: &Secret) -> bool {
-    secret.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(apply::MANAGER))
 }
 
 /// The content of the Secret.
@@ -103,10 +76,10 @@ fn content(cluster_name: &str, region: &str, location: &Location) -> String {
 
 impl Reconcile<'_> {
     /// Writes the Secret that the spec names once the cluster has an API, and deletes the one that it named before.
-    pub(super) async fn kubeconfig_secret(&mut self, previous: &EksClusterStatus) -> Written {
+    pub(super) async fn kubeconfig_secret(&mut self, previous: &EksClusterStatus) -> Written<String> {
         let recorded = previous.kubeconfig_secret.clone();
         let wanted = self.object.spec.write_kubeconfig_to_secret_ref.as_ref().map(|reference| reference.name.clone());
-        let settled = |name| Written { name, pending: None, next: Next::change() };
+        let settled = |secret| Written { secret, pending: None, next: Next::change() };
         if self.observes() || recorded.is_none() && wanted.is_none() {
             return settled(recorded);
         }
@@ -128,29 +101,18 @@ impl Reconcile<'_> {
             Some(next) if name.is_none() && self.location().is_some() => {
                 let message = format!("Secret {}/{next} is about to get the kubeconfig", self.namespace);
                 let pending = Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
-                Written { name: Some(next), pending: Some(pending), next: Next::at(self.now) }
+                Written { secret: Some(next), pending: Some(pending), next: Next::at(self.now) }
             }
             _ => settled(name),
         }
     }
 
-    fn unwritten(&mut self, name: Option<String>, why: Unwritten) -> Written {
-        let (is_stalled, reason, message) = match why {
-            Unwritten::NotOwned(message) => (true, Reason::NotOwned, message),
-            Unwritten::Denied(message) => (true, Reason::AccessDenied, message),
-            Unwritten::Failed(message) => (false, Reason::Pending, message),
-        };
-        let published = &mut self.state.kind.kubeconfig.published;
-        if is_stalled && published.as_ref() != Some(&message) {
-            *published = Some(message.clone());
-            self.ctx.events.publish(self.object, vec![EventMessage::warning(reason, message.clone())]);
-        }
-        let value = ConditionValue::false_(reason, message);
-        let pending = if is_stalled { Overall::Stalled(value) } else { Overall::Reconciling(value) };
-        Written { name, pending: Some(pending), next: Next::after(RETRY, self.now) }
+    fn unwritten(&mut self, secret: Option<String>, why: Unwritten) -> Written<String> {
+        let pending = why.report(self.ctx, self.object, &mut self.state.kind.kubeconfig.published);
+        Written { secret, pending: Some(pending), next: Next::after(RETRY, self.now) }
     }
 
-    fn location(&self) -> Option<Location> {
+    pub(super) fn location(&self) -> Option<Location> {
         self.ctx.workloads.location(&self.object.uid()?)
     }
 
@@ -176,7 +138,7 @@ impl Reconcile<'_> {
             Decision::NotOwned => return Err(self.not_owned(name)),
         };
         if let Some(existing) = existing {
-            let mut body = json!({
+            let body = json!({
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {
@@ -192,37 +154,21 @@ impl Reconcile<'_> {
                 "type": "Opaque",
                 "data": {KEY: ByteString(content.into_bytes())},
             });
-            let is_new = existing.is_none();
-            let mut params = PatchParams::apply(apply::MANAGER);
-            if let Some((uid, version)) = existing {
-                body["metadata"]["uid"] = uid.into();
-                body["metadata"]["resourceVersion"] = version.into();
-                params = params.force();
-            }
-            let written = self.apply_secret(name, &params, &body).await?;
-            if is_new && has_other_managers(&written) {
-                // Somebody created it since it was read: without our fields it is theirs again.
-                let nothing =
-                    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": written.uid()}});
-                self.apply_secret(name, &params, &nothing).await?;
-                return Err(self.not_owned(name));
-            }
+            owned_secret::write(self.ctx, &api, name, body, existing).await.map_err(|why| match why {
+                Unapplied::NotOwned => self.not_owned(name),
+                Unapplied::Api(error) => self.secret_failed(name, &error),
+            })?;
         }
         self.state.kind.kubeconfig.verified = Some((verified, self.now));
         Ok(())
     }
 
-    async fn apply_secret(&self, name: &str, params: &PatchParams, body: &Value) -> Result<Secret, Unwritten> {
-        let (api, patch) = (self.secrets_of_namespace(), Patch::Apply(body));
-        let written = with_deadline_while_leading(&*self.ctx.gate, "patch Secret", api.patch(name, params, &patch));
-        written.await.map_err(|error| self.secret_failed(name, &error))
-    }
-
     fn not_owned(&self, name: &str) -> Unwritten {
-        Unwritten::NotOwned(format!(
+        let message = format!(
             "spec.writeKubeconfigToSecretRef: Secret {}/{name} exists and is not of this EksCluster: name another one, or delete it",
             self.namespace
-        ))
+        );
+        Unwritten::Refused(Reason::NotOwned, message)
     }
 
     /// Deletes a Secret of this object; one of others stays.
@@ -231,20 +177,15 @@ impl Reconcile<'_> {
         let found =
             with_deadline("get Secret", api.get_opt(name)).await.map_err(|error| self.secret_failed(name, &error))?;
         let Some(secret) = found.filter(|secret| is_owned(secret, &owner)) else { return Ok(()) };
-        let preconditions = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let deleted = with_deadline_while_leading(&*self.ctx.gate, "delete Secret", api.delete(name, &params));
-        match deleted.await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            result => result.map(drop).map_err(|error| self.secret_failed(name, &error)),
-        }
+        let deleted = owned_secret::delete(self.ctx, &api, name, version(&secret)).await;
+        deleted.map_err(|error| self.secret_failed(name, &error))
     }
 
     fn secret_failed(&self, name: &str, error: &kube::Error) -> Unwritten {
         let namespace = &self.namespace;
         match error {
             kube::Error::Api(status) if status.code == 403 => {
-                Unwritten::Denied(describe_denied(namespace, name, &status.message))
+                Unwritten::Refused(Reason::AccessDenied, describe_denied(namespace, name, &status.message))
             }
             error => Unwritten::Failed(format!(
                 "spec.writeKubeconfigToSecretRef: Secret {namespace}/{name}: {}",
@@ -294,16 +235,6 @@ mod tests {
         // Of an earlier object of this name, which the API server is about to delete, or of others.
         assert_eq!(decide(Some(&secret("u-0", &[(KEY, "new")])), "u-1", "new"), Decision::NotOwned);
         assert_eq!(decide(Some(&Secret::default()), "u-1", "new"), Decision::NotOwned);
-    }
-
-    #[test]
-    fn secret_that_appears_meanwhile_is_recognised_by_its_managers() {
-        let with = |managers: &[&str]| {
-            let entries: Vec<_> = managers.iter().map(|manager| json!({"manager": manager})).collect();
-            serde_json::from_value(json!({"metadata": {"name": "demo", "managedFields": entries}})).unwrap()
-        };
-        assert!(!has_other_managers(&with(&[apply::MANAGER])));
-        assert!(has_other_managers(&with(&["kubectl-create", apply::MANAGER])));
     }
 
     #[test]

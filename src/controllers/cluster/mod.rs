@@ -11,7 +11,9 @@ mod engine;
 mod graph;
 mod kubeconfig_secret;
 mod outcome;
+mod owned_secret;
 mod recovery;
+pub mod registration;
 mod spec_check;
 pub mod status;
 pub mod upgrade;
@@ -29,7 +31,7 @@ use self::outcome::Outcome;
 use self::upgrade::Upgrade;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Executed, Provisioned, StatusUpdate, Step, Valid};
+use super::driver::{Executed, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::Recovering;
 use super::runtime::queue::Queue;
@@ -161,6 +163,10 @@ impl Provisioned for ClusterController {
 
     async fn restore_records(run: &mut Reconcile<'_>) -> bool {
         run.restore_inventory().await
+    }
+
+    async fn release(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Step<Self, ()> {
+        run.deregister(previous).await.map_err(Stop::with_outcome)
     }
 
     async fn delete(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Option<Outcome> {

@@ -7,6 +7,7 @@ use super::status::{available, facts};
 use super::{Reconcile, agent, status};
 use crate::api::EksClusterSpec;
 use crate::api::addons::AddonVersion;
+use crate::api::registration::RegistrationStatus;
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, StepState, SupportStatus, UpgradeStatus,
 };
@@ -43,6 +44,7 @@ pub struct Observation {
     pub upgrade: Option<UpgradeStatus>,
     pub support: Option<SupportStatus>,
     pub kubeconfig_secret: Option<String>,
+    pub registration: Option<RegistrationStatus>,
 }
 
 /// Whether part of the spec waits for a maintenance window, even if the cluster is Ready: a version of an add-on or of the
@@ -98,6 +100,7 @@ impl Reconcile<'_> {
                     upgrade,
                     support,
                     kubeconfig_secret,
+                    registration,
                 } = observed;
                 status::status(status::Input {
                     previous,
@@ -114,6 +117,7 @@ impl Reconcile<'_> {
                     upgrade: upgrade.or_else(|| previous.upgrade.clone()),
                     support: support.or_else(|| previous.support.clone()),
                     kubeconfig_secret,
+                    registration,
                 })
             }
         };

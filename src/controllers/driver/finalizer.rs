@@ -27,6 +27,9 @@ impl<C: Provisioned> Reconcile<'_, C> {
 
     /// Removes the finalizer: nothing of ours is left, or it is retained, which `event` says. `None`: it is removed.
     pub async fn remove_finalizer(&mut self, previous: &C::Status, event: Option<EventMessage>) -> Option<C::Outcome> {
+        if let Err(stop) = C::release(self, previous).await {
+            return Some(self.stopped(previous, stop));
+        }
         if let Some(event) = event {
             self.ctx.events.publish(self.object, vec![event]);
         }

@@ -112,8 +112,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn plan(status: &Self::Status) -> Option<&PlanStatus>;
     /// The resources that status records.
     fn recorded(object: &Self::Object) -> Vec<(Key, InventoryRecord)>;
-    /// Writes the records again that status held and others removed, as far as they are not part of
-    /// [`Provisioned::written_part`]. Returns whether there were any.
+    /// Writes again the records that status lost and [`Provisioned::written_part`] lacks. Returns whether there were any.
     fn restore_records(run: &mut Reconcile<'_, Self>) -> impl Future<Output = bool> + Send;
     /// Discards what was observed, as a user requests.
     fn forget_observations(state: &mut Self::KindState);
@@ -127,6 +126,8 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     }
     /// Called when the state of an object is reset after a panic.
     fn state_is_reset(&self, _uid: &str) {}
+    /// Deletes what it owns in the management cluster and no owner reference deletes, before its finalizer is removed.
+    fn release(run: &mut Reconcile<'_, Self>, previous: &Self::Status) -> impl Future<Output = Step<Self, ()>> + Send;
     /// Called when the finalizer is removed: the object is gone.
     fn is_gone(_run: &Reconcile<'_, Self>) {}
     /// The owner of its AWS resources.

@@ -176,6 +176,10 @@ impl Provisioned for NodeGroupController {
         StatusUpdate { status, overall, waits, is_held, next }
     }
 
+    async fn release(_: &mut Reconcile<'_>, _: &NodeGroupStatus) -> Step<Self, ()> {
+        Ok(())
+    }
+
     async fn delete(run: &mut Reconcile<'_>, previous: &NodeGroupStatus) -> Option<Outcome> {
         run.delete(previous).await
     }

@@ -14,6 +14,7 @@ use crate::controllers::account::AccountController;
 use crate::controllers::approvals;
 use crate::controllers::cluster::ClusterController;
 use crate::controllers::cluster::agent::Watches;
+use crate::controllers::cluster::registration::sweep;
 use crate::controllers::context::{Context, Process};
 use crate::controllers::drift::events;
 use crate::controllers::duration_estimates::EstimateStore;
@@ -59,6 +60,7 @@ impl Term {
         let (unreadable, client, gate) = (ctx.unreadable.clone(), ctx.client.clone(), ctx.gate.clone());
         tasks.push(tokio::spawn(unreadable::report(unreadable, client, gate)));
         tasks.push(tokio::spawn(approvals::watch_approvals(ctx.clone())));
+        tasks.push(tokio::spawn(sweep::follow(ctx.clone())));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         tasks.extend(queue.map(|queue| tokio::spawn(events::poll_queue(ctx.clone(), queue))));
         tasks.push(tokio::spawn(worker::run(clusters, ctx.clusters.clone(), cluster_requests)));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::installation::Source;
+use crate::agents::hub;
 use crate::agents::validate::SourcePolicy;
 use crate::controllers::deletions::AllLimits;
 use crate::resources::cloud::Intervals;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub max_watches: usize,
     /// Factor for wait deadlines: 1, except in tests.
     pub wait_scale: f64,
+    /// Where clusters are registered, and how.
+    pub registry: hub::Settings,
     /// Whether only PlanApprovals approve, and annotations do not count.
     pub require_approval_objects: bool,
 }

@@ -49,6 +49,7 @@ fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<Re
         load_balancer_timeout: Duration::ZERO,
         max_watches: 0,
         wait_scale: 1.0,
+        registry: Default::default(),
         require_approval_objects: false,
     };
     let process = Process {

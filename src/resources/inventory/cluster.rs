@@ -103,6 +103,8 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         upgrade: Upgrade::default(),
         gitops: None,
         write_kubeconfig_to_secret_ref: None,
+        register_with: None,
+        registration: None,
     };
     (spec, notes)
 }

@@ -42,6 +42,8 @@ app.kubernetes.io/name: keelson
   "drift-interval" .driftInterval
   "event-queue-url" .eventQueue.url
   "event-queue-sender-id" (join "," .eventQueue.senderIds)
+  "argocd-namespace" .argocd.namespace
+  "argocd-cluster-labels" (join "," .argocd.clusterLabels)
   "load-balancer-timeout" .loadBalancerTimeout
   "read-after-write-window" .readAfterWriteWindow
   "installation-id" .installationId

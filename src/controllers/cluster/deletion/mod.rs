@@ -115,6 +115,10 @@ impl Reconcile<'_> {
             }
         }
         if gate::has_started(previous) && !self.holds.any() {
+            // Before its load balancers: what is registered would create them again.
+            if let Err(waiting) = self.deregister(previous).await {
+                return Some(waiting);
+            }
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
@@ -266,6 +270,7 @@ impl Reconcile<'_> {
             support,
             // The API server deletes it with the object.
             kubeconfig_secret: previous.kubeconfig_secret.clone(),
+            registration: self.state.kind.registration.recorded(previous),
         };
         Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }

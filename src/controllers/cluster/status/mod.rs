@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::NodeGroup;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{ConditionType, is_true};
+use crate::api::registration::RegistrationStatus;
 use crate::api::status::{
     AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
     SupportStatus, UpgradeStatus,
@@ -56,6 +57,8 @@ pub struct Input<'a> {
     pub support: Option<SupportStatus>,
     /// The Secret with the kubeconfig.
     pub kubeconfig_secret: Option<String>,
+    /// The Secret that registers the cluster.
+    pub registration: Option<RegistrationStatus>,
 }
 
 /// The whole status except the inventory.
@@ -75,6 +78,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         upgrade,
         support,
         kubeconfig_secret,
+        registration,
     } = input;
     let facts = Facts(memory);
     // What could not be read is not gone: the guard against mass deletion and the check of the account rely on the ARN.
@@ -118,6 +122,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         upgrade,
         gitops,
         kubeconfig_secret,
+        registration,
     }
 }
 
