@@ -70,6 +70,10 @@ pub enum Reason {
     WaitingForApproval,
     OutsideMaintenanceWindow,
     UpgradeBlocked,
+    /// An upgrade waits for its wave of a FleetRollout.
+    WaitingForWave,
+    /// Its FleetRollout has halted.
+    WaveHalted,
     NotOwned,
     QuotaExceeded,
     InsufficientCapacity,
@@ -96,7 +100,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Creating,
         Self::Updating,
         Self::Deleting,
@@ -113,6 +117,8 @@ impl Reason {
         Self::WaitingForApproval,
         Self::OutsideMaintenanceWindow,
         Self::UpgradeBlocked,
+        Self::WaitingForWave,
+        Self::WaveHalted,
         Self::NotOwned,
         Self::QuotaExceeded,
         Self::InsufficientCapacity,
@@ -156,6 +162,8 @@ impl Reason {
             Self::WaitingForApproval => "WaitingForApproval",
             Self::OutsideMaintenanceWindow => "OutsideMaintenanceWindow",
             Self::UpgradeBlocked => "UpgradeBlocked",
+            Self::WaitingForWave => "WaitingForWave",
+            Self::WaveHalted => "WaveHalted",
             Self::NotOwned => "NotOwned",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::InsufficientCapacity => "InsufficientCapacity",
