@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
 use super::account::Grant;
+use super::cluster;
 use super::context::Context;
 use super::runtime::apply::{self, Kind};
 use super::runtime::events::EventMessage;
@@ -32,8 +33,10 @@ impl WithTagKeys for EksClusterStatus {
     }
 
     fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self {
-        // The journal owns the inventory.
-        Self { tag_keys, resources: Vec::new(), ..self.clone() }
+        // The journal owns the inventory, and what is said to a FleetRollout is written on its own.
+        let mut status = Self { tag_keys, resources: Vec::new(), ..self.clone() };
+        cluster::status::forget_wave(&mut status);
+        status
     }
 }
 

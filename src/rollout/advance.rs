@@ -1,6 +1,6 @@
 //! The rollout's side: its next status, from its policy, its last status and the state of all clusters. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::give::{approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::Policy;
-use super::release::{Placed, Release, drop_ended, releases, whole_seconds};
+use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::summary::{self, RolloutEvent};
 use super::wave::{Evaluation, evaluate};
 use crate::api::KubernetesVersion;
@@ -49,8 +49,10 @@ pub struct Input<'a> {
     pub annotations: Annotations<'a>,
     /// All rollouts, this one included.
     pub rollouts: &'a Rollouts<'a>,
-    /// All clusters.
+    /// All clusters that can be read.
     pub clusters: &'a [Member],
+    /// UIDs of clusters that exist and cannot be read: their tickets stay.
+    pub unreadable: &'a BTreeSet<String>,
     /// Now.
     pub now: Timestamp,
 }
@@ -65,20 +67,19 @@ pub struct Outcome {
     pub events: Vec<RolloutEvent>,
     /// Why the policy cannot be used: nothing begins.
     pub problem: Option<String>,
-    /// When it changes by itself.
-    pub requeue_after: Option<Timestamp>,
 }
 
 /// Decides the next status of a rollout.
 pub fn advance(input: &Input<'_>) -> Outcome {
-    let existing: BTreeMap<&str, &Member> = input.clusters.iter().map(|member| (member.uid.as_str(), member)).collect();
+    let readable = input.clusters.iter().map(|member| (member.uid.as_str(), Some(member)));
+    let existing: Existing<'_> = input.unreadable.iter().map(|uid| (uid.as_str(), None)).chain(readable).collect();
     let before = input.status;
     let problem = |why: String| {
         let mut status = before.clone();
         for release in &mut status.releases {
             take_back_only(release, &existing);
         }
-        Outcome { status, events: Vec::new(), problem: Some(why), requeue_after: None }
+        Outcome { status, events: Vec::new(), problem: Some(why) }
     };
     let policy = match Policy::of(input.spec) {
         Ok(policy) => policy,
@@ -94,16 +95,13 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         release.take_back(&existing);
     }
     let last_handled_retry = retry(input, &mut all, &mut events);
-    let mut found: Vec<Vec<Evaluation<'_>>> = all
-        .iter_mut()
-        .map(|release| evaluate_release(release, input, &policy, &placed, &mut events))
-        .collect();
+    let mut found: Vec<Vec<Evaluation<'_>>> =
+        all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
     let halted_at = all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step.target).min();
     let mut out: Vec<(String, String)> = all
         .iter()
         .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
         .collect();
-    let mut requeue_after: Option<Timestamp> = None;
     for (release, waves) in all.iter_mut().zip(&mut found) {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
@@ -117,7 +115,6 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for wave in waves.iter_mut() {
             let uids = wave.members.iter().filter(|one| release.has_ticket(&one.member.uid)).count();
             wave.status.in_progress = i32::try_from(uids).unwrap_or(i32::MAX);
-            requeue_after = requeue_after.into_iter().chain(wave.next).min();
         }
         summary::close(waves, open);
         summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
@@ -131,10 +128,10 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         releases: all.into_iter().map(|release| release.status).collect(),
         ..before.clone()
     };
-    Outcome { status, events, problem: None, requeue_after }
+    Outcome { status, events, problem: None }
 }
 
-fn take_back_only(status: &mut ReleaseStatus, existing: &BTreeMap<&str, &Member>) {
+fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
     if let Ok(target) = status.target.parse() {
         let step = super::Step { gate: status.gate, target };
         let mut release = Release { step, status: status.clone() };

@@ -42,6 +42,34 @@ pub enum ClaimedStep {
     Dropped,
 }
 
+/// What is known of the step that a cluster has claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimFacts {
+    /// The cluster has the version.
+    pub is_reached: bool,
+    /// The cluster is healthy.
+    pub is_healthy: bool,
+    /// Something of the step is in progress.
+    pub is_in_progress: bool,
+    /// Its spec still asks for the version.
+    pub is_wanted: bool,
+    /// It waits for a maintenance window.
+    pub waits_for_window: bool,
+}
+
+impl ClaimedStep {
+    /// The state of a claimed step. A cluster that waits for its window holds no slot.
+    pub fn of(facts: ClaimFacts) -> Self {
+        let ClaimFacts { is_reached, is_healthy, is_in_progress, is_wanted, waits_for_window } = facts;
+        match () {
+            () if is_in_progress => Self::Ongoing,
+            () if is_reached && is_healthy => Self::Finished,
+            () if !is_reached && (!is_wanted || waits_for_window) => Self::Dropped,
+            () => Self::Ongoing,
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]

@@ -65,8 +65,7 @@ pub fn approve(
     events: &mut Vec<RolloutEvent>,
 ) {
     let has_version = |member: &Member| member.at(step.gate).is_some_and(|at| at >= step.target);
-    let left: Vec<&Member> =
-        found.members.iter().map(|one| one.member).filter(|member| !has_version(member)).collect();
+    let left: Vec<&Member> = found.members.iter().map(|one| one.member).filter(|member| !has_version(member)).collect();
     let digests: BTreeSet<String> = left.iter().map(|member| approval::digest(&member.uid)).collect();
     found.status.approved.retain(|one| wave.needs_approval && digests.contains(one));
     found.status.approval_hash = None;

@@ -21,7 +21,7 @@ mod summary;
 mod wave;
 
 pub use advance::{Annotations, Input, Outcome, advance};
-pub use ask::{Answer, ClaimedStep, Held, HoldKind, Question, Reply, ask};
+pub use ask::{Answer, ClaimFacts, ClaimedStep, Held, HoldKind, Question, Reply, ask};
 pub use member::{Health, Member, Stalled};
 pub use membership::{Rollout, Rollouts, Selection};
 pub use policy::Policy;
@@ -36,3 +36,5 @@ mod ask_tests;
 mod properties;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+mod world_rules;

@@ -210,6 +210,9 @@ mod tests {
         refused(json!([{"name": "a"}, {"name": "a"}]), "used twice");
         refused(json!([{"name": "unmatched"}]), "reserved");
         refused(json!([{"name": "a", "soak": "soon"}]), "soak of a");
-        refused(json!([{"name": "a", "selector": {"matchExpressions": [{"key": "x", "operator": "In"}]}}]), "selector of a");
+        refused(
+            json!([{"name": "a", "selector": {"matchExpressions": [{"key": "x", "operator": "In"}]}}]),
+            "selector of a",
+        );
     }
 }

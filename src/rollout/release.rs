@@ -22,6 +22,9 @@ pub struct Placed<'a> {
     pub contested: bool,
 }
 
+/// The clusters that exist, by UID; `None`: it cannot be read.
+pub type Existing<'a> = BTreeMap<&'a str, Option<&'a Member>>;
+
 /// A release, with its status.
 #[derive(Clone, Debug)]
 pub struct Release {
@@ -70,10 +73,11 @@ impl Release {
         self.status.tickets.iter().any(|ticket| ticket.uid == uid)
     }
 
-    /// Takes back the tickets of clusters that have returned them, or are gone. `clusters`: all that exist, by UID.
-    pub fn take_back(&mut self, clusters: &BTreeMap<&str, &Member>) {
+    /// Takes back the tickets of clusters that have returned them, or are gone.
+    pub fn take_back(&mut self, clusters: &Existing<'_>) {
         self.status.tickets.retain(|ticket| {
-            let Some(member) = clusters.get(ticket.uid.as_str()) else { return false };
+            let Some(found) = clusters.get(ticket.uid.as_str()) else { return false };
+            let Some(member) = found else { return true };
             // It was not written by Keelson: nobody can claim it.
             let Ok(id) = ticket.id.parse::<RequestId>() else { return false };
             // A cluster that is being deleted claims nothing any more.
@@ -84,12 +88,7 @@ impl Release {
 }
 
 /// The releases in status, and those that clusters ask for, in the order of targets and gates.
-pub fn releases(
-    previous: &[ReleaseStatus],
-    policy: &Policy,
-    placed: &[Placed<'_>],
-    now: Timestamp,
-) -> Vec<Release> {
+pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_>], now: Timestamp) -> Vec<Release> {
     let mut found: BTreeMap<Step, Release> =
         previous.iter().filter_map(Release::of).map(|release| (release.step, release)).collect();
     for step in demanded(policy, placed) {

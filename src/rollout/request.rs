@@ -51,8 +51,7 @@ impl FromStr for RequestId {
             let mut parts = text.split('/');
             let (gate, target, number) = (parts.next()?, parts.next()?, parts.next()?);
             let gate = Gate::ALL.into_iter().find(|one| one.as_str() == gate)?;
-            let id =
-                Self { step: Step { gate, target: target.parse().ok()? }, number: number.parse().ok()? };
+            let id = Self { step: Step { gate, target: target.parse().ok()? }, number: number.parse().ok()? };
             parts.next().is_none().then_some(id)
         };
         parse().ok_or_else(|| InvalidId(text.to_owned()))
@@ -94,7 +93,9 @@ impl Request {
     pub fn has_returned(&self, id: RequestId) -> bool {
         let is_later = |other: Option<RequestId>| other.is_some_and(|other| other.number > id.number);
         let is_released = self.released.is_some_and(|released| released.number >= id.number);
-        self.claimed != Some(id) && self.asks != Some(id) && (is_released || is_later(self.asks) || is_later(self.claimed))
+        self.claimed != Some(id)
+            && self.asks != Some(id)
+            && (is_released || is_later(self.asks) || is_later(self.claimed))
     }
 
     /// Gives up the step that it asks for.

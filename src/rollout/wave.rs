@@ -26,8 +26,6 @@ pub struct Evaluation<'a> {
     pub needs_person: bool,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,
-    /// When it changes by itself.
-    pub next: Option<Timestamp>,
 }
 
 /// Evaluates the wave of that index.
@@ -39,18 +37,15 @@ pub fn evaluate<'a>(
     now: Timestamp,
 ) -> Evaluation<'a> {
     let wave = &policy.waves[index];
-    let members: Vec<Placed<'a>> =
-        placed.iter().filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member)).copied().collect();
+    let members: Vec<Placed<'a>> = placed
+        .iter()
+        .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
+        .copied()
+        .collect();
     let of = Found { release, wave, step: release.step, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
     let mut status = of.status_before();
-    let mut next: Option<Timestamp> = None;
-    let mut failed = Vec::new();
-    for one in &members {
-        match of.failure(one.member) {
-            Some(why) => failed.push((one.member, why)),
-            None => next = next.into_iter().chain(of.deadline(one.member)).min(),
-        }
-    }
+    let failed: Vec<(&Member, String)> =
+        members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
     let tolerated = failed.len() <= wave.max_failed;
     let is_failed = |member: &Member| failed.iter().any(|(other, _)| other.uid == member.uid);
     let required: Vec<Placed<'a>> = members
@@ -89,8 +84,7 @@ pub fn evaluate<'a>(
         () if soaks_until.is_some() => WaveState::Soaking,
         () => WaveState::Progressing,
     };
-    let next = next.into_iter().chain(soaks_until).min();
-    Evaluation { status, members, failed, passed, waits_for, needs_person, soaks_until, next }
+    Evaluation { status, members, failed, passed, waits_for, needs_person, soaks_until }
 }
 
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is

@@ -24,7 +24,12 @@ fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
 }
 
 fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
-    let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default() };
+    let clock = Clock {
+        now: Timestamp::UNIX_EPOCH,
+        window: WindowState::Always,
+        soaked: Soaked::default(),
+        wave: WaveState::Free,
+    };
     decide(goal, observed, &clock, None)
 }
 
@@ -239,7 +244,7 @@ fn control_plane_step_waits_while_nodes_are_unread() {
             observed.unread = Some(unread.clone());
             let goal = Goal { allow_rollback: true, ..goal(to) };
             let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default() };
+            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), wave: WaveState::Free };
             let preflight = Preflight { to: v(34), checks: Vec::new() };
             let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(at), "{}", decision.state);

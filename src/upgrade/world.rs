@@ -152,7 +152,12 @@ impl World {
     fn clock(&self) -> Clock {
         let remaining = if self.soak_from_start { Duration::ZERO } else { self.soaking.remaining(self.soak, self.now) };
         let unhealthy = self.soaking.healthy_since.is_none().then(|| "a node is not ready".to_owned());
-        Clock { now: self.now, window: self.windows.state(self.now), soaked: Soaked { remaining, unhealthy } }
+        Clock {
+            now: self.now,
+            window: self.windows.state(self.now),
+            soaked: Soaked { remaining, unhealthy },
+            wave: WaveState::Free,
+        }
     }
 
     fn decision(&mut self) -> Decision {

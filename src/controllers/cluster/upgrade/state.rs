@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::insights::Refresh;
+use super::wave::WaveMemory;
 use super::workload::WorkloadReads;
 use crate::upgrade::preflight::Preflight;
 
@@ -12,6 +13,7 @@ pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
     pub(super) refresh: Refresh,
+    pub(super) wave: WaveMemory,
 }
 
 impl UpgradeState {
