@@ -98,7 +98,7 @@ fn default_gates() -> Vec<Gate> {
     vec![Gate::ControlPlane, Gate::NodeGroups]
 }
 
-/// A step that waits for its wave.
+/// A step that waits for its wave: `ControlPlane` or `NodeGroups`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Gate {
     ControlPlane,

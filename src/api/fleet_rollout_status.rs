@@ -9,7 +9,7 @@ use super::schema;
 
 /// Maximum number of tickets of a release.
 pub const MAX_TICKETS: usize = 200;
-/// Maximum number of releases.
+/// Maximum number of releases, apart from those with tickets.
 pub const MAX_RELEASES: usize = 20;
 /// Maximum number of approved clusters of a wave.
 pub const MAX_APPROVED: usize = 1000;
@@ -34,7 +34,7 @@ pub struct FleetRolloutStatus {
     pub last_handled_retry: Option<String>,
     /// The releases: the one that needs most attention first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 60), extend("x-kubernetes-list-type" = "atomic"))]
     pub releases: Vec<ReleaseStatus>,
 }
 
@@ -223,4 +223,8 @@ pub struct WaveRequestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub released: Option<String>,
+    /// Since when the operator leads that wrote this, in milliseconds since 1970. A later leader writes it again before it begins the
+    /// step, so that a late write of an earlier one is rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<i64>,
 }

@@ -2,10 +2,8 @@
 
 use kube::core::Rule;
 
-use super::fleet_rollout::UNMATCHED_WAVE;
-
 pub(super) fn wave_name() -> Rule {
-    Rule::new(format!("self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self != '{UNMATCHED_WAVE}'")).message(
+    Rule::new("self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self != 'unmatched'").message(
         "must be lower case letters, digits and '-', and not unmatched, which is the wave of clusters that no other one selects",
     )
 }

@@ -10,6 +10,7 @@ use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::Policy;
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
+use super::request::Step;
 use super::summary::{self, RolloutEvent};
 use super::wave::{Evaluation, evaluate};
 use crate::api::KubernetesVersion;
@@ -133,7 +134,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
     if let Ok(target) = status.target.parse() {
-        let step = super::Step { gate: status.gate, target };
+        let step = Step { gate: status.gate, target };
         let mut release = Release { step, status: status.clone() };
         release.take_back(existing);
         *status = release.status;

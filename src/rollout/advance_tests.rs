@@ -13,7 +13,7 @@ fn start() -> Timestamp {
     "2026-11-28T00:00:00Z".parse().unwrap()
 }
 
-/// A fleet whose clusters do what they are told, and what a test says.
+/// A small fleet, whose clusters a test moves.
 struct Fleet {
     now: Timestamp,
     spec: FleetRolloutSpec,
@@ -80,8 +80,8 @@ impl Fleet {
     /// Everything that may begin has begun.
     fn claim(&mut self) {
         for member in self.clusters.values_mut() {
-            let tickets = self.status.releases.iter().flat_map(|release| &release.tickets);
-            let has_ticket = tickets.into_iter().any(|ticket| ticket.uid == member.uid);
+            let mut tickets = self.status.releases.iter().flat_map(|release| &release.tickets);
+            let has_ticket = tickets.any(|ticket| ticket.uid == member.uid);
             if has_ticket && member.request.asks.is_some() {
                 member.request.claimed = member.request.asks.take();
                 member.health = Health::Unhealthy("the control plane is UPDATING".to_owned());
@@ -233,7 +233,11 @@ fn step_that_takes_too_long_has_failed_and_its_ticket_stays() {
     fleet.now += SignedDuration::from_hours(3);
     fleet.advance();
     let (state, message) = fleet.state();
-    assert!(state == ReleaseState::Halted && message.contains("its step takes longer than 3h: the control plane is UPDATING"), "{message}");
+    assert!(
+        state == ReleaseState::Halted
+            && message.contains("its step takes longer than 3h: the control plane is UPDATING"),
+        "{message}"
+    );
     assert_eq!(fleet.tickets(), ["a"]);
 }
 

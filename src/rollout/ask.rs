@@ -27,6 +27,8 @@ pub struct Question<'a> {
     pub claim: ClaimedStep,
     /// All rollouts.
     pub rollouts: &'a Rollouts<'a>,
+    /// The term of the leader that asks: another one after a write that had no answer.
+    pub term: i64,
     /// Now.
     pub now: Timestamp,
 }
@@ -116,7 +118,18 @@ fn held(kind: HoldKind, message: impl Into<String>) -> Answer {
 }
 
 /// Decides what a cluster says to its rollout, and whether its next step may begin.
+///
+/// Nothing begins before the API server has stored [`Reply::request`]: with the term of this leader, so that what an earlier
+/// one wrote and comes late is rejected.
 pub fn ask(question: &Question<'_>) -> Reply {
+    let mut reply = reply(question);
+    if reply.request != question.request || question.wants.is_some() && reply.request.claimed.is_some() {
+        reply.request.term = Some(question.term);
+    }
+    reply
+}
+
+fn reply(question: &Question<'_>) -> Reply {
     let mut request = question.request;
     if let Some(claimed) = request.claimed
         && question.claim != ClaimedStep::Ongoing
@@ -173,8 +186,8 @@ fn ask_rollout(
     // A ticket counts only for what the API server has stored.
     let asked = request.asks.filter(|_| is_same);
     let has_ticket = asked.is_some_and(|asked| {
-        let tickets = release.into_iter().flat_map(|release| &release.tickets);
-        tickets.into_iter().any(|ticket| ticket.uid == question.uid && ticket.id == asked.to_string())
+        let mut tickets = release.into_iter().flat_map(|release| &release.tickets);
+        tickets.any(|ticket| ticket.uid == question.uid && ticket.id == asked.to_string())
     });
     match stops {
         Some(answer) => answer,
@@ -265,7 +278,9 @@ fn gate<'a>(question: &Question<'a>, step: Step) -> Gate<'a> {
         }
         (Selection::One(selected), _) => selected,
     };
-    let Some(rollout) = question.rollouts.get(selected) else { return Gate::Open };
+    let Some(rollout) = question.rollouts.get(selected) else {
+        return Gate::Unlisted(format!("FleetRollout {selected} is being read"));
+    };
     let policy = match Policy::of(rollout.spec) {
         Ok(policy) => policy,
         Err(why) => return Gate::Blocked(format!("FleetRollout {selected} is invalid: {why}")),

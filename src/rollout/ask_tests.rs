@@ -17,7 +17,7 @@ fn step(target: &str) -> Step {
 
 fn request(asks: Option<&str>, claimed: Option<&str>, released: Option<&str>) -> Request {
     let id = |text: Option<&str>| text.map(|text| text.parse().unwrap());
-    Request { asks: id(asks), claimed: id(claimed), released: id(released) }
+    Request { asks: id(asks), claimed: id(claimed), released: id(released), term: Some(1) }
 }
 
 fn spec(change: Value) -> FleetRolloutSpec {
@@ -74,6 +74,7 @@ fn ask_case(case: &Case, rollouts: &Rollouts<'_>) -> Reply {
         wants: case.wants,
         claim: case.claim,
         rollouts,
+        term: 1,
         now: Timestamp::from_millisecond(7).unwrap(),
     })
 }
@@ -108,6 +109,15 @@ fn cluster_asks_claims_its_ticket_begins_and_releases_it() {
 }
 
 #[test]
+fn later_leader_records_a_claim_again_before_it_begins() {
+    let former = Request { term: Some(0), ..request(None, Some(ID), None) };
+    let reply = with(&spec(json!({})), &status(&[ID], false), &Case { request: former, ..Case::default() });
+    assert_eq!((reply.request, reply.answer), (request(None, Some(ID), None), Answer::Free));
+    let in_progress = Case { request: former, wants: None, ..Case::default() };
+    assert_eq!(with(&spec(json!({})), &status(&[ID], false), &in_progress).request, former, "nothing begins");
+}
+
+#[test]
 fn cluster_gives_up_what_it_does_not_ask_for_any_more() {
     let (spec, status) = (spec(json!({})), status(&[ID], false));
     let asked = request(Some(ID), None, None);
@@ -116,7 +126,8 @@ fn cluster_gives_up_what_it_does_not_ask_for_any_more() {
     let another = Case { request: asked, wants: Some(step("1.37")), ..Case::default() };
     let reply = with(&spec, &status, &another);
     assert_eq!(reply.request, request(Some("ControlPlane/1.37/8"), None, Some(ID)), "a higher number");
-    let dropped = Case { request: request(None, Some(ID), None), wants: None, claim: ClaimedStep::Dropped, ..Case::default() };
+    let dropped =
+        Case { request: request(None, Some(ID), None), wants: None, claim: ClaimedStep::Dropped, ..Case::default() };
     assert_eq!(with(&spec, &status, &dropped).request, request(None, None, Some(ID)));
 }
 
@@ -124,7 +135,10 @@ fn cluster_gives_up_what_it_does_not_ask_for_any_more() {
 fn halts_and_suspensions_hold_a_ticket_that_is_not_claimed() {
     let case = Case { request: request(Some(ID), None, None), ..Case::default() };
     let halted = with(&spec(json!({})), &status(&[ID], true), &case);
-    assert_eq!(message(&halted), (HoldKind::Halted, "FleetRollout main has halted in wave canary: EksCluster team/b: PodEvictionFailure"));
+    assert_eq!(
+        message(&halted),
+        (HoldKind::Halted, "FleetRollout main has halted in wave canary: EksCluster team/b: PodEvictionFailure")
+    );
     assert_eq!(halted.request, case.request);
     let suspended = with(&spec(json!({"suspend": true})), &status(&[ID], false), &case);
     assert_eq!(message(&suspended), (HoldKind::Waiting, "FleetRollout main is suspended"));
@@ -146,7 +160,11 @@ fn what_cannot_be_decided_blocks_by_name() {
     };
     let elsewhere = "fleet=other";
     blocked(&main, Case { labels: elsewhere, rollout: Some("gone"), ..Case::default() }, "FleetRollout gone, which");
-    blocked(&main, Case { labels: elsewhere, rollout: Some("main"), ..Case::default() }, "does not select this cluster");
+    blocked(
+        &main,
+        Case { labels: elsewhere, rollout: Some("main"), ..Case::default() },
+        "does not select this cluster",
+    );
     blocked(&main, Case { rollout: Some("other"), ..Case::default() }, "spec.upgrade.rollout names other");
     blocked(&main, Case { labels: "fleet=main,ring=9", ..Case::default() }, "no wave of FleetRollout main");
     let broken = spec(json!({"clusterSelector": {"matchExpressions": [{"key": "x", "operator": "In"}]}}));

@@ -75,10 +75,10 @@ impl<'a> Rollouts<'a> {
                 }
             }
         }
-        match *selected.as_slice() {
+        match selected.as_slice() {
             [] => Selection::None,
             [name] => Selection::One(name),
-            _ => Selection::Several(selected),
+            several => Selection::Several(several.to_vec()),
         }
     }
 }

@@ -171,7 +171,7 @@ proptest! {
         if let Some(why) = end {
             return Err(failed(&world, &format!("it does not end: {why}")));
         }
-        // At rest, nothing is written.
+        // A steady fleet costs no write.
         for _ in 0..12 {
             round(&mut world).map_err(|why| failed(&world, &why))?;
         }
@@ -179,6 +179,6 @@ proptest! {
         for _ in 0..3 {
             round(&mut world).map_err(|why| failed(&world, &why))?;
         }
-        prop_assert_eq!(version, world.rollout.version, "writes at rest");
+        prop_assert_eq!(version, world.rollout.version, "writes in a steady fleet");
     }
 }

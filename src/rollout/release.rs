@@ -11,6 +11,9 @@ use super::policy::{Placement, Policy};
 use super::request::{RequestId, Step};
 use crate::api::fleet_rollout_status::{MAX_RELEASES, ReleaseState, ReleaseStatus};
 
+/// How many minors ahead of a cluster are shown: its spec may ask for a version that does not exist.
+const MAX_AHEAD: usize = 5;
+
 /// A cluster of the rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
@@ -106,7 +109,8 @@ fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
         for gate in &policy.gates {
             let Some(at) = one.member.at(*gate) else { continue };
             let left = std::iter::successors(Some(at.next()), |version| Some(version.next()));
-            let left = left.take_while(|version| *version <= one.member.wanted && version.major == at.major);
+            let left =
+                left.take(MAX_AHEAD).take_while(|version| *version <= one.member.wanted && version.major == at.major);
             steps.extend(left.map(|target| Step { gate: *gate, target }));
         }
     }
@@ -131,5 +135,9 @@ pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed
         demanded.contains(&release.step) || is_last || !release.status.tickets.is_empty()
     });
     // A cluster far behind asks for many: the first ones come first.
-    releases.truncate(MAX_RELEASES);
+    let mut number = 0;
+    releases.retain(|release| {
+        number += 1;
+        number <= MAX_RELEASES || !release.status.tickets.is_empty()
+    });
 }

@@ -67,20 +67,23 @@ pub struct Request {
     pub claimed: Option<RequestId>,
     /// The last step that it has finished, or no longer asks for.
     pub released: Option<RequestId>,
+    /// The term of the leader that wrote it.
+    pub term: Option<i64>,
 }
 
 impl Request {
     /// The request in status. What cannot be parsed was not written by Keelson.
     pub fn of(status: &WaveRequestStatus) -> Self {
         let parse = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-        let WaveRequestStatus { asks, claimed, released } = status;
-        Self { asks: parse(asks), claimed: parse(claimed), released: parse(released) }
+        let WaveRequestStatus { asks, claimed, released, term } = status;
+        Self { asks: parse(asks), claimed: parse(claimed), released: parse(released), term: *term }
     }
 
     /// The request for status.
     pub fn status(&self) -> WaveRequestStatus {
         let text = |id: Option<RequestId>| id.map(|id| id.to_string());
-        WaveRequestStatus { asks: text(self.asks), claimed: text(self.claimed), released: text(self.released) }
+        let Self { asks, claimed, released, term } = *self;
+        WaveRequestStatus { asks: text(asks), claimed: text(claimed), released: text(released), term }
     }
 
     /// The highest number that the cluster has used.
@@ -138,7 +141,7 @@ mod tests {
         assert!(!asks(5).has_returned(id(5)));
         assert!(!asks(4).has_returned(id(5)), "a late read");
         assert!(asks(6).has_returned(id(5)));
-        let claimed = Request { claimed: Some(id(5)), released: Some(id(4)), asks: None };
+        let claimed = Request { claimed: Some(id(5)), released: Some(id(4)), ..Request::default() };
         assert!(claimed.has_returned(id(4)) && !claimed.has_returned(id(5)));
         let released = Request { released: Some(id(5)), ..Request::default() };
         assert!(released.has_returned(id(5)) && released.has_returned(id(3)) && !released.has_returned(id(6)));

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::member::Member;
+use super::member::{Health, Member};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release, whole_seconds};
 use super::request::Step;
@@ -78,11 +78,14 @@ pub fn evaluate<'a>(
     status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
     status.in_progress = number(members.iter().filter(|one| release.has_ticket(&one.member.uid)).count());
     status.failed = number(failed.len());
-    status.state = match () {
-        () if !tolerated => WaveState::Failed,
-        () if passed => WaveState::Passed,
-        () if soaks_until.is_some() => WaveState::Soaking,
-        () => WaveState::Progressing,
+    status.state = if !tolerated {
+        WaveState::Failed
+    } else if passed {
+        WaveState::Passed
+    } else if soaks_until.is_some() {
+        WaveState::Soaking
+    } else {
+        WaveState::Progressing
     };
     Evaluation { status, members, failed, passed, waits_for, needs_person, soaks_until }
 }
@@ -151,8 +154,8 @@ impl Found<'_> {
             && deadline <= self.now
         {
             let why = member.waits_for.as_deref().or(match &member.health {
-                super::Health::Unhealthy(why) => Some(why.as_str()),
-                super::Health::Since(_) => None,
+                Health::Unhealthy(why) => Some(why.as_str()),
+                Health::Since(_) => None,
             });
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
             return Some(format!("its step takes longer than {}{why}", describe(self.wave.deadline)));
@@ -191,8 +194,8 @@ impl Found<'_> {
 
     fn describe_health(&self, member: &Member) -> Option<String> {
         match &member.health {
-            super::Health::Unhealthy(why) => Some(format!("{}: {why}", member.name)),
-            super::Health::Since(_) => None,
+            Health::Unhealthy(why) => Some(format!("{}: {why}", member.name)),
+            Health::Since(_) => None,
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Truth {
 /// An operator, with what it has read so far.
 #[derive(Clone, Debug)]
 pub struct Operator {
+    /// Since when it leads, or has led.
+    pub term: i64,
     pub rollout: RolloutObject,
     pub clusters: BTreeMap<String, ClusterObject>,
 }
@@ -81,7 +83,7 @@ impl World {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         let status = FleetRolloutStatus::default();
         let rollout = RolloutObject { version: 1, spec, status, approve: None, retry: None, promote: None };
-        let operator = Operator { rollout: rollout.clone(), clusters: BTreeMap::new() };
+        let operator = Operator { term: 0, rollout: rollout.clone(), clusters: BTreeMap::new() };
         let operators = [operator.clone(), operator];
         let (clusters, truth) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self {
@@ -184,7 +186,8 @@ impl World {
 
     /// A process starts: it lists everything.
     pub fn restart(&mut self, operator: usize) {
-        self.operators[operator] = Operator { rollout: self.rollout.clone(), clusters: self.clusters.clone() };
+        let term = i64::try_from(self.next_version()).unwrap() * 10_000;
+        self.operators[operator] = Operator { term, rollout: self.rollout.clone(), clusters: self.clusters.clone() };
     }
 
     pub fn hand_over(&mut self) {
@@ -220,6 +223,9 @@ impl World {
             return Ok(());
         }
         self.log.push(format!("operator {operator} writes the rollout"));
+        if view.rollout.version == self.rollout.version {
+            rules::check_given(self, &view, &outcome.status)?;
+        }
         if self.chance(30) {
             self.restart_if_leading(operator);
             return Ok(());
@@ -227,9 +233,6 @@ impl World {
         if self.chance(30) {
             self.late.push(LateWrite::Rollout(view.rollout.version, outcome.status));
             return Ok(());
-        }
-        if view.rollout.version == self.rollout.version {
-            rules::check_given(self, &view, &outcome.status)?;
         }
         let stored = self.store_rollout(view.rollout.version, outcome.status)?;
         if self.chance(30) {
@@ -262,6 +265,7 @@ impl World {
         let (Some(cluster), Some(truth)) = (view.clusters.get(uid), self.truth.get(uid).cloned()) else {
             return Ok(());
         };
+        let cluster_view = cluster.member.clone();
         if cluster.member.suspended || cluster.member.deleting {
             return Ok(());
         }
@@ -274,6 +278,8 @@ impl World {
             }
             if self.chance(20) {
                 self.late.push(LateWrite::Cluster(uid.to_owned(), cluster.version, reply.request));
+                // It may be stored later: nothing begins before another write is.
+                self.operators[operator].term += 1;
                 return Ok(());
             }
             self.log.push(format!("operator {operator}: {uid} says {:?}", reply.request));
@@ -293,7 +299,7 @@ impl World {
         // Only the leader may write to AWS.
         if let Some(step) = may_begin.filter(|_| operator == self.leader && truth.running.is_none()) {
             self.log.push(format!("{uid} begins {step}"));
-            rules::check_begins(self, uid, step)?;
+            rules::check_begins(self, &view, &cluster_view, step)?;
             let now = self.now;
             if let Some(truth) = self.truth.get_mut(uid) {
                 (truth.running, truth.healthy_since, truth.last_unhealthy) = (Some(step), None, now);

@@ -70,6 +70,7 @@ pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Op
         wants,
         claim: claim.unwrap_or(ClaimedStep::Ongoing),
         rollouts: &rollouts(view),
+        term: view.term,
         now,
     })
 }
@@ -117,16 +118,17 @@ pub fn check_claims(world: &World, uid: &str, request: &Request) -> Checked {
 }
 
 /// A cluster begins only what it has claimed, and never more of them at the same time than the limit.
-pub fn check_begins(world: &World, uid: &str, step: Step) -> Checked {
-    let Some(cluster) = world.clusters.get(uid) else { return Ok(()) };
-    let is_gated = world.rollout.spec.gates.contains(&step.gate) && {
-        let ring = cluster.member.labels.get("ring");
-        let waves = &world.rollout.spec.waves;
-        waves.iter().any(|wave| wave.selector.match_labels.get("ring").is_none_or(|wanted| Some(wanted) == ring))
-    };
-    let claimed = cluster.member.request.claimed;
-    if is_gated && claimed.is_none_or(|claimed| claimed.step != step) {
-        return Err(format!("{uid} begins {step}, and has claimed {claimed:?}"));
+pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step) -> Checked {
+    let spec = &view.rollout.spec;
+    let ring = member.labels.get("ring");
+    let is_matched = spec.waves.iter().any(|wave| wave.selector.match_labels.get("ring") == ring);
+    let is_gated = spec.gates.contains(&step.gate) && (is_matched || spec.unmatched != UnmatchedPolicy::Ungated);
+    let claimed = world.clusters.get(&member.uid).and_then(|cluster| cluster.member.request.claimed);
+    let has_ticket = claimed.is_some_and(|claimed| {
+        tickets(&world.rollout.status).iter().any(|(uid, id, _)| *uid == member.uid && *id == claimed.to_string())
+    });
+    if is_gated && world.clusters.contains_key(&member.uid) && !has_ticket {
+        return Err(format!("{} begins {step} without a ticket, and has claimed {claimed:?}", member.uid));
     }
     for wave in &world.rollout.spec.waves {
         let running = tickets(&world.rollout.status).into_iter().filter(|(of, _, name)| {
@@ -189,7 +191,13 @@ fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool
             ring.is_none_or(|ring| member.labels.get("ring") == Some(ring))
         };
         let is_own = spec.waves.iter().find(|wave| selects(wave)).is_some_and(|own| own.name == wave.name);
-        let has_ticket = tickets(&view.rollout.status).iter().any(|(uid, _, _)| *uid == member.uid);
+        let release = view
+            .rollout
+            .status
+            .releases
+            .iter()
+            .find(|one| one.gate == step.gate && one.target == step.target.to_string());
+        let has_ticket = release.is_some_and(|one| one.tickets.iter().any(|ticket| ticket.uid == member.uid));
         if !is_own || member.deleting || (member.suspended && !has_ticket) {
             continue;
         }

@@ -147,7 +147,6 @@ def cluster_specs(world: World) -> Specs:
             "addons": "Follow",
             "unreadableNodes": "Ignore",
             "allowRollback": False,
-            # It does not exist: only upgrades wait for it.
             "rollout": "main",
         },
         "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],

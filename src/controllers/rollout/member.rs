@@ -40,7 +40,7 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
 }
 
 /// The versions of the node groups that follow the control plane.
-fn following<'a>(cluster: &EksCluster, groups: &'a [Arc<NodeGroup>]) -> impl Iterator<Item = KubernetesVersion> + 'a {
+fn following(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> impl Iterator<Item = KubernetesVersion> {
     let follows = cluster.spec.upgrade.node_groups == FollowPolicy::Follow;
     let is_custom = |group: &NodeGroup| {
         let status = group.status.as_ref();

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::approvals::{ApprovedBy, describe_author};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
-use super::runtime::event_message::EventMessage;
+use super::runtime::events::EventMessage;
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;

@@ -169,7 +169,7 @@ impl Reconcile<'_> {
         }
         let preflight = made.map(|(preflight, _)| preflight);
         let refreshing = self.state.kind.upgrade.refresh.is_running();
-        let wave_retry = self.state.kind.upgrade.wave.retry_at();
+        let wave_retry = self.state.kind.upgrade.wave.retry_at;
         Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing, wave_retry })
     }
 

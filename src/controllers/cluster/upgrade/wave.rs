@@ -1,7 +1,7 @@
 //! Asks the FleetRollout that selects the cluster, as the last question before a step begins, and records in status what
 //! the cluster says to it. I/O: that status, with a resourceVersion: what others changed since is read first.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -24,22 +24,8 @@ const WAVE: &str = "keelson-wave";
 /// When to try again after a write that was rejected because the cache lags.
 const RETRY: SignedDuration = SignedDuration::from_millis(500);
 
-/// What is remembered of the writes, until the cache shows them.
-#[derive(Default)]
-pub struct WaveMemory {
-    written: Option<(Request, LastWrite)>,
-    retry_at: Option<Timestamp>,
-}
-
-impl WaveMemory {
-    /// When to write again what was not written.
-    pub(super) fn retry_at(&self) -> Option<Timestamp> {
-        self.retry_at
-    }
-}
-
 impl Reconcile<'_> {
-    /// Whether the next step may begin now. `groups_healthy`: whether the cluster is healthy.
+    /// Whether the next step may begin now.
     pub(super) async fn wave(
         &mut self,
         previous: &EksClusterStatus,
@@ -53,6 +39,7 @@ impl Reconcile<'_> {
         if wants.is_none() && request.asks.is_none() && request.claimed.is_none() {
             return WaveState::Free;
         }
+        let term = self.ctx.leading_since.as_millisecond() + self.state.kind.upgrade.wave.unanswered;
         let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
         let rollout = self.object.spec.upgrade.rollout.as_deref();
         let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
@@ -64,11 +51,13 @@ impl Reconcile<'_> {
             wants,
             claim: claim.unwrap_or(ClaimedStep::Ongoing),
             rollouts: &snapshot.rollouts(),
+            term,
             now: self.now,
         });
         if reply.request != request && !self.record_request(reply.request).await {
             // Nothing begins on what the API server may not have stored.
-            let has_claimed = wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants;
+            let has_claimed =
+                wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
             return if has_claimed { WaveState::Free } else { held("the API server has not recorded it yet") };
         }
         match reply.answer {
@@ -98,8 +87,8 @@ impl Reconcile<'_> {
                 let change = Change::in_place("version", from.to_string(), to.to_string());
                 let step = crate::engine::Step { action: Action::Update, changes: vec![change], reason: None };
                 let ids = ExecutionPolicy::default().ids(&cluster_key(), &step);
-                let approved = previous.plan.iter().flat_map(|plan| &plan.approved).map(parse_step);
-                approved.into_iter().any(|(key, id)| key == cluster_key() && ids.contains(&id))
+                let mut approved = previous.plan.iter().flat_map(|plan| &plan.approved).map(parse_step);
+                approved.any(|(key, id)| key == cluster_key() && ids.contains(&id))
             }
             _ => true,
         };
@@ -129,6 +118,7 @@ impl Reconcile<'_> {
             Err(error) => {
                 let is_conflict = matches!(&error, kube::Error::Api(response) if matches!(response.code, 404 | 409));
                 if !is_conflict {
+                    memory.unanswered += 1;
                     let error = apply::describe_error(&error);
                     tracing::warn!(
                         error,
