@@ -50,7 +50,7 @@ pub fn evaluate<'a>(
     let is_failed = |member: &Member| failed.iter().any(|(other, _)| other.uid == member.uid);
     let required: Vec<Placed<'a>> = members
         .iter()
-        .filter(|one| !(tolerated && is_failed(one.member)) && !of.is_ignored(one.member))
+        .filter(|one| !(of.is_ignored(one.member) || tolerated && is_failed(one.member)))
         .copied()
         .collect();
     let missing: Vec<&Placed<'_>> = required.iter().filter(|one| !of.has_version(one.member)).collect();
