@@ -29,7 +29,7 @@ use crate::resources::iam::role::ignore_not_found;
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("claimVolumes", "volumes of PersistentVolumeClaims", Area::ControlPlane)
     .without_resource()
-    .with_actions(&["ec2:DeleteVolume", "ec2:DescribeVolumes"]);
+    .with_actions(&["ec2:DeleteVolume", "ec2:DescribeVolumes", "eks:DescribeCluster"]);
 
 /// The tag of every volume that the driver creates.
 const OF_DRIVER: &str = "ebs.csi.aws.com/cluster";

@@ -23,7 +23,6 @@ use crate::engine::{
     Recreate, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::{ownership, proof};
 use crate::resources::iam::role::{self, Purpose};

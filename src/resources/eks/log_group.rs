@@ -11,8 +11,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::cluster;
-use super::lists::if_exists;
+use super::{cluster, control_plane};
 use crate::api::log_group::LogGroup as Wanted;
 use crate::api::policy::DeletionPolicy;
 use crate::aws::tags::{CLUSTER, Ownership, Tags};
@@ -22,7 +21,7 @@ use crate::engine::{
     Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field};
-use crate::resources::graph::adoption::{Adoption, describe_foreign};
+use crate::resources::graph::adoption::describe_foreign;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::ownership::tag_changes_of_listed;
 use crate::resources::graph::proof;

@@ -40,7 +40,7 @@ const OF_NO_KIND: &[(&str, &str)] = &[
     ("tag_calls.rs", "tags: counted for the kinds that set them"),
     ("deletion/blocker_lists.rs", "explains why EC2 refused a deletion"),
     ("deletion/blockers.rs", "explains why EC2 refused a deletion"),
-    ("eks/control_plane.rs", "for the way into the cluster"),
+    ("eks/control_plane.rs", "for the way into the cluster; its tags are counted for the kinds that read them"),
     ("eks/upgrade_data.rs", "for the decision about upgrades"),
     ("graph/ownership.rs", "tags: counted for the kinds that release them"),
     ("inventory/", "reads of all kinds"),
@@ -129,7 +129,7 @@ fn of_functions(files: &[&str]) -> BTreeMap<String, Actions> {
 /// The actions of each file of `src/resources`, by path, with those of the shared reads and tags that it uses.
 fn by_file() -> BTreeMap<String, Actions> {
     let reads = of_functions(&["aws/snapshots/mod.rs", "aws/snapshots/named.rs", "aws/snapshots/reads.rs"]);
-    let lists = of_functions(&["resources/eks/lists.rs"]);
+    let lists = of_functions(&["resources/eks/lists.rs", "resources/eks/control_plane.rs"]);
     let folder = root().join("src/resources");
     let (mut open, mut found) = (vec![folder.clone()], BTreeMap::new());
     while let Some(path) = open.pop() {
@@ -138,7 +138,7 @@ fn by_file() -> BTreeMap<String, Actions> {
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("actions_tests.rs") {
             let code = code(&path);
             let shared = used(&code, &["snapshots.", "reads."]).into_iter().filter_map(|name| reads.get(name));
-            let listed = used(&code, &["lists::"]).into_iter().filter_map(|name| lists.get(name));
+            let listed = used(&code, &["lists::", "control_plane::"]).into_iter().filter_map(|name| lists.get(name));
             let tagged = TAGGED.iter().filter(|(sign, _)| code.contains(sign)).flat_map(|(_, actions)| *actions);
             let own = called(&code).into_iter().chain(tagged.map(|action| (*action).to_owned()));
             let actions = shared.chain(listed).flatten().cloned().chain(own).collect();

@@ -30,7 +30,7 @@ use crate::resources::network::vpc;
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("karpenterInstances", "instances of Karpenter", Area::Network)
     .without_resource()
-    .with_actions(&["ec2:DescribeInstances", "ec2:TerminateInstances"]);
+    .with_actions(&["ec2:DescribeInstances", "ec2:TerminateInstances", "eks:DescribeCluster"]);
 
 /// The tag of every instance that Karpenter launches, and of those of EKS Auto Mode.
 const NODE_POOL: &str = "karpenter.sh/nodepool";
