@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::ask::Reply;
 use super::*;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::FleetRolloutStatus;

@@ -20,12 +20,11 @@ pub mod request;
 mod summary;
 mod wave;
 
-pub use advance::{Annotations, Input, Outcome, advance};
-pub use ask::{Answer, ClaimFacts, ClaimedStep, Held, HoldKind, Question, Reply, ask};
+pub use advance::{Annotations, Input, advance};
+pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
 pub use member::{Health, Member, Stalled};
-pub use membership::{Rollout, Rollouts, Selection};
-pub use policy::Policy;
-pub use request::{Request, RequestId, Step};
+pub use membership::{Rollout, Rollouts};
+pub use request::{Request, Step};
 pub use summary::RolloutEvent;
 
 #[cfg(test)]

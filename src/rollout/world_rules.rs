@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::advance::Outcome;
+use super::ask::Reply;
 use super::world::{ClusterObject, Operator, Truth, World};
 use super::*;
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy, Share, UnmatchedPolicy, Wave};

@@ -21,7 +21,7 @@ pub mod windows;
 
 pub use agent::{AgentUpgrade, AgentVersions};
 pub use blocks::Hold;
-pub use decide::{Decision, GatedStep, State, decide};
+pub use decide::{Decision, State, decide};
 pub use observation::{
     AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedAddon, ObservedNodeGroup, Soaked, UnreadNodes,
     WaveState,

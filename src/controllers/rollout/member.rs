@@ -102,7 +102,7 @@ fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stall
         let stalled = conditions::get(all, ConditionType::Stalled)?;
         let counts = stalled.status == "True" && stalled.reason != Reason::WaitingForApproval.as_str();
         let message = format!("{who}{}: {}", stalled.reason, stalled.message);
-        counts.then(|| Stalled { since: stalled.last_transition_time.0, message })
+        counts.then_some(Stalled { since: stalled.last_transition_time.0, message })
     };
     let of_group = |group: &Arc<NodeGroup>| {
         let conditions = &group.status.as_ref()?.conditions;
@@ -138,11 +138,11 @@ mod tests {
         wanted.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let condition = json!({"type": "NodesReady", "status": ready, "reason": "x", "message": "m",
             "lastTransitionTime": "2026-11-28T00:00:00Z"});
-        serde_json::from_value(json!({
+        let object = json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": name, "namespace": "team"},
             "spec": wanted, "status": {"version": version, "conditions": [condition]},
-        }))
-        .unwrap()
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
     }
 
     fn active(more: Value) -> Value {

@@ -53,11 +53,6 @@ impl FleetRollouts {
 }
 
 impl Snapshot {
-    /// Whether there is certainly none.
-    pub fn is_empty(&self) -> bool {
-        self.is_listed && self.readable.is_empty() && self.unreadable.is_empty()
-    }
-
     /// What decisions are made on.
     pub fn rollouts(&self) -> Rollouts<'_> {
         if !self.is_listed {
