@@ -13,7 +13,7 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / "docs" / "api.md"
-KINDS = ("eksclusters", "nodegroups", "awsaccounts", "planapprovals")
+KINDS = ("eksclusters", "nodegroups", "awsaccounts", "planapprovals", "fleetrollouts")
 UNSUPPORTED = {"EksCluster": "of_cluster", "NodeGroup": "of_node_group"}
 
 HEAD = """\

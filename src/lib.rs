@@ -1,6 +1,7 @@
 //! Keelson: an operator that creates, upgrades and bootstraps EKS clusters from manifests in Git.
 //!
-//! Data flow: from [`api`] and observations, [`upgrade`] decides which versions are allowed now, [`resources`] expands
+//! Data flow: from [`api`] and observations, [`upgrade`] decides which versions are allowed now, and [`rollout`] which
+//! clusters may begin; [`resources`] expands
 //! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
 //! [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
 //! `tests/architecture.rs` enforces the boundaries of these folders.
@@ -12,6 +13,7 @@ pub mod cli;
 mod controllers;
 mod engine;
 mod resources;
+mod rollout;
 mod telemetry;
 mod upgrade;
 mod workload;

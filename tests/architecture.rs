@@ -64,12 +64,26 @@ const RULES: &[Rule] = &[
             "tokio",
         ],
     },
+    Rule {
+        folder: "rollout",
+        may_use: &["api"],
+        never: &[
+            "kube",
+            "aws_sdk_ec2",
+            "aws_sdk_eks",
+            "aws_sdk_iam",
+            "aws_sdk_sqs",
+            "aws_sdk_sts",
+            "aws_config",
+            "tokio",
+        ],
+    },
     Rule { folder: "resources", may_use: &["api", "aws", "engine", "upgrade"], never: KUBERNETES },
     Rule { folder: "workload", may_use: &["api", "telemetry"], never: AWS_SDK },
     Rule { folder: "agents", may_use: &["api", "telemetry", "workload"], never: AWS_SDK },
     Rule {
         folder: "controllers",
-        may_use: &["agents", "api", "aws", "engine", "resources", "telemetry", "upgrade", "workload"],
+        may_use: &["agents", "api", "aws", "engine", "resources", "rollout", "telemetry", "upgrade", "workload"],
         never: AWS_SDK,
     },
     Rule {

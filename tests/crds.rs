@@ -102,7 +102,7 @@ fn every_field_is_described() {
 fn internal_types() -> BTreeSet<String> {
     let types = Regex::new(r"\bpub (?:struct|enum|trait) (\w+)").unwrap();
     let several_words = Regex::new(r"^[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+$").unwrap();
-    let kinds = ["EksCluster", "NodeGroup", "AwsAccount", "PlanApproval"];
+    let kinds = ["EksCluster", "NodeGroup", "AwsAccount", "PlanApproval", "FleetRollout"];
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();

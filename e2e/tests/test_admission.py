@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from admission import API, Rejected, account, cluster, gitops, merged, node_group, plan_approval
+from admission import API, Rejected, account, cluster, fleet_rollout, gitops, merged, node_group, plan_approval
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.paths import CHECKOUT, CRDS, EXAMPLES
@@ -22,6 +22,7 @@ TABLES = {
     "NodeGroup": [(node_group, node_group.BASE)],
     "AwsAccount": [(account, account.BASE)],
     "PlanApproval": [(plan_approval, plan_approval.BASE)],
+    "FleetRollout": [(fleet_rollout, fleet_rollout.BASE)],
 }
 
 
@@ -310,7 +311,7 @@ def test_nodegroup_columns_match_the_contract(api, create):
 def test_short_names_match_the_contract(api):
     resources = api.request("GET", f"/apis/{API}").json()["resources"]
     short = {item["kind"]: item.get("shortNames") for item in resources if "/" not in item["name"]}
-    assert short == {"EksCluster": ["ekc"], "NodeGroup": ["ng"], "AwsAccount": None, "PlanApproval": ["pa"]}
+    assert short == {"EksCluster": ["ekc"], "NodeGroup": ["ng"], "AwsAccount": None, "PlanApproval": ["pa"], "FleetRollout": ["fr"]}
 
 
 def test_scale_subresource_reads_status_replicas_and_writes_desired(api, create):

@@ -23,6 +23,7 @@ from campaign.judge import OutcomeType, Outcome, names_field
 from campaign.manifests import World, bases
 from campaign.player import Player
 from campaign.schema import names, spec_schema
+from fleet import API
 from fleet.manifests import secret
 from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
@@ -51,6 +52,17 @@ IDENTITIES = [
 # The first is passed to the add-on unchanged, which has its own schema; the nodes' system reads user data.
 FREE_TEXT = {"addons[].configuration", "node.nodeConfig", "node.userData", *IDENTITIES}
 BASES = bases(World())
+# Selects all clusters, and lets none of them wait.
+OPEN_ROLLOUT = {
+    "apiVersion": API,
+    "kind": "FleetRollout",
+    "metadata": {"name": "main"},
+    "spec": {
+        "clusterSelector": {},
+        "unmatched": "Ungated",
+        "waves": [{"name": "nobody", "selector": {"matchLabels": {"wave": "nobody"}}}],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +100,7 @@ def campaign(on: Environment) -> Iterator[Campaign]:
     started_at = time.monotonic()
     run = Campaign({(base.kind, base.name): ask(on.api, base, edits(base)) for base in BASES})
     run.operator, cache = on.start(), ObjectCache(on.api)
-    on.apply(secret("fleet", username="keelson", password="x"))
+    on.apply(secret("fleet", username="keelson", password="x"), OPEN_ROLLOUT)
     for (kind, name), number in PLAYERS.items():
         run.players += [Player(on, cache, kind, name) for _ in range(number)]
     for player in run.players:

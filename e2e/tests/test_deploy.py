@@ -221,8 +221,10 @@ RESOURCES = ("eksclusters", "nodegroups", "awsaccounts")
 
 
 def rarely_used() -> set["Permission"]:
-    """Used only for write conflicts, which a test cannot cause reliably, and for repeated events, which `test_churn.py` covers."""
-    return {Permission("keelson.dev", kind, "get") for kind in RESOURCES} | {Permission("events.k8s.io", "events", "patch")}
+    """Used only for write conflicts, which a test cannot cause reliably, for repeated events, which `test_churn.py` covers, and for who
+    set an annotation of a FleetRollout, which `test_rollout.py` covers."""
+    reads = {Permission("keelson.dev", kind, "get") for kind in (*RESOURCES, "fleetrollouts")}
+    return reads | {Permission("events.k8s.io", "events", "patch")}
 
 
 def used_by_admission() -> set["Permission"]:
@@ -343,6 +345,9 @@ def run_lifecycle(api: KubeApi, names_secret: bool = True, registers: bool = Tru
     `registers` its registration in Argo CD."""
     account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
     api.apply({**manifest("AwsAccount", "here", account), "metadata": {"name": "here"}})
+    rollout = manifest("FleetRollout", "main", {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "all"}]})
+    api.apply({**rollout, "metadata": {"name": "main"}})
+    api.wait_condition(API, "FleetRollout", "main", "Ready", None)
     spec = {"region": "eu-west-1", "version": "1.34"}
     api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}, **({"registerWith": "ArgoCd"} if registers else {})}))
     group = {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}}

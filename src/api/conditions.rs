@@ -72,6 +72,10 @@ pub enum Reason {
     OnHold,
     OutsideMaintenanceWindow,
     UpgradeBlocked,
+    /// An upgrade waits for its wave of a FleetRollout.
+    WaitingForWave,
+    /// Its FleetRollout has halted.
+    WaveHalted,
     NotOwned,
     QuotaExceeded,
     InsufficientCapacity,
@@ -98,7 +102,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::Creating,
         Self::Updating,
         Self::Deleting,
@@ -116,6 +120,8 @@ impl Reason {
         Self::OnHold,
         Self::OutsideMaintenanceWindow,
         Self::UpgradeBlocked,
+        Self::WaitingForWave,
+        Self::WaveHalted,
         Self::NotOwned,
         Self::QuotaExceeded,
         Self::InsufficientCapacity,
@@ -160,6 +166,8 @@ impl Reason {
             Self::OnHold => "OnHold",
             Self::OutsideMaintenanceWindow => "OutsideMaintenanceWindow",
             Self::UpgradeBlocked => "UpgradeBlocked",
+            Self::WaitingForWave => "WaitingForWave",
+            Self::WaveHalted => "WaveHalted",
             Self::NotOwned => "NotOwned",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::InsufficientCapacity => "InsufficientCapacity",

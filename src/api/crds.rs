@@ -6,14 +6,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{AwsAccount, EksCluster, NodeGroup, PlanApproval};
+use super::{AwsAccount, EksCluster, FleetRollout, NodeGroup, PlanApproval};
 
 /// First line of a generated file.
 const HEADER: &str = "# Generated from src/api by `keelson crds`: do not edit.\n";
 
 /// The definitions of all kinds, in the order of their files.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut found = vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd(), PlanApproval::crd()];
+    let mut found =
+        vec![AwsAccount::crd(), EksCluster::crd(), FleetRollout::crd(), NodeGroup::crd(), PlanApproval::crd()];
     for crd in &mut found {
         set_default_status(crd);
         if let Some(spec) = root(crd).and_then(|root| root.properties.as_mut()?.get_mut("spec")) {

@@ -19,6 +19,8 @@ pub mod conditions;
 pub mod control_plane;
 pub mod crds;
 pub mod duration;
+pub mod fleet_rollout;
+pub mod fleet_rollout_status;
 pub mod flow_logs;
 pub mod gitops;
 pub mod hold;
@@ -46,6 +48,7 @@ mod rules_git;
 mod rules_network;
 mod rules_node;
 mod rules_replacement;
+mod rules_rollout;
 mod schema;
 pub mod secret_use;
 mod source;
@@ -67,14 +70,19 @@ use std::borrow::Cow;
 pub use account::{AwsAccount, AwsAccountSpec};
 pub use cluster::{EksCluster, EksClusterSpec};
 pub use conditions::{ConditionType, Reason};
+pub use fleet_rollout::{FleetRollout, FleetRolloutSpec};
 pub use node_group::{NodeGroup, NodeGroupSpec};
 pub use plan_approval::{PlanApproval, PlanApprovalSpec};
 pub use version::KubernetesVersion;
 
 /// API group of all kinds.
 pub const GROUP: &str = "keelson.dev";
-/// Annotation with the hash of an approved plan.
+/// Annotation with the hash of an approved plan; of a FleetRollout, with the hash of what a wave waits for.
 pub const APPROVE_ANNOTATION: &str = "keelson.dev/approve";
+/// Annotation of a FleetRollout: `TARGET/ANY` lets a halted release continue. Each value counts once.
+pub const RETRY_ANNOTATION: &str = "keelson.dev/retry";
+/// Annotation of a FleetRollout: `TARGET/WAVE` lets a wave pass without its checks.
+pub const PROMOTE_ANNOTATION: &str = "keelson.dev/promote";
 /// Annotation that releases a deletion that is held because many were requested at once; its value is the code in
 /// status.
 pub const RELEASE_ANNOTATION: &str = "keelson.dev/release-deletion";

@@ -11,6 +11,7 @@ pub(super) use super::rules_cluster::*;
 pub(super) use super::rules_network::*;
 pub(super) use super::rules_node::*;
 pub(super) use super::rules_replacement::*;
+pub(super) use super::rules_rollout::*;
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
     Rule::new(cel).message(message)

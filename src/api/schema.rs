@@ -74,6 +74,22 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)
 }
 
+/// Labels of a selector.
+pub(super) fn selector_labels(_: &mut SchemaGenerator) -> Schema {
+    strings(10, 63)
+}
+
+/// A number from 1, or a percentage. The API server cannot bound the cost of a CEL rule on it.
+pub(super) fn number_or_percentage(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 1,
+        "maximum": 200,
+        "maxLength": 4,
+        "pattern": "^(100|[1-9][0-9]?)%$",
+    })
+}
+
 /// Conditions, merged by type.
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut item = Condition::json_schema(generator);

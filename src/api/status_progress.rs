@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet_rollout_status::WaveRequestStatus;
+
 /// Maximum past upgrades.
 pub const MAX_HISTORY: usize = 10;
 /// Maximum failing objects listed.
@@ -116,6 +118,9 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub support_warning: Option<String>,
+    /// What the cluster says to the FleetRollout that selects it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<WaveRequestStatus>,
     /// The last ten completed steps, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]

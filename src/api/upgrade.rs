@@ -37,6 +37,12 @@ pub struct Upgrade {
     /// stay; add-ons move to versions for the lower one. No window is waited for.
     #[serde(default)]
     pub allow_rollback: bool,
+    /// Name of the FleetRollout that must select the cluster; without it, no upgrade begins. Absent: a FleetRollout applies if
+    /// it selects the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub rollout: Option<String>,
 }
 
 fn default_soak() -> String {
@@ -53,6 +59,7 @@ impl Default for Upgrade {
             addons: FollowPolicy::default(),
             unreadable_nodes: UnreadableNodesPolicy::default(),
             allow_rollback: false,
+            rollout: None,
         }
     }
 }

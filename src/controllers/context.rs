@@ -14,6 +14,7 @@ use super::approvals::store::PlanApprovals;
 use super::deletions::Guard;
 use super::drift::pending_changes::PendingChanges;
 use super::duration_estimates::RegionalEstimates;
+use super::rollout::store::FleetRollouts;
 use super::runtime::events::Events;
 use super::runtime::leader::Leadership;
 use super::runtime::queue::Queues;
@@ -90,6 +91,8 @@ pub struct Context {
     pub unreadable: Arc<Unreadables>,
     /// PlanApprovals.
     pub approvals: PlanApprovals,
+    /// FleetRollouts.
+    pub rollouts: FleetRollouts,
     /// The id of this installation; it is set before the first reconcile.
     pub installation: OnceLock<Option<String>>,
 }
@@ -125,6 +128,7 @@ impl Context {
             secrets: Secrets::default(),
             unreadable,
             approvals: PlanApprovals::default(),
+            rollouts: FleetRollouts::default(),
             installation: OnceLock::new(),
         }
     }

@@ -5,7 +5,8 @@
 //!
 //! [`run()`] is the operator. It acquires the lease and then runs a [`runtime::leadership_term::Term`], which watches all
 //! kinds and reconciles each object in its own task. [`driver`] is the reconcile, from top to bottom; its steps per kind:
-//! [`cluster`], [`node_group`]. AwsAccounts: [`account`]. Pure decision logic: [`status`], [`runtime::leader::decide`],
+//! [`cluster`], [`node_group`]. AwsAccounts: [`account`]; FleetRollouts:
+//! [`rollout`]. Pure decision logic: [`status`], [`runtime::leader::decide`],
 //! `account::grant`.
 
 pub mod account;
@@ -22,6 +23,7 @@ pub mod node_group;
 pub mod reconcile_error;
 pub mod reconcile_trigger;
 pub mod recovery;
+pub mod rollout;
 pub mod runtime;
 pub mod states;
 pub mod status;

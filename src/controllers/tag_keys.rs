@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
 use super::account::Grant;
+use super::cluster;
 use super::context::Context;
 use super::runtime::apply::{self, Kind};
 use super::runtime::events::EventMessage;
@@ -33,8 +34,12 @@ pub struct Record<S> {
 /// Of the resources of an EksCluster.
 pub const OF_CLUSTER: Record<EksClusterStatus> = Record {
     keys: |status| &status.tag_keys,
-    // The journal owns the inventory.
-    with_keys: |status, tag_keys| EksClusterStatus { tag_keys, resources: Vec::new(), ..status.clone() },
+    // The journal owns the inventory, and what is said to a FleetRollout is written on its own.
+    with_keys: |status, tag_keys| {
+        let mut status = EksClusterStatus { tag_keys, resources: Vec::new(), ..status.clone() };
+        cluster::status::forget_wave(&mut status);
+        status
+    },
     changed_key: tag_key,
 };
 

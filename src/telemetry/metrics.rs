@@ -19,7 +19,6 @@ use prometheus_client::registry::{Registry, Unit};
 use super::events::EventMetrics;
 use super::gitops::GitOpsMetrics;
 use super::installation::InstallationMetrics;
-use super::management;
 use super::objects::ObjectMetrics;
 use super::process::Process;
 use super::regions::Regions;
@@ -133,8 +132,7 @@ impl Metrics {
         let events = EventMetrics::register(keelson);
         let gitops = GitOpsMetrics::register(keelson);
         let objects = ObjectMetrics::register(keelson);
-        management::register(keelson);
-        super::traces::register(keelson);
+        super::register_global(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica is the leader", leader.clone());
         let ambient_account_allowed = Gauge::default();
@@ -185,6 +183,7 @@ impl Metrics {
         self.0.events.clear();
         self.0.reconcile.unreadable.clear();
         self.0.installation.clear();
+        super::rollouts::forget_all();
     }
 
     pub fn installation(&self) -> &InstallationMetrics {

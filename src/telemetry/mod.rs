@@ -13,6 +13,14 @@ pub mod objects;
 mod process;
 pub mod redact;
 mod regions;
+pub mod rollouts;
 pub mod traces;
 
 pub use metrics::Metrics;
+
+/// Registers the metrics that belong to no [`Metrics`]: there is one of each in the process.
+fn register_global(registry: &mut prometheus_client::registry::Registry) {
+    management::register(registry);
+    traces::register(registry);
+    rollouts::register(registry);
+}

@@ -51,6 +51,8 @@ pub enum Block {
     NewerNodeGroups { names: Vec<String>, control_plane: KubernetesVersion },
     /// Nodes outside the cluster's NodeGroups are newer than the rollback version.
     NewerNodes { names: Vec<String>, control_plane: KubernetesVersion },
+    /// A FleetRollout cannot decide about the cluster.
+    Rollout { message: String },
 }
 
 impl fmt::Display for Block {
@@ -134,6 +136,7 @@ impl fmt::Display for Block {
                  plane: create NodeGroups at {control_plane} for their workloads and delete these",
                 names.join(", ")
             ),
+            Self::Rollout { message } => f.write_str(message),
             Self::NewerNodes { names, control_plane } => write!(
                 f,
                 "{} outside the NodeGroups of this cluster, newer than Kubernetes {control_plane}, and nodes may not \
@@ -213,6 +216,8 @@ pub enum Hold {
     ReadingNodes,
     /// The kubelet versions cannot be read, so one of them may violate the version skew policy.
     UnreadableNodes { why: String, control_plane: KubernetesVersion },
+    /// The cluster waits for its wave of a FleetRollout.
+    Wave { halted: bool, message: String },
 }
 
 impl fmt::Display for Hold {
@@ -237,6 +242,7 @@ impl fmt::Display for Hold {
             Self::OldNodes { names } => {
                 write!(f, "the old nodes of node groups {} must be replaced first", names.join(", "))
             }
+            Self::Wave { message, .. } => f.write_str(message),
             Self::ReadingNodes => f.write_str("the versions of the cluster's nodes are being read"),
             Self::UnreadableNodes { why, control_plane } => write!(
                 f,

@@ -5,12 +5,15 @@ use std::fmt;
 
 use super::addons;
 use super::blocks::{self, Block, Due, Hold};
-use super::observation::{AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedNodeGroup, UnreadNodes};
+use super::observation::{
+    AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedNodeGroup, UnreadNodes, WaveState,
+};
 use super::preflight::Preflight;
 use super::remaining_steps::{self, AddonStep, Stage, Step};
 use super::skew;
 use super::windows::WindowState;
 use crate::api::KubernetesVersion;
+use crate::api::fleet_rollout::Gate;
 use crate::api::upgrade::FollowPolicy;
 
 /// The current targets, and the state for users.
@@ -29,6 +32,17 @@ pub struct Decision {
     pub ahead: Vec<Block>,
     /// Manual updates that are due and block nothing.
     pub due: Vec<Due>,
+    /// The next step, if nothing but the wave of a FleetRollout may hold it, and it has not started.
+    pub gated: Option<GatedStep>,
+}
+
+/// A step that waits for the wave of a FleetRollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatedStep {
+    /// What is upgraded.
+    pub gate: Gate,
+    /// The version that it gets.
+    pub to: KubernetesVersion,
 }
 
 /// The allowed versions: the current ones, and those of steps that started or may start.
@@ -98,7 +112,9 @@ pub fn decide(goal: &Goal, observed: &Observation, clock: &Clock, preflight: Opt
     let path = remaining_steps::path(observed.control_plane, goal.version);
     let stages = remaining_steps::stages(goal, observed);
     let is_rollback = path.first().is_some_and(|to| *to < observed.control_plane);
-    let state = Inputs { goal, observed, clock, preflight, is_rollback }.state(&path, &stages);
+    let inputs = Inputs { goal, observed, clock, preflight, is_rollback };
+    let state = inputs.state(&path, &stages);
+    let gated = stages.first().and_then(|stage| inputs.asked(stage, &state));
     let may_start = !clock.on_hold && (is_rollback || clock.window.is_open());
     let targets = targets(goal, observed, may_start, &state);
     let ahead = match &state {
@@ -109,7 +125,7 @@ pub fn decide(goal: &Goal, observed: &Observation, clock: &Clock, preflight: Opt
         }
     };
     let remaining_steps = stages.into_iter().map(|stage| stage.step).collect();
-    Decision { targets, state, path, remaining_steps, ahead, due: blocks::due(goal, observed) }
+    Decision { targets, state, path, remaining_steps, ahead, due: blocks::due(goal, observed), gated }
 }
 
 fn targets(goal: &Goal, observed: &Observation, may_start: bool, state: &State) -> Targets {
@@ -195,10 +211,42 @@ impl Inputs<'_> {
         if !why.is_empty() {
             return State::Blocked { next, why };
         }
-        match self.hold(stage) {
-            Some(why) => State::Holding { next, why },
-            None => State::Running(next),
+        match (self.hold(stage), &self.clock.wave) {
+            (Some(why), _) => State::Holding { next, why },
+            (None, WaveState::Held { halted, message }) if self.gate(stage).is_some() => {
+                State::Holding { next, why: Hold::Wave { halted: *halted, message: message.clone() } }
+            }
+            (None, WaveState::Blocked { message }) if self.gate(stage).is_some() => {
+                State::Blocked { next, why: vec![Block::Rollout { message: message.clone() }] }
+            }
+            (None, _) => State::Running(next),
         }
+    }
+
+    /// The wave that a step belongs to. Add-on updates before a control plane step are a part of it. Rollbacks, and newer
+    /// add-ons of the same version, wait for no wave.
+    fn gate(&self, stage: &Stage) -> Option<GatedStep> {
+        let (gate, to) = match &stage.step {
+            Step::NodeGroups { to, .. } => (Gate::NodeGroups, *to),
+            Step::ControlPlane { to, .. } => (Gate::ControlPlane, *to),
+            Step::Addons { .. } => (Gate::ControlPlane, stage.ahead_of?),
+            Step::Rollback { .. } => return None,
+        };
+        (!self.is_rollback).then_some(GatedStep { gate, to })
+    }
+
+    /// The next step, if only its wave may hold it.
+    fn asked(&self, stage: &Stage, state: &State) -> Option<GatedStep> {
+        let is_asked = match state {
+            State::Running(step) => {
+                let is_version_update = self.observed.control_plane_work == ControlPlaneWork::Version;
+                *step == stage.step && !self.has_started(step) && !is_version_update
+            }
+            State::Holding { why: Hold::Wave { .. }, .. } => true,
+            State::Blocked { why, .. } => matches!(why.as_slice(), [Block::Rollout { .. }]),
+            State::Settled | State::Holding { .. } => false,
+        };
+        self.gate(stage).filter(|_| is_asked)
     }
 
     fn preflight_for_version(&self, to: KubernetesVersion) -> Option<&Preflight> {

@@ -25,8 +25,13 @@ fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
 }
 
 fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
-    let clock =
-        Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
+    let clock = Clock {
+        now: Timestamp::UNIX_EPOCH,
+        window: WindowState::Always,
+        soaked: Soaked::default(),
+        on_hold: false,
+        wave: WaveState::Free,
+    };
     decide(goal, observed, &clock, None)
 }
 
@@ -241,7 +246,13 @@ fn control_plane_step_waits_while_nodes_are_unread() {
             observed.unread = Some(unread.clone());
             let goal = Goal { allow_rollback: true, ..goal(to) };
             let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
+            let clock = Clock {
+                now,
+                window: WindowState::Always,
+                soaked: Soaked::default(),
+                on_hold: false,
+                wave: WaveState::Free,
+            };
             let preflight = Preflight { to: v(34), checks: Vec::new() };
             let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(at), "{}", decision.state);
@@ -277,7 +288,8 @@ fn nothing_begins_on_hold_and_what_is_in_progress_is_finished() {
         }
         let decide = |on_hold| {
             let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold };
+            let clock =
+                Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold, wave: WaveState::Free };
             decide(&goal, &observed, &clock, Some(&preflight))
         };
         assert!(matches!(decide(false).state, State::Running(_)), "{name}: {}", decide(false).state);

@@ -24,6 +24,7 @@ pub use blocks::Hold;
 pub use decide::{Decision, State, decide};
 pub use observation::{
     AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedAddon, ObservedNodeGroup, Soaked, UnreadNodes,
+    WaveState,
 };
 pub use preflight::Preflight;
 pub use remaining_steps::Step;

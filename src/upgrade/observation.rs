@@ -145,6 +145,20 @@ pub struct Clock {
     pub soaked: Soaked,
     /// Whether a user holds the cluster: nothing begins.
     pub on_hold: bool,
+    /// Whether the wave of a FleetRollout holds the next step.
+    pub wave: WaveState,
+}
+
+/// Whether the wave of a FleetRollout holds the next step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WaveState {
+    /// Nothing holds it.
+    #[default]
+    Free,
+    /// It waits for its turn, or until the rollout is retried.
+    Held { halted: bool, message: String },
+    /// A person must change labels or FleetRollouts.
+    Blocked { message: String },
 }
 
 /// Soak of a cluster since its last control plane step.

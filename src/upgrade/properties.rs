@@ -176,7 +176,7 @@ fn is_justified(block: &Block, world: &World) -> bool {
     };
     let addon = |name: &String| observed.addons.iter().find(|addon| addon.name == *name);
     match block {
-        Block::MajorVersionChange { .. } => false,
+        Block::MajorVersionChange { .. } | Block::Rollout { .. } => false,
         Block::NotOffered { version, .. } => {
             !observed.offered.contains(version) && *version <= goal.version && *version > is
         }
@@ -269,7 +269,7 @@ proptest! {
     #[test]
     fn decision_is_deterministic(case in a_case()) {
         let world = world(&case);
-        let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default(), on_hold: false };
+        let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default(), on_hold: false, wave: WaveState::Free };
         let decision = decide(&world.goal, &world.observed, &clock, None);
         prop_assert_eq!(&decision, &decide(&world.goal, &world.observed, &clock, None));
         // A target is the current version, or the one of the running step.

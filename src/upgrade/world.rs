@@ -157,6 +157,7 @@ impl World {
             window: self.windows.state(self.now),
             soaked: Soaked { remaining, unhealthy },
             on_hold: false,
+            wave: WaveState::Free,
         }
     }
 

@@ -460,6 +460,7 @@ INVALID = [
     ),
     # Upgrade
     invalid("upgrade.soak", "10 minutes", "such as 30s"),
+    invalid("upgrade.rollout", "Main", "must be the name of a Kubernetes object"),
     Rejected(
         window(schedule="every day at 2"), "spec.upgrade.windows[0].schedule", "five cron fields"
     ),

@@ -147,6 +147,7 @@ def cluster_specs(world: World) -> Specs:
             "addons": "Follow",
             "unreadableNodes": "Ignore",
             "allowRollback": False,
+            "rollout": "main",
         },
         "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],
     }
@@ -519,6 +520,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         ],
         "fargateProfiles[].name": ["nightly"],
         "upgrade.soak": ["0s", "10m"],
+        "upgrade.rollout": ["other"],
         "upgrade.windows": [
             [
                 {"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"},

@@ -183,7 +183,13 @@ fn upgrade(
 ) -> anyhow::Result<Option<Decision>> {
     let goal = crate::upgrade::Goal::of(&cluster.spec)?;
     let Some(observed) = observation::observe(memory, &cluster.spec, groups, read) else { return Ok(None) };
-    let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default(), on_hold: false };
+    let clock = Clock {
+        now: Timestamp::now(),
+        window: WindowState::Always,
+        soaked: Soaked::default(),
+        on_hold: false,
+        wave: crate::upgrade::WaveState::Free,
+    };
     Ok(Some(decide(&goal, &observed, &clock, None)))
 }
 

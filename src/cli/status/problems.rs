@@ -50,6 +50,8 @@ fn is_problem(reason: Reason) -> bool {
         | Reason::OnHold
         | Reason::OutsideMaintenanceWindow
         | Reason::UpgradeBlocked
+        | Reason::WaitingForWave
+        | Reason::WaveHalted
         | Reason::NotOwned
         | Reason::QuotaExceeded
         | Reason::InsufficientCapacity
@@ -228,6 +230,7 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
             format!("do what the message says; to look again at once: keelson reconcile {arguments}")
         }
         Reason::Observed => format!("to apply it, set {field}.changePolicy to Approval or Automatic"),
+        Reason::WaveHalted => "see why: kubectl describe fleetrollouts".to_owned(),
         Reason::SupportEnding => "raise spec.version".to_owned(),
         Reason::InvalidSpec => "correct the spec".to_owned(),
         Reason::Creating
@@ -242,6 +245,7 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::WaitingForSync
         | Reason::NotRequested
         | Reason::UpgradeBlocked
+        | Reason::WaitingForWave
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,

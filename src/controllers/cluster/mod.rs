@@ -158,7 +158,9 @@ impl Provisioned for ClusterController {
 
     fn written_part(previous: EksClusterStatus) -> EksClusterStatus {
         // The journal writes the inventory.
-        EksClusterStatus { resources: Vec::new(), ..previous }
+        let mut written = EksClusterStatus { resources: Vec::new(), ..previous };
+        status::forget_wave(&mut written);
+        written
     }
 
     async fn restore_records(run: &mut Reconcile<'_>) -> bool {

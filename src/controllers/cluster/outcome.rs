@@ -144,6 +144,7 @@ impl Reconcile<'_> {
         status.change_policy = Some(in_force);
         let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
         available::update(&mut status, self.object, state, is_observed, &groups, self.now);
+        status::forget_wave(&mut status);
         status::settle_ticks(&mut status, previous);
         let is_held = is_held(&self.object.spec, &status);
         StatusUpdate { status, overall, waits, is_held, next }

@@ -118,7 +118,8 @@ pub fn is_error(reason: &str) -> bool {
             | WaitingForApproval
             | WaitingForCluster
             | WaitingForNodes
-            | WaitingForSync,
+            | WaitingForSync
+            | WaitingForWave,
         ) => false,
         Some(reason) => !is_work(reason),
         None => false,

@@ -74,6 +74,13 @@ impl Kind for crate::api::PlanApproval {
     }
 }
 
+impl Kind for crate::api::FleetRollout {
+    const NAME: &'static str = "FleetRollout";
+    fn api(client: &Client, _: Option<&str>) -> Api<Self> {
+        Api::all(client.clone())
+    }
+}
+
 impl Kind for crate::api::AwsAccount {
     const NAME: &'static str = "AwsAccount";
     fn api(client: &Client, _: Option<&str>) -> Api<Self> {
@@ -104,10 +111,35 @@ pub async fn patch_status<K: Kind, S: Serialize>(
     gate: &dyn WriteGate,
     status: &S,
 ) -> Result<Option<String>, kube::Error> {
+    let metadata = json!({"name": object.name_any(), "uid": object.uid()});
+    apply_status(client, object, manager, gate, metadata, status).await
+}
+
+/// The same, rejected as a conflict if the object has changed since it was read.
+pub async fn patch_unchanged_status<K: Kind, S: Serialize>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    gate: &dyn WriteGate,
+    status: &S,
+) -> Result<Option<String>, kube::Error> {
+    let version = object.resource_version();
+    let metadata = json!({"name": object.name_any(), "uid": object.uid(), "resourceVersion": version});
+    apply_status(client, object, manager, gate, metadata, status).await
+}
+
+async fn apply_status<K: Kind, S: Serialize>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    gate: &dyn WriteGate,
+    metadata: Value,
+    status: &S,
+) -> Result<Option<String>, kube::Error> {
     let body: Value = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": object.name_any(), "uid": object.uid()},
+        "metadata": metadata,
         "status": status,
     });
     let params = PatchParams::apply(manager).force();

@@ -3,7 +3,7 @@
 //!
 //! The API server accepts objects that a typed decoder rejects, such as free-form JSON nested deeper than 128 levels,
 //! and one of them would fail the whole list or watch. So [`Decoded`] never fails on user input. It also drops
-//! metadata that is not used: managed fields, labels and foreign annotations, which together may be as large as etcd
+//! metadata that is not used: managed fields and foreign annotations, which together may be as large as etcd
 //! allows.
 
 use std::borrow::Cow;
@@ -24,9 +24,11 @@ use crate::api::hold::HOLD_PREFIX;
 use crate::controllers::status::journal;
 use crate::workload::error::bounded;
 
-/// Maximum number of finalizers, and maximum bytes of Keelson's annotations. An object beyond either is not decoded.
+/// Maximum number of finalizers, and maximum bytes of Keelson's annotations. An object beyond one of them is not decoded.
 const MAX_FINALIZERS: usize = 64;
 const MAX_ANNOTATIONS: usize = 16 * 1024;
+/// Maximum bytes of labels, by which FleetRollouts select: more than 64 labels of the greatest length.
+const MAX_LABELS: usize = 32 * 1024;
 /// Maximum bytes of the reason.
 const MAX_REASON: usize = 512;
 
@@ -173,6 +175,7 @@ struct Metadata {
     deletion_timestamp: Option<Time>,
     finalizers: Option<Vec<String>>,
     annotations: OwnAnnotations,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 impl Metadata {
@@ -183,7 +186,12 @@ impl Metadata {
                 "metadata.finalizers: {finalizers} exceed the limit of {MAX_FINALIZERS}: remove some"
             ));
         }
-        let bytes = self.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let size =
+            |all: &BTreeMap<String, String>| all.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        if self.labels.as_ref().is_some_and(|labels| size(labels) > MAX_LABELS) {
+            return Some(format!("metadata.labels: they exceed the limit of {MAX_LABELS} bytes: remove some"));
+        }
+        let bytes = size(&self.annotations.0);
         (bytes > MAX_ANNOTATIONS).then(|| {
             format!("metadata.annotations: those with prefix {TAG_PREFIX} or {HOLD_PREFIX} exceed the limit of {MAX_ANNOTATIONS} bytes: shorten or remove them")
         })
@@ -201,6 +209,7 @@ impl Metadata {
             deletion_timestamp: self.deletion_timestamp,
             finalizers: self.finalizers,
             annotations: (!annotations.is_empty()).then_some(annotations),
+            labels: self.labels,
             ..ObjectMeta::default()
         }
     }
@@ -210,7 +219,7 @@ impl Metadata {
         let cluster = object.pointer("/spec/clusterRef/name").and_then(Value::as_str).map(str::to_owned);
         let mut meta = self.into_meta();
         meta.finalizers.iter_mut().for_each(|finalizers| finalizers.truncate(MAX_FINALIZERS));
-        meta.annotations = None;
+        (meta.annotations, meta.labels) = (None, None);
         let account = object.pointer("/spec/accountRef/name").and_then(Value::as_str).map(str::to_owned);
         let (reason, conditions) = (bounded(&reason, MAX_REASON), conditions.unwrap_or_default());
         Unreadable { meta, reason, cluster, account, in_aws: in_aws(object), conditions }

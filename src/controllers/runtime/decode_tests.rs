@@ -55,7 +55,8 @@ fn decoding_keeps_only_used_metadata() {
         meta.annotations.unwrap().into_keys().collect::<Vec<_>>(),
         ["hold.keelson.dev/audit", "keelson.dev/approve"]
     );
-    assert!(meta.managed_fields.is_none() && meta.labels.is_none());
+    assert!(meta.managed_fields.is_none());
+    assert_eq!(meta.labels.unwrap().into_iter().collect::<Vec<_>>(), [("a".to_owned(), "b".to_owned())]);
     assert_eq!(decoded.status.unwrap().conditions.len(), 1);
     let plain: EksCluster = serde_json::from_str(
         &text("good", &configured(r#"{"replicas": 2, "x": [1.5, null]}"#)).replace(&nested(200), "{}"),

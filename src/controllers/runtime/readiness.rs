@@ -38,15 +38,17 @@ enum Check {
 
 /// Permissions required to lead: verb, resource, subresource. `list` is tried for real, which also detects missing
 /// CRDs.
-const PERMISSIONS: [(&str, &str, &str); 8] = [
+const PERMISSIONS: [(&str, &str, &str); 10] = [
     ("watch", "eksclusters", ""),
     ("watch", "nodegroups", ""),
     ("watch", "awsaccounts", ""),
+    ("watch", "fleetrollouts", ""),
     ("patch", "eksclusters", ""),
     ("patch", "nodegroups", ""),
     ("patch", "eksclusters", "status"),
     ("patch", "nodegroups", "status"),
     ("patch", "awsaccounts", "status"),
+    ("patch", "fleetrollouts", "status"),
 ];
 
 /// Checks while this replica is on standby; never returns. `lease`: namespace and name.

@@ -121,6 +121,11 @@ impl Unreadables {
         self.all.lock().keys().filter(|(kind, ..)| *kind == K::NAME).count()
     }
 
+    /// The names of the recorded objects of a kind.
+    pub fn names<K: Kind>(&self) -> Vec<String> {
+        self.all.lock().keys().filter(|(kind, ..)| *kind == K::NAME).map(|(_, _, name)| name.clone()).collect()
+    }
+
     /// Whether an object with that UID, of any kind, is recorded.
     pub fn has_uid(&self, uid: &str) -> bool {
         self.all.lock().values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))

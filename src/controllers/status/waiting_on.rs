@@ -142,7 +142,11 @@ pub fn wait_of_overall(overall: &Overall) -> Option<Wait> {
             Kind::Unreachable,
             "let the operator reach it: endpoint access, network, --workload-proxy",
         ),
-        Reason::OutsideMaintenanceWindow | Reason::Suspended | Reason::Observed => ("a plan", Kind::Planned, ""),
+        Reason::OutsideMaintenanceWindow
+        | Reason::WaitingForWave
+        | Reason::WaveHalted
+        | Reason::Suspended
+        | Reason::Observed => ("a plan", Kind::Planned, ""),
         Reason::Degraded | Reason::InsufficientCapacity | Reason::QuotaExceeded => {
             ("its health", Kind::Health, "fix what AWS reports")
         }

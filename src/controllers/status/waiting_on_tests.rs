@@ -108,6 +108,8 @@ fn every_reconciling_reason_without_a_plan_has_a_wait() {
         (SyncFailed, Kind::Agent),
         (AgentUnreachable, Kind::Unreachable),
         (OutsideMaintenanceWindow, Kind::Planned),
+        (WaitingForWave, Kind::Planned),
+        (WaveHalted, Kind::Planned),
         (Degraded, Kind::Health),
         (Throttled, Kind::Call),
         (DeletionBlocked, Kind::Call),

@@ -142,6 +142,17 @@ pub fn forget_cluster(status: &mut EksClusterStatus) {
     (status.drift, status.health_issues) = (Vec::new(), Vec::new());
 }
 
+/// Leaves out what the cluster says to its FleetRollout: that is written on its own, with a resourceVersion.
+pub fn forget_wave(status: &mut EksClusterStatus) {
+    let is_nothing_else = |upgrade: &mut UpgradeStatus| {
+        upgrade.wave = None;
+        *upgrade == UpgradeStatus::default()
+    };
+    if status.upgrade.as_mut().is_some_and(is_nothing_else) {
+        status.upgrade = None;
+    }
+}
+
 /// Takes over from the last status the values that only tick, so that they alone cause no write. What is written for
 /// another reason has the newest ones.
 pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {

@@ -8,6 +8,7 @@ pub mod observation;
 pub mod state;
 pub mod status;
 pub mod waiting;
+pub mod wave;
 mod workload;
 
 use std::sync::Arc;
@@ -34,8 +35,8 @@ use crate::upgrade::preflight::{self, Insight, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
 use crate::upgrade::{
-    Clock, Decision, Goal, Hold, Observation, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide,
-    remaining_steps,
+    Clock, Decision, Goal, Hold, Observation, Soaked, State, Step, UnreadNodes, WaveState, WindowState, Windows,
+    decide, remaining_steps,
 };
 use observation::Read;
 use workload::WorkloadState;
@@ -54,6 +55,8 @@ pub struct Upgrade {
     support: Option<SupportDates>,
     /// EKS refreshes the insights.
     refreshing: bool,
+    /// When to record again what the cluster says to its FleetRollout.
+    wave_retry: Option<Timestamp>,
 }
 
 impl Upgrade {
@@ -90,7 +93,7 @@ impl Upgrade {
     pub fn requeue_after(&self, now: Timestamp) -> Option<Timestamp> {
         let poll = || now.saturating_add(crate::engine::failure::span(insights::POLL_INTERVAL)).ok();
         let after = self.refreshing.then(poll).flatten();
-        after.into_iter().chain(status::requeue_after(&self.decision, now)).min()
+        after.into_iter().chain(self.wave_retry).chain(status::requeue_after(&self.decision, now)).min()
     }
 
     /// `status.support`.
@@ -121,6 +124,7 @@ impl Reconcile<'_> {
                     .and_then(|_| observation::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
             },
             on_hold: self.holds.any(),
+            wave: WaveState::Free,
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
         let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &states::State<_, _>| {
@@ -151,6 +155,13 @@ impl Reconcile<'_> {
         if decision.preflight_for().is_none() {
             made = None;
         }
+        // The last question: nothing else holds the step.
+        let is_healthy = self.is_healthy(previous);
+        let wave = self.wave(previous, &goal, (&decision, &observed), is_healthy).await;
+        if wave != WaveState::Free {
+            let clock = Clock { wave, ..clock };
+            decision = decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight));
+        }
         self.state.kind.upgrade.preflight.clone_from(&made);
         // Another actor may have changed it since the last observation: the next round decides on a fresh one.
         if decision.targets.control_plane != at && !self.is_fresh() {
@@ -159,7 +170,8 @@ impl Reconcile<'_> {
         }
         let preflight = made.map(|(preflight, _)| preflight);
         let refreshing = self.state.kind.upgrade.refresh.is_running();
-        Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing })
+        let wave_retry = self.state.kind.upgrade.wave.retry_at;
+        Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing, wave_retry })
     }
 
     fn is_fresh(&self) -> bool {

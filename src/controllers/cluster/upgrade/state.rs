@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use super::insights::Refresh;
 use super::workload::WorkloadReads;
+use crate::controllers::states::LastWrite;
+use crate::rollout::Request;
 use crate::upgrade::preflight::Preflight;
 
 /// State kept between two reconciles. It can be lost without harm: it is read again.
@@ -12,6 +14,17 @@ pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
     pub(super) refresh: Refresh,
+    pub(super) wave: WaveMemory,
+}
+
+/// What is remembered of the writes of what the cluster says to its FleetRollout, until the cache shows them.
+#[derive(Default)]
+pub struct WaveMemory {
+    pub(super) written: Option<(Request, LastWrite)>,
+    /// When to write again what was not written.
+    pub(super) retry_at: Option<Timestamp>,
+    /// How many writes had no answer: one may be stored late, so nothing begins before another one is stored.
+    pub(super) unanswered: i64,
 }
 
 impl UpgradeState {

@@ -154,6 +154,8 @@ impl Input<'_> {
             preflight: self.preflight.map_or(previous.preflight, |preflight| preflight.checks.clone()),
             next_window: opens,
             support_warning: previous.support_warning,
+            // It is written on its own.
+            wave: None,
             history: self.history(previous.history, previous.since.as_ref()),
         }
     }
@@ -216,6 +218,8 @@ fn of_hold(why: &Hold) -> Reason {
     match why {
         Hold::OutsideWindow { .. } => Reason::OutsideMaintenanceWindow,
         Hold::ByUser => Reason::OnHold,
+        Hold::Wave { halted: false, .. } => Reason::WaitingForWave,
+        Hold::Wave { halted: true, .. } => Reason::WaveHalted,
         _ => Reason::Upgrading,
     }
 }
@@ -314,6 +318,8 @@ pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
         State::Holding { why: Hold::Soaking { remaining }, .. } => after(*remaining),
         // An annotation wakes it.
         State::Holding { why: Hold::ByUser, .. } => None,
+        // A change of its FleetRollout requests a reconcile.
+        State::Holding { why: Hold::Wave { .. }, .. } => after(Duration::from_secs(60)),
         State::Holding { .. } => after(Duration::from_secs(10)),
         State::Running(Step::NodeGroups { .. }) => after(Duration::from_secs(30)),
         State::Settled | State::Running(_) | State::Blocked { .. } => None,

@@ -68,7 +68,7 @@ fn format_upgrade(
     let goal = crate::upgrade::Goal::of(spec).unwrap();
     let window = Windows::parse(&spec.upgrade.windows).unwrap().state(now);
     let soaked = Soaked { remaining: Duration::from_secs(remaining), unhealthy: None };
-    let clock = Clock { now, window: window.clone(), soaked, on_hold: false };
+    let clock = Clock { now, window: window.clone(), soaked, on_hold: false, wave: crate::upgrade::WaveState::Free };
     let to = remaining_steps::path(observed.control_plane, goal.version).first().copied();
     let checks = Vec::new();
     let made = to.map(|to| Preflight { to, checks });

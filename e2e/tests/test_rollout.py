@@ -1,0 +1,239 @@
+"""FleetRollouts: one edit raises the version of several clusters, and they are upgraded wave by wave.
+
+No operator writes a spec. Every wave stops by itself when a cluster fails.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from fleet import API
+from fleet.environment import Environment, environment, stays, until
+from fleet.killing import killed_at
+from fleet.rings import GOAL, START, Rings
+from fleet.upgrading import far_window
+from keelson_harness.aws import Durations
+from keelson_harness.kubeapi import conditions
+
+# Long enough that concurrent updates overlap.
+UPDATE_SECONDS = 1.5
+# Then the operators may finish.
+MAX_KILLS = 15
+THREE = {"canary": 2, "early": 2, "prod": 3}
+
+
+@pytest.fixture(scope="module")
+def on():
+    durations = Durations(1, UPDATE_SECONDS, 0.5, 0.8, 0.2, 0.5)
+    with environment(workload=False, git=False, durations=durations) as started:
+        yield started
+
+
+def reason(on: Environment, item: dict) -> tuple[str, str]:
+    ready = on.condition(item)
+    return ready.get("reason", ""), ready.get("message", "")
+
+
+def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
+    fleet = Rings(on, THREE, {"canary": {"soak": "3s"}, "prod": {"maxConcurrent": "70%"}})
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        until(lambda: conditions(fleet.found()).get("Ready", {}).get("status") == "True", 10, "Ready without an upgrade")
+        mark = on.mark()
+        # Those of the last wave first: the order of the commits does not matter.
+        fleet.upgrade(*reversed(fleet.clusters))
+        until(lambda: reason(on, fleet.rings["prod"][0])[0] == "WaitingForWave", 20, "WaitingForWave")
+        assert "wave prod is not open yet" in reason(on, fleet.rings["prod"][0])[1]
+        fleet.await_state("Soaking")
+        until(fleet.has_arrived, 90, "all versions")
+        release = fleet.await_state("Completed")
+        assert (release["progress"], release["target"], release.get("tickets")) == ("7/7", GOAL, None)
+        fleet.assert_each_was_updated_once(mark)
+        fleet.assert_waves_followed_one_another(mark)
+        periods = fleet.periods()
+        (first, second) = sorted(periods["canary"])
+        assert first[1] <= second[0], "maxConcurrent is 1"
+        assert (min(begin for begin, _ in periods["early"]) - second[1]).total_seconds() >= 2, "the soak"
+        # 70% of three are two.
+        begins = sorted(periods["prod"])
+        assert begins[2][0] >= min(end for _, end in begins[:2]), periods["prod"]
+        assert {event["reason"] for event in on.events(fleet.rollout)} >= {"WavePassed", "RolloutCompleted"}
+        time.sleep(2)
+        versions = [on.api.get(API, kind, item["metadata"]["name"])["metadata"]["resourceVersion"] for kind, item in objects(fleet)]
+        time.sleep(6)
+        assert versions == [on.api.get(API, kind, item["metadata"]["name"])["metadata"]["resourceVersion"] for kind, item in objects(fleet)]
+        header, row = on.api.table(API, "FleetRollout", name=fleet.name).splitlines()
+        assert header.split() == ["NAME", "TARGET", "WAVE", "PROGRESS", "STATE", "MESSAGE", "AGE"]
+        assert row.split()[:2] == [fleet.name, GOAL] and "Completed" in row
+    fleet.go_away()
+
+
+def objects(fleet: Rings) -> list[tuple[str, dict]]:
+    return [("FleetRollout", fleet.rollout), *(("EksCluster", item) for item in fleet.clusters)]
+
+
+def test_failing_canary_halts_every_wave_until_it_is_retried(on):
+    fleet = Rings(on, {"canary": 1, "prod": 2})
+    (canary,) = fleet.rings["canary"]
+    match = {"account": fleet.account.id, "action": "UpdateClusterVersion", "resource": f"*{canary['metadata']['name']}"}
+    fault = on.aws.add_fault(match, {"health_issue": {"code": "Unknown", "message": "an internal failure"}})
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        mark = on.mark()
+        fleet.upgrade()
+        halted = fleet.await_state("Halted", 90)
+        name = f"default/{canary['metadata']['name']}"
+        assert name in halted["message"] and "an internal failure" in halted["message"], halted
+        assert conditions(fleet.found())["Stalled"]["status"] == "True"
+        assert name in on.api.table(API, "FleetRollout", name=fleet.name)
+        until(lambda: reason(on, fleet.rings["prod"][0])[0] == "WaveHalted", 10, "WaveHalted")
+        assert [event for event in on.events(fleet.rollout) if event["reason"] == "RolloutHalted" and event["type"] == "Warning"]
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        before = on.mark()
+        stays(lambda: not fleet.rings_of_updates(before), 5, "no update while it has halted")
+        # The cluster's own failure is corrected, and it arrives: the release stays halted until a person says so.
+        on.reconcile(canary)
+        until(lambda: fleet.has_arrived(canary), 40, "the canary's version")
+        stays(lambda: fleet.release()["state"] == "Halted" and "prod" not in fleet.rings_of_updates(mark), 3, "the halt")
+        fleet.annotate(retry=f"{GOAL}/1")
+        until(fleet.has_arrived, 60, "all versions")
+        fleet.await_state("Completed")
+        assert fleet.found()["status"]["lastHandledRetry"] == f"{GOAL}/1"
+    fleet.go_away()
+
+
+def test_approval_suspension_and_windows_hold_no_slot(on):
+    fleet = Rings(on, {"canary": 1, "prod": 2}, {"prod": {"approval": "Required", "maxConcurrent": 1}})
+    waits, goes = fleet.rings["prod"]
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.edit(waits, upgrade={"windows": [far_window()]})
+        fleet.upgrade()
+        waiting = fleet.await_state("WaitingForApproval", 60)
+        code = waiting["waves"][1]["approvalHash"]
+        assert code in waiting["message"] and fleet.has_arrived(*fleet.rings["canary"])
+        fleet.annotate(approve="0" * 16)
+        fleet.edit(fleet.rollout, suspend=True)
+        stays(lambda: fleet.rings_of_updates() == ["canary"], 3, "no update without an approval")
+        fleet.annotate(approve=code)
+        fleet.await_state("Suspended")
+        stays(lambda: fleet.rings_of_updates() == ["canary"], 3, "no update while suspended")
+        fleet.edit(fleet.rollout, suspend=False)
+        # The cluster outside its window does not keep the other one waiting.
+        until(lambda: fleet.has_arrived(goes), 40, "the version of the cluster that may begin")
+        assert reason(on, waits)[0] == "OutsideMaintenanceWindow" and fleet.version(waits) == START
+        fleet.edit(waits, upgrade={"windows": None})
+        until(fleet.has_arrived, 40, "all versions")
+        events = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WaveApproved"]
+        assert len(events) == 1 and "written by the field manager" in events[0], events
+    fleet.go_away()
+
+
+def test_clusters_join_leave_and_move_in_the_middle(on):
+    fleet = Rings(on, {"canary": 2, "prod": 2}, {"canary": {"soak": "4s"}})
+    first, second = fleet.rings["canary"]
+    moves, stops = fleet.rings["prod"]
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        mark = on.mark()
+        fleet.upgrade()
+        until(lambda: fleet.updates(mark), 30, "the first update")
+        begun = fleet.updates(mark)[0]
+        in_progress, left = (first, second) if begun == first["metadata"]["name"] else (second, first)
+        # In the middle of its step: it finishes. The one that waits leaves its wave by suspension, and returns.
+        fleet.label(in_progress, ring="prod")
+        fleet.edit(left, suspend=True)
+        fleet.edit(stops, suspend=True)
+        until(lambda: fleet.has_arrived(in_progress, moves), 60, "the version of those that are left")
+        fleet.edit(left, suspend=False)
+        until(lambda: fleet.has_arrived(left), 40, "the version of the one that returns")
+        assert fleet.version(stops) == START
+        on.delete(stops)
+        fleet.await_state("Completed")
+        assert sorted(fleet.updates(mark)) == sorted(item["metadata"]["name"] for item in (first, second, moves))
+    fleet.go_away()
+
+
+def test_what_cannot_be_decided_blocks_by_name(on):
+    fleet = Rings(on, {"canary": 1, "prod": 1})
+    canary, prod = fleet.clusters
+    second = {**fleet.rollout, "metadata": {"name": f"{fleet.name}-too"}}
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        on.apply(second)
+        fleet.upgrade(canary)
+        until(lambda: reason(on, canary)[0] == "UpgradeBlocked", 20, "a block by two rollouts")
+        assert f"FleetRollouts {fleet.name}, {fleet.name}-too select this cluster" in reason(on, canary)[1]
+        on.api.delete(API, "FleetRollout", f"{fleet.name}-too")
+        until(lambda: fleet.has_arrived(canary), 40, "the version")
+        # A rollout that is deleted does not open everything.
+        fleet.edit(prod, upgrade={"rollout": fleet.name})
+        on.api.delete(API, "FleetRollout", fleet.name)
+        fleet.upgrade(prod)
+        until(lambda: reason(on, prod)[0] == "UpgradeBlocked", 20, "a block by a missing rollout")
+        assert f"FleetRollout {fleet.name}, which spec.upgrade.rollout names, does not exist" in reason(on, prod)[1]
+        stays(lambda: fleet.version(prod) == START, 3, "the version")
+        on.apply(fleet.rollout)
+        until(lambda: fleet.has_arrived(prod), 40, "the version")
+    fleet.go_away()
+
+
+def test_promotion_opens_the_next_wave(on):
+    fleet = Rings(on, {"canary": 1, "prod": 1})
+    (canary, prod) = fleet.clusters
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade(prod)
+        blocked = fleet.await_state("Blocked")
+        assert f"default/{canary['metadata']['name']}: its spec.version is {START}" in blocked["message"]
+        stays(lambda: fleet.version(prod) == START, 2, "the version")
+        fleet.annotate(promote=f"{GOAL}/canary")
+        until(lambda: fleet.has_arrived(prod), 40, "the version")
+        assert fleet.version(canary) == START
+        notes = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WavePromoted"]
+        assert len(notes) == 2 and all("written by the field manager" in note for note in notes), notes
+    fleet.go_away()
+
+
+def test_killed_at_every_write_each_cluster_is_updated_once_and_in_order(on, capsys):
+    fleet = Rings(on, THREE, {"prod": {"maxConcurrent": 2}})
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+    mark = on.mark()
+    fleet.upgrade()
+    run = killed_at(on, fleet.account.id, fleet.has_arrived, timeout=240)
+    with capsys.disabled():
+        print(f"\n  {run.summary('waves')}")
+    fleet.assert_each_was_updated_once(mark)
+    fleet.assert_waves_followed_one_another(mark)
+    fleet.go_away()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_and_handed_over_each_cluster_is_updated_once_and_in_order(on, seed):
+    """Between any two writes to the API server, by two replicas that take over from each other."""
+    chance = random.Random(seed)
+    fleet = Rings(on, THREE)
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+    mark = on.mark()
+    fleet.upgrade()
+    timing = ("--lease-duration=2s", "--renew-deadline=1.5s", "--retry-period=300ms")
+    replicas = [on.start(*timing, account=fleet.account.id, name=f"keelson-{number}", wait=False) for number in range(2)]
+    deadline = time.monotonic() + 240
+    kills = 0
+    while not fleet.has_arrived():
+        assert time.monotonic() < deadline, f"not done after {kills} kills: {fleet.updates(mark)}"
+        time.sleep(chance.uniform(0.3, 4))
+        if kills < MAX_KILLS:
+            chance.choice(replicas).restart()
+            kills += 1
+    for replica in replicas:
+        replica.stop()
+    fleet.assert_each_was_updated_once(mark)
+    fleet.assert_waves_followed_one_another(mark)
+    fleet.go_away()
+

@@ -1,0 +1,169 @@
+//! Asks the FleetRollout that selects the cluster, as the last question before a step begins, and records in status what
+//! the cluster says to it. I/O: that status, with a resourceVersion: what others changed since is read first.
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::observation;
+use crate::api::fleet_rollout::Gate;
+use crate::api::policy::ChangePolicy;
+use crate::api::status::EksClusterStatus;
+use crate::controllers::approvals::execution_policy::parse_step;
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::cluster::status::facts::cluster_key;
+use crate::controllers::runtime::apply;
+use crate::controllers::states::LastWrite;
+use crate::engine::{Action, Change, ExecutionPolicy};
+use crate::rollout::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, Request, Step as GatedStep, ask};
+use crate::upgrade::{AddonState, ControlPlaneWork, Decision, Goal, Hold, Observation, State, Step, WaveState};
+
+/// Field manager of what the cluster says to its rollout. It is separate, because it is written before anything begins, and with
+/// a resourceVersion.
+const WAVE: &str = "keelson-wave";
+/// When to try again after a write that was rejected because the cache lags.
+const RETRY: SignedDuration = SignedDuration::from_millis(500);
+
+impl Reconcile<'_> {
+    /// Whether the next step may begin now.
+    pub(super) async fn wave(
+        &mut self,
+        previous: &EksClusterStatus,
+        goal: &Goal,
+        (decision, observed): (&Decision, &Observation),
+        is_healthy: bool,
+    ) -> WaveState {
+        self.state.kind.upgrade.wave.retry_at = None;
+        let request = self.stored_request();
+        let wants = self.wanted_step(previous, decision);
+        if wants.is_none() && request.asks.is_none() && request.claimed.is_none() {
+            return WaveState::Free;
+        }
+        let term = self.ctx.leading_since.as_millisecond() + self.state.kind.upgrade.wave.unanswered;
+        let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
+        let rollout = self.object.spec.upgrade.rollout.as_deref();
+        let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
+        let reply = ask(&Question {
+            uid: &self.object.uid().unwrap_or_default(),
+            labels: self.object.labels(),
+            rollout,
+            request,
+            wants,
+            claim: claim.unwrap_or(ClaimedStep::Ongoing),
+            rollouts: &snapshot.rollouts(),
+            term,
+            now: self.now,
+        });
+        if reply.request != request && !self.record_request(reply.request).await {
+            // Nothing begins on what the API server may not have stored.
+            let has_claimed =
+                wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
+            return if has_claimed { WaveState::Free } else { held("the API server has not recorded it yet") };
+        }
+        match reply.answer {
+            Answer::Free | Answer::Claims => WaveState::Free,
+            Answer::Held(hold) if hold.kind == HoldKind::Blocked => WaveState::Blocked { message: hold.message },
+            Answer::Held(hold) => WaveState::Held { halted: hold.kind == HoldKind::Halted, message: hold.message },
+        }
+    }
+
+    /// What the cluster says to its rollout, as the API server has it.
+    fn stored_request(&self) -> Request {
+        let version = self.object.metadata.resource_version.as_deref();
+        match &self.state.kind.upgrade.wave.written {
+            Some((request, last)) if !last.is_in(version) => *request,
+            _ => {
+                let upgrade = self.object.status.as_ref().and_then(|status| status.upgrade.as_ref());
+                upgrade.and_then(|upgrade| upgrade.wave.as_ref()).map(Request::of).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The step that may begin if its wave is open. A step that waits for an approval does not take a slot.
+    fn wanted_step(&self, previous: &EksClusterStatus, decision: &Decision) -> Option<GatedStep> {
+        let gated = decision.gated.filter(|_| !self.observes())?;
+        let is_approved = match decision.remaining_steps.first() {
+            Some(Step::ControlPlane { from, to }) if self.change_policy() == ChangePolicy::Approval => {
+                let change = Change::in_place("version", from.to_string(), to.to_string());
+                let step = crate::engine::Step { action: Action::Update, changes: vec![change], reason: None };
+                let ids = ExecutionPolicy::default().ids(&cluster_key(), &step);
+                let mut approved = previous.plan.iter().flat_map(|plan| &plan.approved).map(parse_step);
+                approved.any(|(key, id)| key == cluster_key() && ids.contains(&id))
+            }
+            _ => true,
+        };
+        is_approved.then_some(GatedStep { gate: gated.gate, target: gated.to })
+    }
+
+    /// Records what the cluster says. Returns whether the API server has stored it.
+    async fn record_request(&mut self, request: Request) -> bool {
+        let (ctx, object) = (self.ctx, self.object);
+        let version = object.metadata.resource_version.as_deref();
+        let memory = &mut self.state.kind.upgrade.wave;
+        let is_late = memory.written.as_ref().is_some_and(|(_, last)| !last.is_in(version));
+        // An object that lags behind our own writes is certainly rejected.
+        if is_late || !self.state.last_write.is_in(version) {
+            memory.retry_at = self.now.saturating_add(RETRY).ok();
+            return false;
+        }
+        let status = json!({"upgrade": {"wave": request.status()}});
+        match apply::patch_unchanged_status(&ctx.client, object, WAVE, &*ctx.gate, &status).await {
+            Ok(version) => {
+                self.state.last_write.record(version.clone());
+                let mut last = LastWrite::default();
+                last.record(version);
+                memory.written = Some((request, last));
+                true
+            }
+            Err(error) => {
+                let is_conflict = matches!(&error, kube::Error::Api(response) if matches!(response.code, 404 | 409));
+                if !is_conflict {
+                    memory.unanswered += 1;
+                    let error = apply::describe_error(&error);
+                    tracing::warn!(
+                        error,
+                        "failed to record what the cluster says to its FleetRollout; Keelson will retry"
+                    );
+                }
+                // It may have been stored: only the cache knows.
+                memory.written = None;
+                memory.retry_at = self.now.saturating_add(RETRY).ok();
+                false
+            }
+        }
+    }
+}
+
+fn held(message: &str) -> WaveState {
+    WaveState::Held { halted: false, message: message.to_owned() }
+}
+
+/// The state of the step that the cluster has claimed.
+fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observation, is_healthy: bool) -> ClaimedStep {
+    let is_at_version = observed.control_plane >= step.target;
+    let has_addon_updates = observed.addons.iter().any(|addon| addon.state == AddonState::Busy);
+    let has_group_updates = observed.node_groups.iter().any(|group| group.busy);
+    let is_version_update = observed.control_plane_work == ControlPlaneWork::Version;
+    let (is_reached, is_in_progress) = match step.gate {
+        Gate::ControlPlane => (is_at_version, is_version_update || !is_at_version && has_addon_updates),
+        Gate::NodeGroups => {
+            let is_left = |one: &Step| matches!(one, Step::NodeGroups { to, .. } if *to <= step.target);
+            (is_at_version && !decision.remaining_steps.iter().any(is_left), has_group_updates)
+        }
+    };
+    ClaimedStep::of(ClaimFacts {
+        is_reached,
+        is_healthy,
+        is_in_progress,
+        is_wanted: goal.version >= step.target,
+        waits_for_window: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. }, .. }),
+    })
+}
+
+impl Reconcile<'_> {
+    /// Whether the cluster is healthy, as its soak counts it.
+    pub(super) fn is_healthy(&self, previous: &EksClusterStatus) -> bool {
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
+        observation::unhealthy(&self.state.memory, &groups, super::agent_fails(previous)).is_none()
+    }
+}

@@ -1,0 +1,193 @@
+//! An EksCluster as its rollout sees it, from the spec and status of the cluster and its NodeGroups. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::EksClusterStatus;
+use crate::api::upgrade::FollowPolicy;
+use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::cluster::status::is_ready;
+use crate::rollout::{Health, Member, Request, Stalled};
+
+/// A version that no release has: the spec is not readable, which admission prevents.
+const NO_VERSION: KubernetesVersion = KubernetesVersion { major: 0, minor: 0 };
+/// The state of what works in EKS.
+const ACTIVE: &str = "ACTIVE";
+
+/// The cluster, as its rollout sees it.
+pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
+    let nothing = EksClusterStatus::default();
+    let status = cluster.status.as_ref().unwrap_or(&nothing);
+    let control_plane = status.version.as_deref().and_then(|version| version.parse().ok());
+    let request = status.upgrade.as_ref().and_then(|upgrade| upgrade.wave.as_ref());
+    Member {
+        uid: cluster.uid().unwrap_or_default(),
+        name: format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()),
+        labels: cluster.labels().clone(),
+        wanted: cluster.spec.version().unwrap_or(NO_VERSION),
+        control_plane,
+        node_groups: control_plane.map(|at| following(cluster, groups).fold(at, KubernetesVersion::min)),
+        suspended: cluster.spec.suspend,
+        deleting: cluster.metadata.deletion_timestamp.is_some(),
+        request: request.map(Request::of).unwrap_or_default(),
+        health: health(cluster, status, groups),
+        stalled: stalled(status, groups),
+        waits_for: waits_for(status),
+    }
+}
+
+/// The versions of the node groups that follow the control plane.
+fn following(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> impl Iterator<Item = KubernetesVersion> {
+    let follows = cluster.spec.upgrade.node_groups == FollowPolicy::Follow;
+    let is_custom = |group: &NodeGroup| {
+        let status = group.status.as_ref();
+        let ami_type = status.and_then(|status| status.ami_type.as_deref()).or(group.spec.ami_type.as_deref());
+        let release = status.and_then(|status| status.release_version.as_deref()).unwrap_or_default();
+        ami_type == Some("CUSTOM") || release.starts_with("ami-")
+    };
+    let is_left = |group: &NodeGroup| group.spec.suspend || group.metadata.deletion_timestamp.is_some();
+    groups
+        .iter()
+        .filter(move |group| follows && group.spec.version.is_none() && !is_left(group) && !is_custom(group))
+        .filter_map(|group| group.status.as_ref()?.version.as_deref()?.parse().ok())
+}
+
+/// The health that counts towards a soak, by the same parts as within a cluster.
+fn health(cluster: &EksCluster, status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Health {
+    if let Some(why) = unhealthy(status, groups) {
+        return Health::Unhealthy(why);
+    }
+    let soak = status.upgrade.as_ref().and_then(|upgrade| upgrade.soak.as_ref());
+    match soak.map(|soak| soak.healthy_since.as_ref()) {
+        Some(Some(since)) => Health::Since(since.0),
+        Some(None) => Health::Unhealthy("it was not healthy when it was last observed".to_owned()),
+        // It has made no step yet.
+        None => Health::Since(since_conditions(cluster, status)),
+    }
+}
+
+fn unhealthy(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<String> {
+    let control_plane = status.resources.iter().find(|resource| resource.key == "cluster");
+    let state = control_plane.and_then(|resource| resource.state.as_deref()).unwrap_or("not observed yet");
+    if state != ACTIVE {
+        return Some(format!("the control plane is {state}"));
+    }
+    let addon = status.addons.iter().find(|addon| addon.state.as_deref() != Some(ACTIVE));
+    if let Some(addon) = addon {
+        return Some(format!("add-on {} is {}", addon.name, addon.state.as_deref().unwrap_or("not observed yet")));
+    }
+    if let Some(group) = groups.iter().find(|group| !group.spec.suspend && !is_ready(group)) {
+        return Some(format!("node group {} is not ready", group.node_group_name()));
+    }
+    let agent = conditions::get(&status.conditions, ConditionType::GitOpsReady)?;
+    let fails = agent.status == "False" && agent.reason == Reason::SyncFailed.as_str();
+    fails.then(|| format!("the GitOps agent: {}", agent.message))
+}
+
+/// Since when a cluster that has made no step is healthy.
+fn since_conditions(cluster: &EksCluster, status: &EksClusterStatus) -> Timestamp {
+    const PARTS: [ConditionType; 3] =
+        [ConditionType::ControlPlaneReady, ConditionType::AddonsReady, ConditionType::Available];
+    let changed = PARTS.iter().filter_map(|part| conditions::get(&status.conditions, *part));
+    let created = cluster.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    changed.map(|condition| condition.last_transition_time.0).chain(created).max().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What does not proceed without a person, apart from approvals: those are asked before.
+fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stalled> {
+    let of = |all: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], who: &str| {
+        let stalled = conditions::get(all, ConditionType::Stalled)?;
+        let counts = stalled.status == "True" && stalled.reason != Reason::WaitingForApproval.as_str();
+        let message = format!("{who}{}: {}", stalled.reason, stalled.message);
+        counts.then_some(Stalled { since: stalled.last_transition_time.0, message })
+    };
+    let of_group = |group: &Arc<NodeGroup>| {
+        let conditions = &group.status.as_ref()?.conditions;
+        of(conditions, &format!("node group {}: ", group.node_group_name()))
+    };
+    of(&status.conditions, "").or_else(|| groups.iter().find_map(of_group))
+}
+
+/// What it waits for, if it is not Ready.
+fn waits_for(status: &EksClusterStatus) -> Option<String> {
+    let ready = conditions::get(&status.conditions, ConditionType::Ready)?;
+    (ready.status != "True").then(|| format!("{}: {}", ready.reason, ready.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cluster(status: Value) -> EksCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "team", "uid": "u", "labels": {"ring": "0"},
+                "creationTimestamp": "2026-11-01T00:00:00Z"},
+            "spec": {"region": "eu-west-1", "version": "1.34"}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn group(name: &str, version: &str, spec: Value, ready: &str) -> Arc<NodeGroup> {
+        let mut wanted = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+        wanted.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let condition = json!({"type": "NodesReady", "status": ready, "reason": "x", "message": "m",
+            "lastTransitionTime": "2026-11-28T00:00:00Z"});
+        let object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": name, "namespace": "team"},
+            "spec": wanted, "status": {"version": version, "conditions": [condition]},
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn active(more: Value) -> Value {
+        let mut status = json!({"version": "1.33", "resources": [{"key": "cluster", "state": "ACTIVE"}]});
+        status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        status
+    }
+
+    #[test]
+    fn health_names_the_part_that_is_not_healthy() {
+        let health = |status: Value, groups: &[Arc<NodeGroup>]| match member(&cluster(status), groups).health {
+            Health::Since(since) => since.to_string(),
+            Health::Unhealthy(why) => why,
+        };
+        assert_eq!(health(active(json!({})), &[]), "2026-11-01T00:00:00Z");
+        assert_eq!(health(json!({"version": "1.33"}), &[]), "the control plane is not observed yet");
+        let updating = json!({"resources": [{"key": "cluster", "state": "UPDATING"}]});
+        assert_eq!(health(updating, &[]), "the control plane is UPDATING");
+        let addon = active(json!({"addons": [{"name": "coredns", "state": "DEGRADED"}]}));
+        assert_eq!(health(addon, &[]), "add-on coredns is DEGRADED");
+        let groups = [group("a", "1.33", json!({}), "False")];
+        assert_eq!(health(active(json!({})), &groups), "node group a is not ready");
+        let soak = |since: Value| active(json!({"upgrade": {"soak": {"seconds": 0, "healthySince": since}}}));
+        assert_eq!(health(soak(json!("2026-11-22T09:00:00Z")), &[]), "2026-11-22T09:00:00Z");
+        assert!(health(soak(Value::Null), &[]).contains("not healthy"));
+    }
+
+    #[test]
+    fn only_node_groups_that_follow_count() {
+        let at =
+            |groups: &[Arc<NodeGroup>]| member(&cluster(active(json!({}))), groups).node_groups.unwrap().to_string();
+        assert_eq!(at(&[]), "1.33");
+        assert_eq!(at(&[group("a", "1.32", json!({}), "True"), group("b", "1.33", json!({}), "True")]), "1.32");
+        assert_eq!(at(&[group("a", "1.31", json!({"version": "1.31"}), "True")]), "1.33");
+        assert_eq!(at(&[group("a", "1.31", json!({"suspend": true}), "True")]), "1.33");
+    }
+
+    #[test]
+    fn cluster_that_waits_for_an_approval_has_not_failed() {
+        let stalled = |reason: &str| {
+            let condition = json!({"type": "Stalled", "status": "True", "reason": reason, "message": "m",
+                "lastTransitionTime": "2026-11-28T00:00:00Z"});
+            member(&cluster(active(json!({"conditions": [condition]}))), &[]).stalled.map(|stalled| stalled.message)
+        };
+        assert_eq!(stalled("UpgradeBlocked").as_deref(), Some("UpgradeBlocked: m"));
+        assert_eq!(stalled("WaitingForApproval"), None);
+    }
+}

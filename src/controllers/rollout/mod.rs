@@ -1,0 +1,212 @@
+//! FleetRollouts: watches them, and advances them by the state of all clusters. The leader is the only writer of their
+//! status, with the resourceVersion that it has read: a former leader cannot give tickets that a new one gave already.
+//! I/O: the management cluster's API.
+
+mod conditions;
+mod member;
+pub mod store;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, ResourceExt};
+use tokio::sync::Notify;
+
+use super::approvals::{ApprovedBy, describe_author};
+use super::context::Context;
+use super::runtime::apply::{self, MANAGER};
+use super::runtime::events::EventMessage;
+use super::runtime::watch::{Change, DependentView, digest, watch_kind};
+use super::states::LastWrite;
+use crate::api::conditions::ConditionType;
+use crate::api::fleet_rollout_status::FleetRolloutStatus;
+use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
+use crate::aws::WriteGate as _;
+use crate::rollout::{Annotations, Input, Member, RolloutEvent, advance};
+use crate::telemetry::rollouts::{self, RolloutState};
+use store::Snapshot;
+
+/// How often rollouts are advanced, in memory: status is written only when something changes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Pause after a write that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Watches and advances the FleetRollouts until the term ends.
+pub async fn run(ctx: Arc<Context>) {
+    let changed = Arc::new(Notify::new());
+    let (watch_ctx, notify) = (ctx.clone(), changed.clone());
+    // Clusters that wait see the status, too.
+    let view = |rollout: &FleetRollout| {
+        let status = rollout.status.as_ref().and_then(|status| serde_json::to_string(&status.releases).ok());
+        DependentView { digest: digest(status), part_of: String::new() }
+    };
+    let (store, watching) = watch_kind(Api::all(ctx.client.clone()), view, move |change| {
+        match change {
+            Change::SpecChanged(rollout) => watch_ctx.unreadable.clear::<FleetRollout>(None, &rollout.name_any()),
+            Change::DependentsAffected(_) => {}
+            Change::Unreadable(object) => watch_ctx.unreadable.record::<FleetRollout>(object),
+            Change::Deleted { object, .. } => watch_ctx.unreadable.clear::<FleetRollout>(None, &object.name),
+        }
+        enqueue_waiting_clusters(&watch_ctx);
+        notify.notify_one();
+    });
+    ctx.rollouts.set(store.clone());
+    tokio::select! {
+        () = watching => {}
+        () = advance_all(&ctx, &store, &changed) => {}
+    }
+}
+
+/// Requests reconciles of the clusters that a rollout may hold.
+fn enqueue_waiting_clusters(ctx: &Context) {
+    let waits = |cluster: &EksCluster| {
+        let Some(status) = &cluster.status else { return false };
+        let asks = status
+            .upgrade
+            .as_ref()
+            .is_some_and(|upgrade| upgrade.wave.as_ref().is_some_and(|wave| wave.asks.is_some()));
+        asks || !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
+    };
+    for cluster in ctx.clusters.state_filter(waits) {
+        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
+    }
+}
+
+/// What is remembered of a rollout.
+#[derive(Default)]
+struct Written {
+    last: LastWrite,
+    retry_at: Option<Instant>,
+}
+
+async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notify) {
+    if store.wait_until_ready().await.is_err() {
+        return;
+    }
+    ctx.rollouts.set_listed();
+    enqueue_waiting_clusters(ctx);
+    let mut written: HashMap<String, Written> = HashMap::new();
+    loop {
+        let _ = tokio::time::timeout(INTERVAL, changed.notified()).await;
+        // A cluster that is not listed yet is not gone.
+        if !ctx.all_listed.is_cancelled() || !ctx.gate.may_write() {
+            continue;
+        }
+        let snapshot = ctx.rollouts.snapshot(&ctx.unreadable);
+        written.retain(|uid, _| snapshot.readable.iter().any(|rollout| rollout.uid().as_ref() == Some(uid)));
+        rollouts::set(snapshot.readable.iter().map(|rollout| state(rollout)));
+        if snapshot.readable.is_empty() {
+            continue;
+        }
+        let members = members(ctx);
+        for rollout in &snapshot.readable {
+            let written = written.entry(rollout.uid().unwrap_or_default()).or_default();
+            advance_one(ctx, rollout, &snapshot, &members, written).await;
+        }
+    }
+}
+
+/// All clusters, with the NodeGroups of each.
+fn members(ctx: &Context) -> Vec<Member> {
+    let mut groups: HashMap<(String, String), Vec<Arc<crate::api::NodeGroup>>> = HashMap::new();
+    for group in ctx.node_groups.state() {
+        let key = (group.namespace().unwrap_or_default(), group.spec.cluster_ref.name.clone());
+        groups.entry(key).or_default().push(group);
+    }
+    let of = |cluster: &Arc<EksCluster>| {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        member::member(cluster, groups.get(&key).map(Vec::as_slice).unwrap_or_default())
+    };
+    ctx.clusters.state().iter().map(of).collect()
+}
+
+async fn advance_one(
+    ctx: &Context,
+    rollout: &FleetRollout,
+    snapshot: &Snapshot,
+    members: &[Member],
+    written: &mut Written,
+) {
+    let is_current = written.last.is_in(rollout.metadata.resource_version.as_deref());
+    if !is_current || written.retry_at.is_some_and(|at| at > Instant::now()) {
+        return;
+    }
+    let nothing = FleetRolloutStatus::default();
+    let before = rollout.status.as_ref().unwrap_or(&nothing);
+    let tickets = before.releases.iter().flat_map(|release| &release.tickets);
+    let unreadable: BTreeSet<String> =
+        tickets.filter(|ticket| ctx.unreadable.has_cluster(&ticket.uid)).map(|ticket| ticket.uid.clone()).collect();
+    let annotation = |key: &str| rollout.annotations().get(key).map(String::as_str);
+    let now = Timestamp::now();
+    let outcome = advance(&Input {
+        name: rollout.metadata.name.as_deref().unwrap_or_default(),
+        spec: &rollout.spec,
+        status: before,
+        annotations: Annotations {
+            approve: annotation(APPROVE_ANNOTATION),
+            retry: annotation(RETRY_ANNOTATION),
+            promote: annotation(PROMOTE_ANNOTATION),
+        },
+        rollouts: &snapshot.rollouts(),
+        clusters: members,
+        unreadable: &unreadable,
+        now,
+    });
+    let generation = rollout.metadata.generation;
+    let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
+    let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
+    if status == *before {
+        return;
+    }
+    match apply::patch_unchanged_status(&ctx.client, rollout, MANAGER, &*ctx.gate, &status).await {
+        Ok(version) => {
+            written.last.record(version);
+            publish(ctx, rollout, outcome.events).await;
+        }
+        // It changed since: the watch delivers it.
+        Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => {}
+        Err(error) => {
+            written.retry_at = Some(Instant::now() + RETRY);
+            let (name, error) = (rollout.name_any(), apply::describe_error(&error));
+            tracing::warn!(name, error, "failed to write the status of a FleetRollout; Keelson will retry");
+        }
+    }
+}
+
+async fn publish(ctx: &Context, rollout: &FleetRollout, events: Vec<RolloutEvent>) {
+    let mut messages = Vec::new();
+    for RolloutEvent { warning, reason, note, annotation } in events {
+        let note = match annotation {
+            Some(key) => {
+                let by = describe_author(ctx, rollout, ApprovedBy::Annotation(key)).await;
+                format!("{note}, by {by}")
+            }
+            None => note,
+        };
+        tracing::info!(rollout = rollout.name_any(), reason, note, "a rollout changed");
+        messages.push(EventMessage { warning, ..EventMessage::normal(reason, note) });
+    }
+    ctx.events.publish(rollout, messages);
+}
+
+/// For metrics.
+fn state(rollout: &FleetRollout) -> RolloutState {
+    let releases = rollout.status.iter().flat_map(|status| &status.releases);
+    RolloutState {
+        name: rollout.name_any(),
+        members: rollout.status.as_ref().map_or(0, |status| i64::from(status.members)),
+        releases: releases
+            .map(|release| rollouts::ReleaseState {
+                gate: release.gate.as_str(),
+                target: release.target.clone(),
+                state: release.state.as_str(),
+                tickets: i64::try_from(release.tickets.len()).unwrap_or(i64::MAX),
+                at_target: release.waves.iter().map(|wave| i64::from(wave.at_target)).sum(),
+                failed: release.waves.iter().map(|wave| i64::from(wave.failed)).sum(),
+            })
+            .collect(),
+    }
+}

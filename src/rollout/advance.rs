@@ -1,0 +1,209 @@
+//! The rollout's side: its next status, from its policy, its last status and the state of all clusters. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::approval;
+use super::give::{approve, give};
+use super::member::Member;
+use super::membership::{Rollouts, Selection};
+use super::policy::Policy;
+use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
+use super::request::Step;
+use super::summary::{self, RolloutEvent};
+use super::wave::{Evaluation, evaluate};
+use crate::api::KubernetesVersion;
+use crate::api::conditions::bounded;
+use crate::api::fleet_rollout::FleetRolloutSpec;
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus};
+use crate::api::listing::first_few_joined;
+
+/// Maximum number of failed clusters in a message.
+const MAX_FAILED: usize = 3;
+/// Longest message of a halt.
+const MAX_MESSAGE: usize = 900;
+/// Longest recorded annotation.
+const MAX_RETRY: usize = 256;
+
+/// The annotations of a rollout, by which people decide.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Annotations<'a> {
+    /// Hashes of what is approved.
+    pub approve: Option<&'a str>,
+    /// `TARGET/ANY`: continues a halted release.
+    pub retry: Option<&'a str>,
+    /// `TARGET/WAVE`: lets waves pass without their checks.
+    pub promote: Option<&'a str>,
+}
+
+/// What a rollout decides on.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its spec.
+    pub spec: &'a FleetRolloutSpec,
+    /// Its last status.
+    pub status: &'a FleetRolloutStatus,
+    /// Its annotations.
+    pub annotations: Annotations<'a>,
+    /// All rollouts, this one included.
+    pub rollouts: &'a Rollouts<'a>,
+    /// All clusters that can be read.
+    pub clusters: &'a [Member],
+    /// UIDs of clusters that exist and cannot be read: their tickets stay.
+    pub unreadable: &'a BTreeSet<String>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The decision.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Outcome {
+    /// The next status, apart from its conditions and generation.
+    pub status: FleetRolloutStatus,
+    /// What to publish once it is written.
+    pub events: Vec<RolloutEvent>,
+    /// Why the policy cannot be used: nothing begins.
+    pub problem: Option<String>,
+}
+
+/// Decides the next status of a rollout.
+pub fn advance(input: &Input<'_>) -> Outcome {
+    let readable = input.clusters.iter().map(|member| (member.uid.as_str(), Some(member)));
+    let existing: Existing<'_> = input.unreadable.iter().map(|uid| (uid.as_str(), None)).chain(readable).collect();
+    let before = input.status;
+    let problem = |why: String| {
+        let mut status = before.clone();
+        for release in &mut status.releases {
+            take_back_only(release, &existing);
+        }
+        Outcome { status, events: Vec::new(), problem: Some(why) }
+    };
+    let policy = match Policy::of(input.spec) {
+        Ok(policy) => policy,
+        Err(why) => return problem(why),
+    };
+    let placed = match placed(input, &policy) {
+        Ok(placed) => placed,
+        Err(why) => return problem(why),
+    };
+    let mut events = Vec::new();
+    let mut all = releases(&before.releases, &policy, &placed, input.now);
+    for release in &mut all {
+        release.take_back(&existing);
+    }
+    let last_handled_retry = retry(input, &mut all, &mut events);
+    let mut found: Vec<Vec<Evaluation<'_>>> =
+        all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
+    let halted_at = all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step.target).min();
+    let mut out: Vec<(String, String)> = all
+        .iter()
+        .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
+        .collect();
+    for (release, waves) in all.iter_mut().zip(&mut found) {
+        let passed = waves.iter().take_while(|wave| wave.passed).count();
+        let open = (passed + 1).min(waves.len());
+        for (index, wave) in waves.iter_mut().take(open).enumerate() {
+            approve(wave, &policy.waves[index], release.step, input.annotations.approve, &mut events);
+        }
+        let is_halted = halted_at.is_some_and(|at| at <= release.step.target);
+        if !is_halted && !policy.suspended && policy.gates.contains(&release.step.gate) {
+            give(release, &policy, &waves[..open], &mut out, input.now);
+        }
+        for wave in waves.iter_mut() {
+            let uids = wave.members.iter().filter(|one| release.has_ticket(&one.member.uid)).count();
+            wave.status.in_progress = i32::try_from(uids).unwrap_or(i32::MAX);
+        }
+        summary::close(waves, open);
+        summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
+        release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
+    }
+    drop_ended(&mut all, &policy, &placed);
+    all.sort_by_key(summary::order);
+    let status = FleetRolloutStatus {
+        members: i32::try_from(placed.len()).unwrap_or(i32::MAX),
+        last_handled_retry,
+        releases: all.into_iter().map(|release| release.status).collect(),
+        ..before.clone()
+    };
+    Outcome { status, events, problem: None }
+}
+
+fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
+    if let Ok(target) = status.target.parse() {
+        let step = Step { gate: status.gate, target };
+        let mut release = Release { step, status: status.clone() };
+        release.take_back(existing);
+        *status = release.status;
+    }
+}
+
+/// The clusters that the rollout selects.
+fn placed<'a>(input: &Input<'a>, policy: &Policy) -> Result<Vec<Placed<'a>>, String> {
+    let mut found = Vec::new();
+    for member in input.clusters {
+        let contested = match input.rollouts.selection(&member.labels) {
+            Selection::None => continue,
+            Selection::One(name) if name == input.name => false,
+            Selection::One(_) => continue,
+            Selection::Several(names) if names.contains(&input.name) => true,
+            Selection::Several(_) => continue,
+            Selection::Unknown(why) => return Err(why),
+        };
+        found.push(Placed { member, placement: policy.placement(&member.labels), contested });
+    }
+    Ok(found)
+}
+
+/// Continues halted releases. Returns the annotation that was handled last.
+fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>) -> Option<String> {
+    let asked: Option<String> = input.annotations.retry.map(|text| text.chars().take(MAX_RETRY).collect());
+    if asked.is_none() || asked == input.status.last_handled_retry {
+        return input.status.last_handled_retry.clone();
+    }
+    let target = asked.as_deref().and_then(|text| text.split('/').next()?.parse::<KubernetesVersion>().ok());
+    for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
+        if release.status.halt.take().is_some() {
+            release.status.retried_at = Some(whole_seconds(input.now));
+            events.push(RolloutEvent::retried(release.step));
+        }
+    }
+    asked
+}
+
+/// Evaluates the waves of a release, records promotions, and halts it.
+fn evaluate_release<'a>(
+    release: &mut Release,
+    input: &Input<'_>,
+    policy: &Policy,
+    placed: &[Placed<'a>],
+    events: &mut Vec<RolloutEvent>,
+) -> Vec<Evaluation<'a>> {
+    let mut waves = Vec::new();
+    for (index, wave) in policy.waves.iter().enumerate() {
+        let before = release.status.waves.iter().find(|status| status.name == wave.name);
+        let had_passed = before.is_some_and(|status| status.passed_at.is_some());
+        let mut found = evaluate(release, policy, index, placed, input.now);
+        let named = format!("{}/{}", release.step.target, wave.name);
+        if found.status.promoted_at.is_none() && approval::contains(input.annotations.promote, &named) {
+            found.status.promoted_at = Some(whole_seconds(input.now));
+            found.passed = true;
+            events.push(RolloutEvent::promoted(release.step, &wave.name));
+        }
+        if found.status.passed_at.is_some() && !had_passed && !found.members.is_empty() {
+            events.push(RolloutEvent::passed(release.step, &wave.name));
+        }
+        if found.failed.len() > wave.max_failed && release.status.halt.is_none() {
+            let each = found.failed.iter().map(|(member, why)| format!("EksCluster {}: {why}", member.name));
+            let message = bounded(&first_few_joined(each, MAX_FAILED, "; ", "; and "), MAX_MESSAGE);
+            events.push(RolloutEvent::halted(release.step, &message));
+            release.status.halt =
+                Some(HaltStatus { wave: wave.name.clone(), message, since: whole_seconds(input.now) });
+        }
+        waves.push(found);
+    }
+    waves
+}

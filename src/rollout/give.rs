@@ -1,0 +1,97 @@
+//! Gives tickets: to clusters that ask, in a wave that is open, within its limit. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::approval;
+use super::member::Member;
+use super::policy::{Policy, WavePolicy};
+use super::release::{Release, whole_seconds};
+use super::request::{RequestId, Step};
+use super::summary::RolloutEvent;
+use super::wave::Evaluation;
+use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
+
+/// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the tickets of all releases,
+/// as UID and wave.
+pub fn give(
+    release: &mut Release,
+    policy: &Policy,
+    waves: &[Evaluation<'_>],
+    out: &mut Vec<(String, String)>,
+    now: Timestamp,
+) {
+    for (wave, found) in policy.waves.iter().zip(waves) {
+        let approved: BTreeSet<&str> = found.status.approved.iter().map(String::as_str).collect();
+        let mut asking: Vec<(RequestId, &Member)> = found
+            .members
+            .iter()
+            .filter(|one| !one.contested && !one.member.suspended)
+            .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
+            .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
+            // One at a time: a cluster finishes a step before it begins the next one.
+            .filter(|(_, member)| out.iter().all(|(uid, _)| *uid != member.uid))
+            .collect();
+        asking.sort_by_key(|(id, member)| (id.number, member.name.clone()));
+        // A ticket of a wave that no longer exists counts in all waves.
+        let taken = out.iter().filter(|(_, name)| *name == wave.name || !policy.has_wave(name)).count();
+        let free = wave.max_concurrent(found.members.len()).saturating_sub(taken);
+        let room = MAX_TICKETS.saturating_sub(out.len());
+        for (id, member) in asking.into_iter().take(free.min(room)) {
+            out.push((member.uid.clone(), wave.name.clone()));
+            release.status.tickets.push(TicketStatus {
+                cluster: member.name.clone(),
+                uid: member.uid.clone(),
+                id: id.to_string(),
+                wave: wave.name.clone(),
+                since: whole_seconds(now),
+            });
+        }
+    }
+}
+
+/// The request of a cluster for this step.
+fn asks(member: &Member, step: Step) -> Option<RequestId> {
+    member.request.asks.filter(|id| id.step == step && member.wanted >= step.target)
+}
+
+/// Accepts an approval, and says what needs one. Clusters without an approval wait; those that join later, too.
+pub fn approve(
+    found: &mut Evaluation<'_>,
+    wave: &WavePolicy,
+    step: Step,
+    annotation: Option<&str>,
+    events: &mut Vec<RolloutEvent>,
+) {
+    let has_version = |member: &Member| member.at(step.gate).is_some_and(|at| at >= step.target);
+    let left: Vec<&Member> = found.members.iter().map(|one| one.member).filter(|member| !has_version(member)).collect();
+    let digests: BTreeSet<String> = left.iter().map(|member| approval::digest(&member.uid)).collect();
+    found.status.approved.retain(|one| wave.needs_approval && digests.contains(one));
+    found.status.approval_hash = None;
+    if !wave.needs_approval {
+        return;
+    }
+    let approved: BTreeSet<&String> = found.status.approved.iter().collect();
+    let waiting: Vec<&Member> = left
+        .iter()
+        .filter(|member| member.wanted >= step.target && !approved.contains(&approval::digest(&member.uid)))
+        .copied()
+        .collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let hash = approval::hash(step, &wave.name, &waiting);
+    if approval::contains(annotation, &hash) {
+        let new: Vec<String> = waiting.iter().map(|member| approval::digest(&member.uid)).collect();
+        found.status.approved.extend(new);
+        found.status.approved.sort();
+        found.status.approved.truncate(MAX_APPROVED);
+        events.push(RolloutEvent::approved(step, &wave.name, &hash, waiting.len()));
+        return;
+    }
+    if found.status.state == WaveState::Progressing {
+        found.status.state = WaveState::WaitingForApproval;
+    }
+    found.status.approval_hash = Some(hash);
+}

@@ -1,0 +1,39 @@
+//! Rollouts over a fleet: from a policy and the state of its clusters to who may begin an upgrade now.
+//!
+//! Not allowed here: AWS, Kubernetes clients, the engine, resources. No I/O: time and observations are arguments.
+//!
+//! Two sides decide, each from its own and perhaps late view of the other, and each writes only its own status:
+//! [`ask()`] is the cluster's (it asks, claims a ticket before it begins, and releases it when it has finished);
+//! [`advance()`] is the rollout's (it gives tickets, and takes back only those that clusters have released). So the
+//! number of clusters that are upgraded at the same time never exceeds the number of tickets, whatever crashes or reads
+//! late in between.
+
+pub mod advance;
+mod approval;
+pub mod ask;
+mod give;
+pub mod member;
+pub mod membership;
+pub mod policy;
+mod release;
+pub mod request;
+mod summary;
+mod wave;
+
+pub use advance::{Annotations, Input, advance};
+pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
+pub use member::{Health, Member, Stalled};
+pub use membership::{Rollout, Rollouts};
+pub use request::{Request, Step};
+pub use summary::RolloutEvent;
+
+#[cfg(test)]
+mod advance_tests;
+#[cfg(test)]
+mod ask_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;
+#[cfg(test)]
+mod world_rules;

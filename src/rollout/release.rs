@@ -1,0 +1,143 @@
+//! The releases of a rollout: those in its status, and those that its clusters ask for. Tickets that clusters have
+//! returned are taken back here. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::member::Member;
+use super::policy::{Placement, Policy};
+use super::request::{RequestId, Step};
+use crate::api::fleet_rollout_status::{MAX_RELEASES, ReleaseState, ReleaseStatus};
+
+/// How many minors ahead of a cluster are shown: its spec may ask for a version that does not exist.
+const MAX_AHEAD: usize = 5;
+
+/// A cluster of the rollout.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// The cluster.
+    pub member: &'a Member,
+    /// Where it belongs.
+    pub placement: Placement,
+    /// Whether other rollouts select it, too: then it never begins.
+    pub contested: bool,
+}
+
+/// The clusters that exist, by UID; `None`: it cannot be read.
+pub type Existing<'a> = BTreeMap<&'a str, Option<&'a Member>>;
+
+/// A release, with its status.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// What clusters get.
+    pub step: Step,
+    /// Its status, as it will be written.
+    pub status: ReleaseStatus,
+}
+
+/// A time for status, which has whole seconds.
+pub fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+impl Release {
+    fn new(step: Step, now: Timestamp) -> Self {
+        let status = ReleaseStatus {
+            gate: step.gate,
+            target: step.target.to_string(),
+            state: ReleaseState::Progressing,
+            wave: None,
+            progress: String::new(),
+            message: None,
+            since: whole_seconds(now),
+            halt: None,
+            retried_at: None,
+            waves: Vec::new(),
+            tickets: Vec::new(),
+        };
+        Self { step, status }
+    }
+
+    /// `None`: status was not written by Keelson.
+    fn of(status: &ReleaseStatus) -> Option<Self> {
+        let target = status.target.parse().ok()?;
+        Some(Self { step: Step { gate: status.gate, target }, status: status.clone() })
+    }
+
+    /// When failures began to count that it still has: at its start, or when it was last retried.
+    pub fn counts_since(&self) -> Timestamp {
+        self.status.retried_at.as_ref().unwrap_or(&self.status.since).0
+    }
+
+    /// Whether a cluster has a ticket of it.
+    pub fn has_ticket(&self, uid: &str) -> bool {
+        self.status.tickets.iter().any(|ticket| ticket.uid == uid)
+    }
+
+    /// Takes back the tickets of clusters that have returned them, or are gone.
+    pub fn take_back(&mut self, clusters: &Existing<'_>) {
+        self.status.tickets.retain(|ticket| {
+            let Some(found) = clusters.get(ticket.uid.as_str()) else { return false };
+            let Some(member) = found else { return true };
+            // It was not written by Keelson: nobody can claim it.
+            let Ok(id) = ticket.id.parse::<RequestId>() else { return false };
+            // A cluster that is being deleted claims nothing any more.
+            let never_claimed = member.deleting && member.request.claimed != Some(id);
+            !never_claimed && !member.request.has_returned(id)
+        });
+    }
+}
+
+/// The releases in status, and those that clusters ask for, in the order of targets and gates.
+pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_>], now: Timestamp) -> Vec<Release> {
+    let mut found: BTreeMap<Step, Release> =
+        previous.iter().filter_map(Release::of).map(|release| (release.step, release)).collect();
+    for step in demanded(policy, placed) {
+        found.entry(step).or_insert_with(|| Release::new(step, now));
+    }
+    let mut found: Vec<Release> = found.into_values().collect();
+    found.sort_by_key(|release| (release.step.target, release.step.gate));
+    found
+}
+
+/// The steps that are left of clusters in waves.
+fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
+    let mut steps = BTreeSet::new();
+    for one in placed.iter().filter(|one| one.placement != Placement::Ungated && !one.member.deleting) {
+        for gate in &policy.gates {
+            let Some(at) = one.member.at(*gate) else { continue };
+            let left = std::iter::successors(Some(at.next()), |version| Some(version.next()));
+            let left =
+                left.take(MAX_AHEAD).take_while(|version| *version <= one.member.wanted && version.major == at.major);
+            steps.extend(left.map(|target| Step { gate: *gate, target }));
+        }
+    }
+    steps
+}
+
+/// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one.
+pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>]) {
+    let demanded = demanded(policy, placed);
+    let last: Vec<Step> = policy
+        .gates
+        .iter()
+        .filter_map(|gate| {
+            let reached = placed.iter().filter_map(|one| one.member.at(*gate)).max()?;
+            let of_gate = releases.iter().map(|release| release.step);
+            of_gate.filter(|step| step.gate == *gate && step.target <= reached).max_by_key(|step| step.target)
+        })
+        .filter(|last| !demanded.iter().any(|step| step.gate == last.gate))
+        .collect();
+    releases.retain(|release| {
+        let is_last = last.contains(&release.step);
+        demanded.contains(&release.step) || is_last || !release.status.tickets.is_empty()
+    });
+    // A cluster far behind asks for many: the first ones come first.
+    let mut number = 0;
+    releases.retain(|release| {
+        number += 1;
+        number <= MAX_RELEASES || !release.status.tickets.is_empty()
+    });
+}

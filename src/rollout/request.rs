@@ -1,0 +1,149 @@
+//! What a cluster says to its rollout: the step that it asks for, has claimed, has released. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::api::KubernetesVersion;
+use crate::api::fleet_rollout::Gate;
+use crate::api::fleet_rollout_status::WaveRequestStatus;
+
+/// A step of a cluster that waits for its wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Step {
+    /// What is upgraded.
+    pub gate: Gate,
+    /// The version that it gets.
+    pub target: KubernetesVersion,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.gate.as_str(), self.target)
+    }
+}
+
+/// Id of one request of a cluster, such as `ControlPlane/1.36/1764520000123`. Its number is higher than those of all
+/// earlier requests of the cluster: an earlier one is never claimed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// The step.
+    pub step: Step,
+    /// Number of the request: when it was made, in milliseconds.
+    pub number: i64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.step, self.number)
+    }
+}
+
+/// Text that is not the id of a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the id of a request, such as ControlPlane/1.36/1764520000123")]
+pub struct InvalidId(String);
+
+impl FromStr for RequestId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let mut parts = text.split('/');
+            let (gate, target, number) = (parts.next()?, parts.next()?, parts.next()?);
+            let gate = Gate::ALL.into_iter().find(|one| one.as_str() == gate)?;
+            let id = Self { step: Step { gate, target: target.parse().ok()? }, number: number.parse().ok()? };
+            parts.next().is_none().then_some(id)
+        };
+        parse().ok_or_else(|| InvalidId(text.to_owned()))
+    }
+}
+
+/// What a cluster says to its rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The step that it is ready to begin.
+    pub asks: Option<RequestId>,
+    /// The step that it begins, or has begun.
+    pub claimed: Option<RequestId>,
+    /// The last step that it has finished, or no longer asks for.
+    pub released: Option<RequestId>,
+    /// The term of the leader that wrote it.
+    pub term: Option<i64>,
+}
+
+impl Request {
+    /// The request in status. What cannot be parsed was not written by Keelson.
+    pub fn of(status: &WaveRequestStatus) -> Self {
+        let parse = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+        let WaveRequestStatus { asks, claimed, released, term } = status;
+        Self { asks: parse(asks), claimed: parse(claimed), released: parse(released), term: *term }
+    }
+
+    /// The request for status.
+    pub fn status(&self) -> WaveRequestStatus {
+        let text = |id: Option<RequestId>| id.map(|id| id.to_string());
+        let Self { asks, claimed, released, term } = *self;
+        WaveRequestStatus { asks: text(asks), claimed: text(claimed), released: text(released), term }
+    }
+
+    /// The highest number that the cluster has used.
+    pub fn last_number(&self) -> i64 {
+        [self.asks, self.claimed, self.released].into_iter().flatten().map(|id| id.number).max().unwrap_or_default()
+    }
+
+    /// Whether the cluster can no longer begin, or continue, under the request `id`: it said that it has released it,
+    /// or used a later number.
+    pub fn has_returned(&self, id: RequestId) -> bool {
+        let is_later = |other: Option<RequestId>| other.is_some_and(|other| other.number > id.number);
+        let is_released = self.released.is_some_and(|released| released.number >= id.number);
+        self.claimed != Some(id)
+            && self.asks != Some(id)
+            && (is_released || is_later(self.asks) || is_later(self.claimed))
+    }
+
+    /// Gives up the step that it asks for.
+    pub(super) fn withdraw(&mut self) {
+        if let Some(asked) = self.asks.take() {
+            self.record_release(asked);
+        }
+    }
+
+    /// Records that a step is released; the one with the highest number is kept.
+    pub(super) fn record_release(&mut self, id: RequestId) {
+        if self.released.is_none_or(|released| released.number < id.number) {
+            self.released = Some(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: i64) -> RequestId {
+        format!("ControlPlane/1.36/{number}").parse().unwrap()
+    }
+
+    #[test]
+    fn id_is_parsed_from_its_text() {
+        let parsed: RequestId = "NodeGroups/1.36/17".parse().unwrap();
+        assert_eq!((parsed.step.gate, parsed.number), (Gate::NodeGroups, 17));
+        assert_eq!(parsed.to_string(), "NodeGroups/1.36/17");
+        for bad in ["", "ControlPlane/1.36", "Agent/1.36/1", "ControlPlane/v1.36/1", "ControlPlane/1.36/1/2"] {
+            assert!(bad.parse::<RequestId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn request_is_returned_once_it_is_released_or_a_later_one_exists() {
+        let asks = |number| Request { asks: Some(id(number)), ..Request::default() };
+        assert!(!Request::default().has_returned(id(5)), "it may still be about to claim it");
+        assert!(!asks(5).has_returned(id(5)));
+        assert!(!asks(4).has_returned(id(5)), "a late read");
+        assert!(asks(6).has_returned(id(5)));
+        let claimed = Request { claimed: Some(id(5)), released: Some(id(4)), ..Request::default() };
+        assert!(claimed.has_returned(id(4)) && !claimed.has_returned(id(5)));
+        let released = Request { released: Some(id(5)), ..Request::default() };
+        assert!(released.has_returned(id(5)) && released.has_returned(id(3)) && !released.has_returned(id(6)));
+    }
+}

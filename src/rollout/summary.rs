@@ -1,0 +1,168 @@
+//! What people read of a release: its state, its message, and the events of its changes. Pure.
+
+use jiff::Timestamp;
+
+use super::policy::{Placement, Policy};
+use super::release::{Placed, Release};
+use super::request::Step;
+use super::wave::{Evaluation, describe};
+use crate::api::KubernetesVersion;
+use crate::api::conditions::bounded;
+use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
+use crate::api::listing::first_few_joined;
+
+/// Longest message.
+const MAX_LENGTH: usize = 1024;
+/// Maximum number of clusters in a message.
+const MAX_NAMES: usize = 3;
+
+/// An event of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutEvent {
+    /// Whether a person must act.
+    pub warning: bool,
+    /// CamelCase reason, such as `RolloutHalted`.
+    pub reason: &'static str,
+    /// What happened.
+    pub note: String,
+    /// The annotation by which a person caused it.
+    pub annotation: Option<&'static str>,
+}
+
+impl RolloutEvent {
+    fn normal(reason: &'static str, note: String) -> Self {
+        Self { warning: false, reason, note, annotation: None }
+    }
+
+    pub(super) fn approved(step: Step, wave: &str, hash: &str, clusters: usize) -> Self {
+        let note = format!("{step}: wave {wave} is approved for {clusters} clusters (hash {hash})");
+        Self { annotation: Some(crate::api::APPROVE_ANNOTATION), ..Self::normal("WaveApproved", note) }
+    }
+
+    pub(super) fn promoted(step: Step, wave: &str) -> Self {
+        let note = format!("{step}: wave {wave} passes without its checks");
+        Self { annotation: Some(crate::api::PROMOTE_ANNOTATION), ..Self::normal("WavePromoted", note) }
+    }
+
+    pub(super) fn retried(step: Step) -> Self {
+        let note = format!("{step} continues after it had halted");
+        Self { annotation: Some(crate::api::RETRY_ANNOTATION), ..Self::normal("RolloutRetried", note) }
+    }
+
+    pub(super) fn halted(step: Step, message: &str) -> Self {
+        let note = format!("{step} has halted: {message}");
+        Self { warning: true, ..Self::normal("RolloutHalted", note) }
+    }
+
+    pub(super) fn passed(step: Step, wave: &str) -> Self {
+        Self::normal("WavePassed", format!("{step}: wave {wave} has passed"))
+    }
+
+    fn completed(step: Step) -> Self {
+        Self::normal("RolloutCompleted", format!("{step} is complete: all waves have passed"))
+    }
+
+    fn waiting_for_approval(step: Step, message: &str) -> Self {
+        let note = format!("{step}: {message}");
+        Self { warning: true, ..Self::normal("WaitingForApproval", note) }
+    }
+}
+
+/// Sets state, message and progress of a release. `halted_at`: the lowest target of all halted releases.
+pub fn summarize(
+    release: &mut Release,
+    policy: &Policy,
+    waves: &[Evaluation<'_>],
+    placed: &[Placed<'_>],
+    halted_at: Option<KubernetesVersion>,
+    events: &mut Vec<RolloutEvent>,
+) {
+    let step = release.step;
+    let unmatched: Vec<&str> = placed
+        .iter()
+        .filter(|one| one.placement == Placement::Unmatched && !one.member.deleting)
+        .filter(|one| one.member.wanted >= step.target && one.member.at(step.gate).is_some_and(|at| at < step.target))
+        .map(|one| one.member.name.as_str())
+        .collect();
+    let current = waves.iter().position(|wave| !wave.passed);
+    let left = waves.iter().map(|wave| wave.status.members - wave.status.at_target).sum::<i32>();
+    let (state, message) = match (&release.status.halt, current) {
+        (Some(halt), _) => (
+            ReleaseState::Halted,
+            Some(format!(
+                "wave {} has halted: {}; correct what is named, then set the annotation keelson.dev/retry to {}/ANY",
+                halt.wave, halt.message, step.target
+            )),
+        ),
+        (None, _) if halted_at.is_some_and(|at| at <= step.target) && left > 0 => {
+            let at = halted_at.map(|at| at.to_string()).unwrap_or_default();
+            (ReleaseState::Halted, Some(format!("the release of {at} has halted")))
+        }
+        (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
+        _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
+        (None, Some(index)) => of_wave(policy, index, &waves[index]),
+        (None, None) if left > 0 => {
+            // Promoted waves do not wait for their clusters.
+            let waits = waves.iter().flat_map(|wave| wave.waits_for.clone());
+            (ReleaseState::Progressing, Some(format!("waiting for {}", few(waits))))
+        }
+        (None, None) => {
+            let names = first_few_joined(unmatched, MAX_NAMES, ", ", " and ");
+            (ReleaseState::Blocked, Some(format!("no wave selects {names}: add a label, or set spec.unmatched")))
+        }
+    };
+    let before = release.status.state;
+    let message = message.map(|message| bounded(&message, MAX_LENGTH));
+    if state != before {
+        match state {
+            ReleaseState::Completed => events.push(RolloutEvent::completed(step)),
+            ReleaseState::WaitingForApproval => {
+                events.push(RolloutEvent::waiting_for_approval(step, message.as_deref().unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    let sum = |of: fn(&Evaluation<'_>) -> i32| waves.iter().map(of).sum::<i32>();
+    release.status.progress = format!("{}/{}", sum(|wave| wave.status.at_target), sum(|wave| wave.status.members));
+    release.status.wave = current.map(|index| policy.waves[index].name.clone());
+    release.status.state = state;
+    release.status.message = message;
+}
+
+fn few(texts: impl IntoIterator<Item = String>) -> String {
+    first_few_joined(texts, MAX_NAMES, "; ", "; and ")
+}
+
+fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseState, Option<String>) {
+    let wave = &policy.waves[index];
+    let name = &wave.name;
+    if let Some(hash) = &found.status.approval_hash {
+        return (
+            ReleaseState::WaitingForApproval,
+            Some(format!("wave {name} waits for an approval: set the annotation keelson.dev/approve to {hash}")),
+        );
+    }
+    if let Some(until) = found.soaks_until {
+        let (until, soak) = (until.strftime("%Y-%m-%dT%H:%M:%SZ"), describe(wave.soak));
+        return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}")));
+    }
+    let state = if found.needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
+    (state, Some(format!("wave {name} waits for {}", few(found.waits_for.clone()))))
+}
+
+/// The order in which people see releases: what needs attention first, then the lowest target.
+pub fn order(release: &Release) -> (bool, ReleaseState, KubernetesVersion, Timestamp) {
+    let ReleaseState::Completed = release.status.state else {
+        return (false, release.status.state, release.step.target, release.status.since.0);
+    };
+    (true, ReleaseState::Completed, release.step.target, release.status.since.0)
+}
+
+/// Sets the state of waves that are not open.
+pub fn close(waves: &mut [Evaluation<'_>], open: usize) {
+    for wave in waves.iter_mut().skip(open) {
+        if wave.status.state == WaveState::Progressing && wave.status.in_progress == 0 {
+            wave.status.state = WaveState::Pending;
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One wave of a release: which of its clusters have the version, have failed, and whether the wave has passed. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::member::{Health, Member};
+use super::policy::{Placement, Policy, WavePolicy};
+use super::release::{Placed, Release, whole_seconds};
+use super::request::Step;
+use crate::api::fleet_rollout::NotAskedPolicy;
+use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
+
+/// What is found of a wave.
+#[derive(Clone, Debug)]
+pub struct Evaluation<'a> {
+    /// Its status.
+    pub status: WaveStatus,
+    /// Its clusters, apart from those that are created, deleted or suspended.
+    pub members: Vec<Placed<'a>>,
+    /// Its clusters that failed, and why.
+    pub failed: Vec<(&'a Member, String)>,
+    /// Whether later waves may begin.
+    pub passed: bool,
+    /// What it waits for, cluster by cluster.
+    pub waits_for: Vec<String>,
+    /// Whether a person must change something before it passes.
+    pub needs_person: bool,
+    /// When its soak ends.
+    pub soaks_until: Option<Timestamp>,
+}
+
+/// Evaluates the wave of that index.
+pub fn evaluate<'a>(
+    release: &Release,
+    policy: &Policy,
+    index: usize,
+    placed: &[Placed<'a>],
+    now: Timestamp,
+) -> Evaluation<'a> {
+    let wave = &policy.waves[index];
+    let members: Vec<Placed<'a>> = placed
+        .iter()
+        .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
+        .copied()
+        .collect();
+    let of = Found { release, wave, step: release.step, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
+    let mut status = of.status_before();
+    let failed: Vec<(&Member, String)> =
+        members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
+    let tolerated = failed.len() <= wave.max_failed;
+    let is_failed = |member: &Member| failed.iter().any(|(other, _)| other.uid == member.uid);
+    let required: Vec<Placed<'a>> = members
+        .iter()
+        .filter(|one| !(of.is_ignored(one.member) || tolerated && is_failed(one.member)))
+        .copied()
+        .collect();
+    let missing: Vec<&Placed<'_>> = required.iter().filter(|one| !of.has_version(one.member)).collect();
+    let mut waits_for: Vec<String> = missing.iter().map(|one| of.describe_missing(one)).collect();
+    let needs_person = missing.iter().any(|one| of.needs_person(one));
+    let unhealthy = required.iter().filter(|one| of.has_version(one.member));
+    waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
+    let mut soaks_until = None;
+    if !missing.is_empty() {
+        status.passed_at = None;
+    } else if waits_for.is_empty() && status.passed_at.is_none() {
+        let healthy_since = required.iter().filter_map(|one| one.member.healthy_since()).max();
+        let soak = SignedDuration::try_from(wave.soak).unwrap_or(SignedDuration::MAX);
+        let until = healthy_since.map_or(now, |since| since.saturating_add(soak).unwrap_or(Timestamp::MAX));
+        if until <= now {
+            status.passed_at = Some(whole_seconds(now));
+        } else {
+            soaks_until = Some(until);
+        }
+    }
+    let is_good = missing.is_empty() && waits_for.is_empty() && tolerated && status.passed_at.is_some();
+    let passed = is_good || status.promoted_at.is_some();
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    status.members = number(members.len());
+    status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
+    status.in_progress = number(members.iter().filter(|one| release.has_ticket(&one.member.uid)).count());
+    status.failed = number(failed.len());
+    status.state = if !tolerated {
+        WaveState::Failed
+    } else if passed {
+        WaveState::Passed
+    } else if soaks_until.is_some() {
+        WaveState::Soaking
+    } else {
+        WaveState::Progressing
+    };
+    Evaluation { status, members, failed, passed, waits_for, needs_person, soaks_until }
+}
+
+/// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
+/// suspended has begun.
+fn counts(release: &Release, member: &Member) -> bool {
+    let has_begun = release.has_ticket(&member.uid);
+    member.at(release.step.gate).is_some() && !member.deleting && (!member.suspended || has_begun)
+}
+
+/// What is asked of each cluster of a wave.
+struct Found<'r> {
+    release: &'r Release,
+    wave: &'r WavePolicy,
+    step: Step,
+    ignores: bool,
+    now: Timestamp,
+}
+
+impl Found<'_> {
+    fn status_before(&self) -> WaveStatus {
+        let before = self.release.status.waves.iter().find(|wave| wave.name == self.wave.name);
+        before.cloned().unwrap_or_else(|| WaveStatus {
+            name: self.wave.name.clone(),
+            state: WaveState::Pending,
+            members: 0,
+            at_target: 0,
+            in_progress: 0,
+            failed: 0,
+            passed_at: None,
+            promoted_at: None,
+            approval_hash: None,
+            approved: Vec::new(),
+        })
+    }
+
+    fn has_version(&self, member: &Member) -> bool {
+        member.at(self.step.gate).is_some_and(|at| at >= self.step.target)
+    }
+
+    fn asks(&self, member: &Member) -> bool {
+        member.wanted >= self.step.target
+    }
+
+    fn is_ignored(&self, member: &Member) -> bool {
+        self.ignores && !self.has_version(member) && !self.asks(member)
+    }
+
+    fn ticket(&self, member: &Member) -> Option<&TicketStatus> {
+        self.release.status.tickets.iter().find(|ticket| ticket.uid == member.uid)
+    }
+
+    /// When the step of a cluster that has not finished takes too long.
+    fn deadline(&self, member: &Member) -> Option<Timestamp> {
+        let ticket = self.ticket(member)?;
+        let is_finished = self.has_version(member) && member.healthy_since().is_some();
+        let since = ticket.since.0.max(self.release.counts_since());
+        let deadline = SignedDuration::try_from(self.wave.deadline).unwrap_or(SignedDuration::MAX);
+        (!is_finished).then(|| since.saturating_add(deadline).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Why the step of a cluster failed.
+    fn failure(&self, member: &Member) -> Option<String> {
+        if let Some(deadline) = self.deadline(member)
+            && deadline <= self.now
+        {
+            let why = member.waits_for.as_deref().or(match &member.health {
+                Health::Unhealthy(why) => Some(why.as_str()),
+                Health::Since(_) => None,
+            });
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("its step takes longer than {}{why}", describe(self.wave.deadline)));
+        }
+        let stalled = member.stalled.as_ref()?;
+        let is_good = self.has_version(member) && member.healthy_since().is_some();
+        let counts = match self.ticket(member) {
+            Some(ticket) => {
+                stalled.since >= ticket.since.0
+                    && self.release.status.retried_at.as_ref().is_none_or(|at| stalled.since > at.0)
+            }
+            // It failed after its step.
+            None => self.has_version(member) && stalled.since > self.release.counts_since(),
+        };
+        (counts && !is_good).then(|| stalled.message.clone())
+    }
+
+    fn needs_person(&self, one: &Placed<'_>) -> bool {
+        one.contested || !self.asks(one.member) || one.member.stalled.is_some()
+    }
+
+    fn describe_missing(&self, one: &Placed<'_>) -> String {
+        let Placed { member, contested, .. } = one;
+        let name = &member.name;
+        if *contested {
+            return format!("{name}: other FleetRollouts select it, too");
+        }
+        if !self.asks(member) {
+            return format!("{name}: its spec.version is {}", member.wanted);
+        }
+        match member.waits_for.as_deref().or(member.stalled.as_ref().map(|stalled| stalled.message.as_str())) {
+            Some(why) => format!("{name}: {why}"),
+            None => name.clone(),
+        }
+    }
+
+    fn describe_health(&self, member: &Member) -> Option<String> {
+        match &member.health {
+            Health::Unhealthy(why) => Some(format!("{}: {why}", member.name)),
+            Health::Since(_) => None,
+        }
+    }
+}
+
+/// A duration in words.
+pub fn describe(duration: std::time::Duration) -> String {
+    let whole = SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX));
+    format!("{whole:#}")
+}

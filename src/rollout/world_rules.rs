@@ -1,0 +1,242 @@
+//! What must hold at every write of the simulated fleet, judged without the code that decides. No I/O.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::advance::Outcome;
+use super::ask::Reply;
+use super::world::{ClusterObject, Operator, Truth, World};
+use super::*;
+use crate::api::fleet_rollout::{Gate, NotAskedPolicy, Share, UnmatchedPolicy, Wave};
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
+
+type Checked = Result<(), String>;
+
+fn rollouts(view: &Operator) -> Rollouts<'_> {
+    let rollout = Rollout { name: "main", spec: &view.rollout.spec, status: &view.rollout.status };
+    Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() }
+}
+
+pub fn advance_by(view: &Operator, now: Timestamp) -> Outcome {
+    let clusters: Vec<Member> = view.clusters.values().map(|cluster| cluster.member.clone()).collect();
+    advance(&Input {
+        name: "main",
+        spec: &view.rollout.spec,
+        status: &view.rollout.status,
+        annotations: Annotations {
+            approve: view.rollout.approve.as_deref(),
+            retry: view.rollout.retry.as_deref(),
+            promote: view.rollout.promote.as_deref(),
+        },
+        rollouts: &rollouts(view),
+        clusters: &clusters,
+        unreadable: &std::collections::BTreeSet::new(),
+        now,
+    })
+}
+
+/// Control planes go one minor at a time, and node groups follow before the next one.
+pub fn wants(member: &Member, truth: &Truth) -> Option<Step> {
+    let is_held = truth.window_closed || truth.running.is_some();
+    let step = if truth.node_groups < truth.control_plane {
+        Some(Step { gate: Gate::NodeGroups, target: truth.control_plane })
+    } else {
+        let to = truth.control_plane.next();
+        (to <= member.wanted).then_some(Step { gate: Gate::ControlPlane, target: to })
+    };
+    step.filter(|_| !is_held)
+}
+
+fn at(truth: &Truth, gate: Gate) -> crate::api::KubernetesVersion {
+    match gate {
+        Gate::ControlPlane => truth.control_plane,
+        Gate::NodeGroups => truth.node_groups,
+    }
+}
+
+pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Option<Step>, now: Timestamp) -> Reply {
+    let member = &cluster.member;
+    let claim = member.request.claimed.map(|claimed| {
+        ClaimedStep::of(ClaimFacts {
+            is_reached: at(truth, claimed.step.gate) >= claimed.step.target,
+            is_healthy: truth.healthy_since.is_some(),
+            is_in_progress: truth.running.is_some(),
+            is_wanted: member.wanted >= claimed.step.target,
+            waits_for_window: truth.window_closed,
+        })
+    });
+    ask(&Question {
+        uid: &member.uid,
+        labels: &member.labels,
+        rollout: None,
+        request: member.request,
+        wants,
+        claim: claim.unwrap_or(ClaimedStep::Ongoing),
+        rollouts: &rollouts(view),
+        term: view.term,
+        now,
+    })
+}
+
+fn limit(wave: &Wave) -> usize {
+    match &wave.max_concurrent {
+        Share::Number(number) => usize::try_from(*number).unwrap(),
+        Share::Percentage(_) => usize::MAX,
+    }
+}
+
+fn tickets(status: &FleetRolloutStatus) -> Vec<(String, String, String)> {
+    let of = |release: &ReleaseStatus| {
+        let all = release.tickets.iter().map(|one| (one.uid.clone(), one.id.clone(), one.wave.clone()));
+        all.collect::<Vec<_>>()
+    };
+    status.releases.iter().flat_map(of).collect()
+}
+
+/// Tickets never exceed the limit, and none is taken back that a cluster still has.
+pub fn check_tickets(world: &World, next: &FleetRolloutStatus) -> Checked {
+    let (before, after) = (tickets(&world.rollout.status), tickets(next));
+    for wave in &world.rollout.spec.waves {
+        let count = |all: &[(String, String, String)]| all.iter().filter(|(_, _, name)| *name == wave.name).count();
+        if count(&after) > limit(wave).max(count(&before)) {
+            return Err(format!("{} tickets in wave {}", count(&after), wave.name));
+        }
+    }
+    for (uid, id, _) in before.iter().filter(|one| !after.contains(one)) {
+        let Some(cluster) = world.clusters.get(uid) else { continue };
+        let request = &cluster.member.request;
+        let has = [request.claimed, request.asks].iter().flatten().any(|has| has.to_string() == *id);
+        if has && !(cluster.member.deleting && request.claimed.is_none_or(|claimed| claimed.to_string() != *id)) {
+            return Err(format!("the ticket {id} of {uid} is taken back, and it says {request:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A cluster claims only a ticket that exists.
+pub fn check_claims(world: &World, uid: &str, request: &Request) -> Checked {
+    let Some(claimed) = request.claimed else { return Ok(()) };
+    let exists = tickets(&world.rollout.status).iter().any(|(of, id, _)| of == uid && *id == claimed.to_string());
+    if exists { Ok(()) } else { Err(format!("{uid} claims {claimed}, which is no ticket")) }
+}
+
+/// A cluster begins only what it has claimed, and never more of them at the same time than the limit.
+pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step) -> Checked {
+    let spec = &view.rollout.spec;
+    let ring = member.labels.get("ring");
+    let is_matched = spec.waves.iter().any(|wave| wave.selector.match_labels.get("ring") == ring);
+    let is_gated = spec.gates.contains(&step.gate) && (is_matched || spec.unmatched != UnmatchedPolicy::Ungated);
+    let claimed = world.clusters.get(&member.uid).and_then(|cluster| cluster.member.request.claimed);
+    let has_ticket = claimed.is_some_and(|claimed| {
+        tickets(&world.rollout.status).iter().any(|(uid, id, _)| *uid == member.uid && *id == claimed.to_string())
+    });
+    if is_gated && world.clusters.contains_key(&member.uid) && !has_ticket {
+        return Err(format!("{} begins {step} without a ticket, and has claimed {claimed:?}", member.uid));
+    }
+    for wave in &world.rollout.spec.waves {
+        let running = tickets(&world.rollout.status).into_iter().filter(|(of, _, name)| {
+            *name == wave.name && world.truth.get(of).is_some_and(|truth| truth.running.is_some())
+        });
+        if running.count() > limit(wave) {
+            return Err(format!("too many clusters of wave {} are in progress", wave.name));
+        }
+    }
+    Ok(())
+}
+
+/// New tickets are only for open waves, and waves pass only if they have been good, as far as the writer could see.
+pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) -> Checked {
+    let before = tickets(&view.rollout.status);
+    for release in &next.releases {
+        let (target, gate) = (release.target.parse().unwrap(), release.gate);
+        let given =
+            release.tickets.iter().find(|one| !before.contains(&(one.uid.clone(), one.id.clone(), one.wave.clone())));
+        if let Some(given) = given {
+            let halted = next.releases.iter().any(|other| {
+                other.halt.is_some() && other.target.parse::<crate::api::KubernetesVersion>().unwrap() <= target
+            });
+            if halted || view.rollout.spec.suspend {
+                return Err(format!("{} may begin {target}, which has halted or is suspended", given.uid));
+            }
+            for wave in view.rollout.spec.waves.iter().take_while(|wave| wave.name != given.wave) {
+                let promoted = release.waves.iter().any(|one| one.name == wave.name && one.promoted_at.is_some());
+                if !promoted {
+                    is_good(world, view, wave, Step { gate, target }, false)
+                        .map_err(|why| format!("{} may begin before wave {}: {why}", given.uid, wave.name))?;
+                }
+            }
+        }
+        for wave in release.waves.iter().filter(|wave| wave.passed_at.is_some()) {
+            let old = view.rollout.status.releases.iter().find(|one| one.gate == gate && one.target == release.target);
+            let had =
+                old.is_some_and(|old| old.waves.iter().any(|one| one.name == wave.name && one.passed_at.is_some()));
+            let policy = view.rollout.spec.waves.iter().find(|one| one.name == wave.name);
+            if let Some(policy) = policy.filter(|_| !had) {
+                is_good(world, view, policy, Step { gate, target }, true)
+                    .map_err(|why| format!("wave {} has passed: {why}", wave.name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether all clusters of a wave have the version and are healthy; `soaked`: throughout the soak, in truth.
+fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool) -> Checked {
+    let soak = crate::api::duration::parse(&wave.soak).unwrap();
+    let soak = SignedDuration::try_from(soak).unwrap();
+    let spec = &view.rollout.spec;
+    let mut bad = 0;
+    let mut why = String::new();
+    for cluster in view.clusters.values() {
+        let member = &cluster.member;
+        let selects = |wave: &Wave| {
+            let ring = wave.selector.match_labels.get("ring");
+            ring.is_none_or(|ring| member.labels.get("ring") == Some(ring))
+        };
+        let is_own = spec.waves.iter().find(|wave| selects(wave)).is_some_and(|own| own.name == wave.name);
+        let release = view
+            .rollout
+            .status
+            .releases
+            .iter()
+            .find(|one| one.gate == step.gate && one.target == step.target.to_string());
+        let has_ticket = release.is_some_and(|one| one.tickets.iter().any(|ticket| ticket.uid == member.uid));
+        if !is_own || member.deleting || (member.suspended && !has_ticket) {
+            continue;
+        }
+        let Some(version) = member.at(step.gate) else { continue };
+        if version < step.target && member.wanted < step.target && spec.not_asked == NotAskedPolicy::Ignore {
+            continue;
+        }
+        let is_current = world.clusters.get(&member.uid).is_some_and(|stored| stored.version == cluster.version);
+        let was_unhealthy = world.truth.get(&member.uid).is_some_and(|truth| {
+            is_current
+                && member.healthy_since().is_some()
+                && truth.last_unhealthy.saturating_add(soak).unwrap() > world.now
+                && truth.healthy_since == member.healthy_since()
+        });
+        if version < step.target || member.healthy_since().is_none() || (soaked && !soak.is_zero() && was_unhealthy) {
+            bad += 1;
+            why = format!("{} is at {version}, {:?}, suspended {}", member.uid, member.health, member.suspended);
+        }
+    }
+    if bad > wave.max_failed { Err(why) } else { Ok(()) }
+}
+
+/// Whether everything has ended: every cluster that may be upgraded has its version, and no ticket is out.
+pub fn unfinished(world: &World) -> Option<String> {
+    let spec = &world.rollout.spec;
+    for cluster in world.clusters.values() {
+        let member = &cluster.member;
+        let ring = member.labels.get("ring");
+        let matched =
+            spec.waves.iter().any(|wave| wave.selector.match_labels.get("ring").is_none_or(|one| Some(one) == ring));
+        let may = matched || spec.unmatched != UnmatchedPolicy::Block;
+        let truth = &world.truth[&member.uid];
+        let is_there = truth.control_plane >= member.wanted && truth.node_groups >= truth.control_plane;
+        if may && !is_there && !member.deleting {
+            return Some(format!("{} {ring:?} wants {}, and is at {truth:?}", member.uid, member.wanted));
+        }
+    }
+    let out = tickets(&world.rollout.status);
+    (!out.is_empty()).then(|| format!("tickets are out: {out:?}"))
+}
