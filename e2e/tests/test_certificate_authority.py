@@ -164,7 +164,7 @@ def test_failed_distribution_is_reported_deleted_and_tried_again(on: Environment
         until(lambda: "Failed" in shop.states().values(), 30, "the failure")
         (second,) = shop.states().keys() - {first}
         assert f"deletedId: {second}" in shop.message_of(second)
-        until(lambda: "no capacity" in on.condition(shop.item)["message"], 30, "why")
+        assert "no capacity" in str(on.events(shop.item)), "why"
         on.aws.control("DELETE", "faults", params={"id": rule})
         shop.rotate(deletedId=second)
         until(lambda: "Successor" in shop.states().values() and second not in shop.states(), 60, "another successor")
