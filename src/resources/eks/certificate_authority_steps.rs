@@ -114,6 +114,12 @@ impl Rotation {
     }
 
     fn creation(&self, detail: &Detail) -> Option<Change> {
+        let is_left =
+            |one: &&Authority| one.state == AuthorityState::Failed && self.deleted_id.as_ref() != Some(&one.id);
+        if let Some(failed) = detail.authorities.iter().find(is_left) {
+            let (from, to) = (format!("{} is not distributed", failed.id), "a successor");
+            return Some(Change::forbidden(CREATED, from, to, failed.message().unwrap_or_default()));
+        }
         let (after, newest) = (self.created_after?, detail.authorities.iter().max_by_key(|one| one.created)?);
         let created = newest.created?;
         let has_begun = detail.at.is_some_and(|at| at >= after.saturating_add(MAX_SKEW).unwrap_or(after));
