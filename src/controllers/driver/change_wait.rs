@@ -108,7 +108,7 @@ fn is_work(reason: Reason) -> bool {
 pub fn is_error(reason: &str) -> bool {
     use Reason::{
         Drifted, OnHold, OutsideMaintenanceWindow, WaitingForApproval, WaitingForCluster, WaitingForNodes,
-        WaitingForSync,
+        WaitingForSync, WaitingForWave,
     };
     match Reason::parse(reason) {
         Some(

@@ -39,7 +39,7 @@ use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::reconcile_trigger::{self, LastReconcile};
-use super::recovery::{Recoverable, Recovering, RecoveryRequest};
+use super::recovery::{Recoverable, Recovering};
 use super::runtime::apply;
 use super::runtime::queue::{Queue, Trigger};
 use super::states::{State, States};

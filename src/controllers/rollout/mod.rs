@@ -19,6 +19,7 @@ use super::approvals::{ApprovedBy, describe_author};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
 use super::runtime::events::EventMessage;
+use super::runtime::queue::Trigger;
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
@@ -71,7 +72,7 @@ fn enqueue_waiting_clusters(ctx: &Context) {
         asks || !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {
-        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
+        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Trigger {
     Approval,
     /// CloudTrail reports a change of its resources in AWS.
     ExternalEvent,
-    /// An object changed on which it depends, or which depends on it: its account, its cluster, its NodeGroups, a Secret.
+    /// An object changed on which it depends, or which depends on it: its account, its cluster, its
+    /// NodeGroups, its FleetRollout, a Secret.
     Dependency,
     /// Something changed in its cluster, or a read of the cluster has ended.
     Workload,

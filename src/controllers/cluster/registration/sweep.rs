@@ -16,6 +16,7 @@ use crate::controllers::cluster::owned_secret;
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::{Kind as _, describe_error};
 use crate::controllers::runtime::deadline::with_deadline;
+use crate::controllers::runtime::queue::Trigger;
 use crate::workload::watch::{Watch, WatchEvent, Watched};
 
 /// Longest interval between sweeps.
@@ -41,7 +42,9 @@ async fn watch(ctx: &Context, namespace: &str) {
                 if let WatchEvent::Changed { name, .. } = event
                     && hub::is_secret_name(&name)
                 {
-                    registered_by(ctx, namespace, &name).into_iter().for_each(|one| ctx.queues.clusters.push(one));
+                    for cluster in registered_by(ctx, namespace, &name) {
+                        ctx.queues.clusters.push(cluster, Trigger::Dependency);
+                    }
                 }
             })
             .await;
