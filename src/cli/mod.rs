@@ -51,7 +51,7 @@ struct Cli {
 enum Verb {
     /// Run the operator against the Kubernetes API of KUBECONFIG, or of the cluster it runs in.
     #[command(after_help = "Examples:\n  keelson controller --leader-election=false --log-level keelson=debug")]
-    Controller(controller::Args),
+    Controller(Box<controller::Args>),
     /// Print the CustomResourceDefinitions.
     #[command(after_help = "Examples:\n  keelson crds | kubectl apply --server-side -f -")]
     Crds,
@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Plan(args) => return plan::run(&args),
-        Verb::Controller(args) => controller::run(args),
+        Verb::Controller(args) => controller::run(*args),
         Verb::Crds => crds::print(),
         Verb::Get(args) => get::run(&args),
         Verb::Status(args) => status::run(&args),
