@@ -111,6 +111,8 @@ fn internal_types() -> BTreeSet<String> {
     // `Version` is a word, and so is `GitOps`.
     // A type of capabilities.
     found.remove("ArgoCd");
+    // A value of `gates`.
+    found.remove("ControlPlane");
     found.retain(|name| several_words.is_match(name) && !kinds.contains(&name.as_str()) && name != "GitOps");
     found
 }
