@@ -164,8 +164,8 @@ def test_failed_distribution_is_reported_deleted_and_tried_again(on: Environment
         until(lambda: "Failed" in shop.states().values(), 30, "the failure")
         (second,) = shop.states().keys() - {first}
         assert f"deletedId: {second}" in shop.message_of(second)
-        told = f"EKS could not distribute it: set controlPlane.certificateAuthority.deletedId: {second}"
-        until(lambda: told in str(on.status(shop.item).get("conditions")), 30, "what to do, in a condition")
+        expected = f"EKS could not distribute it: set controlPlane.certificateAuthority.deletedId: {second}"
+        until(lambda: expected in str(on.status(shop.item).get("conditions")), 30, "what to do, in a condition")
         assert "no capacity" in str(on.events(shop.item)), "why"
         on.aws.control("DELETE", "faults", params={"id": rule})
         shop.rotate(deletedId=second)

@@ -114,7 +114,9 @@ fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stall
 /// What it waits for, if it is not Ready.
 fn waits_for(status: &EksClusterStatus) -> Option<String> {
     let ready = conditions::get(&status.conditions, ConditionType::Ready)?;
-    (ready.status != "True").then(|| format!("{}: {}", ready.reason, ready.message))
+    // Their messages quote the rollout, whose message would quote them.
+    let is_of_wave = [Reason::WaitingForWave, Reason::WaveHalted].iter().any(|reason| ready.reason == reason.as_str());
+    (ready.status != "True" && !is_of_wave).then(|| format!("{}: {}", ready.reason, ready.message))
 }
 
 #[cfg(test)]
