@@ -109,20 +109,20 @@ def deployed(on: Environment) -> dict | None:
 
 def test_application_set_deploys_to_the_cluster_with_argo_cds_own_identity(on, payments):
     until(lambda: deployed(on), 120, "the object of the Application")
-    until(lambda: applications(on)["ours-shop-payments"].get("status", {}).get("sync", {}).get("status") == "Synced", 60, "Synced")
-    found = applications(on)["ours-shop-payments"]
+    until(lambda: applications(on)["ours-shop.payments"].get("status", {}).get("sync", {}).get("status") == "Synced", 60, "Synced")
+    found = applications(on)["ours-shop.payments"]
     assert found["spec"]["destination"]["name"] == "shop.payments"
     assert found["spec"]["info"] == [{"name": "vpc", "value": on.status(payments)["network"]["vpcId"]}]
 
 
 def test_application_set_of_another_team_does_not_select_it(on, payments):
-    until(lambda: "ours-shop-payments" in applications(on), 60, "the Application")
+    until(lambda: "ours-shop.payments" in applications(on), 60, "the Application")
     until(lambda: "theirs" in {item["metadata"]["name"] for item in on.api.list(ARGO, "ApplicationSet", ARGOCD)}, 10)
-    stays(lambda: applications(on).keys() == {"ours-shop-payments"}, 3, "one Application")
+    stays(lambda: applications(on).keys() == {"ours-shop.payments"}, 3, "one Application")
 
 
 def test_application_with_a_finalizer_does_not_outlive_the_cluster(on, payments):
-    until(lambda: FINALIZER in applications(on)["ours-shop-payments"]["metadata"].get("finalizers", []), 60, "its finalizer")
+    until(lambda: FINALIZER in applications(on)["ours-shop.payments"]["metadata"].get("finalizers", []), 60, "its finalizer")
     assert conditions(on.api.get(ARGO, "ApplicationSet", "ours", ARGOCD)).get("ErrorOccurred", {}).get("status") == "False"
     on.delete(payments, timeout=120)
     until(lambda: not applications(on), 60, "the end of the Application")

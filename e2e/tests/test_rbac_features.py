@@ -115,6 +115,7 @@ def installed(helm: Helm) -> Iterator[dict[str, Installed]]:
             found[name] = Installed(granted(items), cloud.operator_requests()[before:])
             # The next one starts from nothing.
             api.delete(API, "PlanApproval", "stale", "default")
+            api.delete(API, "FleetRollout", "main", None)
             for config_map in api.list("v1", "ConfigMap", NAMESPACE):
                 api.delete("v1", "ConfigMap", config_map["metadata"]["name"], NAMESPACE)
     yield found

@@ -63,7 +63,8 @@ class Cure:
         return self.message[:80]
 
 
-BASES = {"EksCluster": cluster.BASE, "NodeGroup": node_group.BASE, "AwsAccount": account.BASE}
+FLEET = {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "canary", "selector": {"matchLabels": {"ring": "0"}}}]}
+BASES = {"EksCluster": cluster.BASE, "NodeGroup": node_group.BASE, "AwsAccount": account.BASE, "FleetRollout": FLEET}
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"], "vpcId": "vpc-1", "securityGroupIds": ["sg-1"]}}}
 ROLE = "arn:aws:iam::123456789012:role/other"
 FLUX = {"gitops": gitops.BASE["gitops"]}
@@ -94,6 +95,7 @@ def pods(**role: object) -> dict:
 
 ADDON = {"name": "vpc-cni"}
 AT_34 = {"version": "1.34"}
+ROTATION = at("controlPlane.certificateAuthority.createdAfter", "2026-11-30T12:00:00Z")
 TEMPLATE = {"launchTemplate": {"id": "lt-1", "version": "3"}}
 OWN_AMI = {"node": {"imageId": "ami-1", "userData": "#!/bin/sh"}}
 
@@ -216,7 +218,19 @@ CURES = [
     # What AWS reports
     Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},)),
     Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},), "AwsAccount"),
-    Cure("remove these keys from spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
+    Cure("remove these keys from {field}", ({"tags": None},), start={"tags": {"team": "shop"}}),
+    Cure("remove these keys from {field}", ({"autoScalingGroupTags": None},), "NodeGroup", {"autoScalingGroupTags": {"team": "shop"}}),
+    Cure("then set controlPlane.certificateAuthority.activeId", (at("controlPlane.certificateAuthority.activeId", "ca-2"),), start=ROTATION),
+    Cure("set activeId: {}", (at("controlPlane.certificateAuthority.activeId", "ca-2"),),
+         start=at("controlPlane.certificateAuthority.activeId", "ca-1")),
+    Cure("set controlPlane.certificateAuthority.deletedId", (at("controlPlane.certificateAuthority.deletedId", "ca-1"),), start=ROTATION),
+    Cure("if nothing needs {} any more, delete it first (deletedId: {})", (at("controlPlane.certificateAuthority.deletedId", "ca-1"),), start=ROTATION),
+    Cure("remove createdAfter as well to give up the rotation", (at("controlPlane.certificateAuthority.createdAfter", None),),
+         start=merged(ROTATION, at("controlPlane.certificateAuthority.deletedId", "ca-2"))),
+    Cure("or change spec.upgrade.rollout", (at("upgrade.rollout", "other"), at("upgrade.rollout", None)), start=at("upgrade.rollout", "main")),
+    Cure("and spec.upgrade.rollout names {name}: change one of them", (at("upgrade.rollout", "other"),), start=at("upgrade.rollout", "main")),
+    Cure("add a label, or set spec.unmatched", ({"unmatched": "Last"}, {"unmatched": "Ungated"}), "FleetRollout"),
+    Cure("or a spec.clusterSelector", (at("clusterSelector.matchLabels", {"fleet": "other"}),), "FleetRollout"),
     Cure("remove some of spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
     Cure("remove the others from spec.network.vpc.endpoints", (at("network.vpc.endpoints", ["s3"]),), start=at("network.vpc.endpoints", ["s3", "ecr.api"])),
     Cure("name one private subnet of each zone in spec.network.existing.subnetIds",
@@ -344,6 +358,11 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "is no time: write 2026-11-30T12:00:00Z",
+    "was created by somebody else at the same time",
+    "does not select this cluster: change the labels of the EksCluster",
+    "cannot be read, and may select this cluster: correct it, or delete it",
+    "waits for an approval: set the annotation keelson.dev/approve",
     "is no label key: write one such as",
     "are set by Argo CD, Kubernetes or Keelson: choose others",
     "and the cluster stays registered: delete it",

@@ -77,22 +77,25 @@ class Player:
 
     def await_created(self) -> None:
         for each in self.items:
-            self._await_outcome(each, timeout=120)
+            self._await_outcome(each, timeout=120, creating=True)
         self.baseline = state(self.account, self.world.name)
 
     def _found(self, each: dict) -> dict:
         return self.on.api.get(API, each["kind"], each["metadata"]["name"])
 
     def _await_outcome(
-        self, each: dict, generation: int = 0, timeout: float = TIMEOUT, stalled: bool = True
+        self, each: dict, generation: int = 0, timeout: float = TIMEOUT, stalled: bool = True, creating: bool = False
     ) -> tuple[OutcomeType, str, str]:
-        """Waits for the outcome of the newest generation. stalled: whether a stall counts as an outcome."""
+        """Waits for the outcome of the newest generation. stalled: whether a stall counts as an outcome. creating: a node group whose cluster
+        is only now Ready is not created yet."""
 
         def steady(outcome: tuple[OutcomeType, str, str]) -> float:
             return STEADY_SECONDS.get(outcome[1], RETRY_STEADY_SECONDS) if outcome[0] is OutcomeType.WAITING else 0
 
         def evaluate(item: dict) -> tuple[OutcomeType, str, str] | None:
             outcome = current_outcome(item)
+            if creating and outcome is not None and outcome[1] == "WaitingForCluster":
+                return None
             return outcome if stalled or outcome is None or outcome[0] is not OutcomeType.STALLED else None
 
         outcome = self.cache.wait(each, generation, evaluate, timeout, steady)

@@ -22,7 +22,7 @@ use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service};
 use crate::engine::{
-    Action, Change, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::kind::{Area, Kind};
@@ -125,6 +125,14 @@ impl CertificateAuthority {
     }
 }
 
+/// A successor exists, or is being created, by a call whose answer was lost or by somebody else: the next observation shows it.
+fn create_failure(error: AwsError) -> Failure {
+    match error.class() {
+        Class::Conflict | Class::Quota => Failure::of(Class::NoChange, error),
+        _ => error.into(),
+    }
+}
+
 #[async_trait]
 impl Resource for CertificateAuthority {
     type Cloud = Cloud;
@@ -208,22 +216,24 @@ impl Resource for CertificateAuthority {
     ) -> Result<Observation<Detail>, Failure> {
         let Some(change) = changes.first() else { return Ok(observed.clone()) };
         let (aws, eks) = (&cloud.aws, &cloud.aws.eks);
-        let token = self.token(cloud, observed, &format!("{} {}", change.field, change.to));
+        let token = || self.token(cloud, observed, &format!("{} {}", change.field, change.to));
         let update: Option<Update> = match (change.field.as_str(), &self.rotation.active_id, &self.rotation.deleted_id)
         {
             (CREATED, _, _) => {
-                let request =
-                    eks.create_certificate_authority().cluster_name(self.cluster()).client_request_token(token);
-                aws.call(Service::Eks, "CreateCertificateAuthority", self.cluster(), request.send()).await?.update
+                // Without a token of ours: EKS answers one for 24 hours with the successor that it created first, also when that
+                // was deleted meanwhile. It has two authorities at most, so a repeated call creates no second one.
+                let request = eks.create_certificate_authority().cluster_name(self.cluster());
+                let answer = aws.call(Service::Eks, "CreateCertificateAuthority", self.cluster(), request.send()).await;
+                answer.map_err(create_failure)?.update
             }
             (ACTIVE, Some(id), _) => {
                 let request = eks.activate_certificate_authority().cluster_name(self.cluster());
-                let request = request.certificate_authority_id(id).client_request_token(token);
+                let request = request.certificate_authority_id(id).client_request_token(token());
                 aws.call(Service::Eks, "ActivateCertificateAuthority", id, request.send()).await?.update
             }
             (DELETED, _, Some(id)) => {
                 let request = eks.delete_certificate_authority().cluster_name(self.cluster());
-                let request = request.certificate_authority_id(id).client_request_token(token);
+                let request = request.certificate_authority_id(id).client_request_token(token());
                 aws.call(Service::Eks, "DeleteCertificateAuthority", id, request.send()).await?.update
             }
             _ => None,
