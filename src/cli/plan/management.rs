@@ -8,7 +8,7 @@ use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt as _};
 
 use super::manifest::{Checked, Manifest, refuse, schema_of};
 use super::transitions::check_change;
-use crate::api::{AwsAccount, EksCluster, NodeGroup, PlanApproval};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup, PlanApproval};
 
 /// Completes the manifest.
 ///
@@ -47,6 +47,7 @@ async fn check_changes(manifest: &Manifest, client: &Client) -> anyhow::Result<(
             "EksCluster" => check::<EksCluster>(one, client).await?,
             "NodeGroup" => check::<NodeGroup>(one, client).await?,
             "PlanApproval" => check::<PlanApproval>(one, client).await?,
+            "FleetRollout" => check::<FleetRollout>(one, client).await?,
             _ => check::<AwsAccount>(one, client).await?,
         }
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::schema;
-use crate::api::{AwsAccount, EksCluster, GROUP, NodeGroup, PlanApproval};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, GROUP, NodeGroup, PlanApproval};
 use crate::cli::errors;
 use crate::cli::terminal::one_line;
 
@@ -154,11 +154,12 @@ impl Manifest {
                 self.accounts.push(account);
                 object
             }
-            // Nothing is planned of it.
+            // Nothing is planned of these.
             "PlanApproval" => checked::<PlanApproval>(document, &place)?.1,
+            "FleetRollout" => checked::<FleetRollout>(document, &place)?.1,
             other => bail!("{at}: kind {other:?} is not known; write EksCluster, NodeGroup or AwsAccount"),
         };
-        let namespace = Some(namespace).filter(|_| kind != "AwsAccount");
+        let namespace = Some(namespace).filter(|_| !["AwsAccount", "FleetRollout"].contains(&kind.as_str()));
         self.checked.push(Checked { kind, namespace, name, place, object });
         Ok(())
     }
