@@ -45,8 +45,8 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         mark = on.mark()
         # Those of the last wave first: the order of the commits does not matter.
         fleet.upgrade(*reversed(fleet.clusters))
-        until(lambda: reason(on, fleet.rings["prod"][0])[0] == "WaitingForWave", 20, "WaitingForWave")
-        assert "wave prod is not open yet" in reason(on, fleet.rings["prod"][0])[1]
+        until(lambda: "wave prod is not open yet" in reason(on, fleet.rings["prod"][0])[1], 20, "what it waits for")
+        assert reason(on, fleet.rings["prod"][0])[0] == "WaitingForWave"
         fleet.await_state("Soaking")
         until(fleet.has_arrived, 90, "all versions")
         release = fleet.await_state("Completed")

@@ -8,7 +8,7 @@ use super::approval;
 use super::give::{approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
-use super::policy::Policy;
+use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::request::Step;
 use super::summary::{self, RolloutEvent};
@@ -103,6 +103,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         .iter()
         .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
         .collect();
+    out.extend(claimed_without_ticket(&placed, &policy, &out));
     for (release, waves) in all.iter_mut().zip(&mut found) {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
@@ -114,8 +115,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
             give(release, &policy, &waves[..open], &mut out, input.now);
         }
         for wave in waves.iter_mut() {
-            let uids = wave.members.iter().filter(|one| release.has_ticket(&one.member.uid)).count();
-            wave.status.in_progress = i32::try_from(uids).unwrap_or(i32::MAX);
+            wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
         summary::close(waves, open);
         summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
@@ -130,6 +130,23 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         ..before.clone()
     };
     Outcome { status, events, problem: None }
+}
+
+/// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
+/// cluster was another one's. They take a slot until they have finished.
+fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
+    let has_none = |uid: &String| out.iter().all(|(other, _)| other != uid);
+    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(&one.member.uid));
+    let slot = |one: &Placed<'_>| {
+        let wave = match one.placement {
+            Placement::Wave(index) => policy.waves[index].name.clone(),
+            // Such a name counts in all waves.
+            Placement::Unmatched => String::new(),
+            Placement::Ungated => return None,
+        };
+        Some((one.member.uid.clone(), wave))
+    };
+    claimed.filter_map(slot).collect()
 }
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
@@ -165,11 +182,16 @@ fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>)
         return input.status.last_handled_retry.clone();
     }
     let target = asked.as_deref().and_then(|text| text.split('/').next()?.parse::<KubernetesVersion>().ok());
+    let mut continues = false;
     for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
         if release.status.halt.take().is_some() {
             release.status.retried_at = Some(whole_seconds(input.now));
             events.push(RolloutEvent::retried(release.step));
+            continues = true;
         }
+    }
+    if !continues {
+        events.push(RolloutEvent::retry_ignored(asked.as_deref().unwrap_or_default()));
     }
     asked
 }

@@ -200,9 +200,12 @@ fn failure_halts_until_it_is_retried() {
     let since = fleet.now;
     fleet.clusters.get_mut("a").unwrap().stalled = Some(Stalled { since, message: "PodEvictionFailure: web".into() });
     fleet.advance();
-    let expected = "wave canary has halted: EksCluster team/a: PodEvictionFailure: web; correct what is named, then set the annotation \
-                    keelson.dev/retry to 1.36/ANY";
-    assert_eq!(fleet.state(), (ReleaseState::Halted, expected));
+    let since = fleet.now.as_second();
+    let expected = format!(
+        "wave canary has halted: EksCluster team/a: PodEvictionFailure: web; correct what is named, then set the annotation \
+         keelson.dev/retry to 1.36/{since}"
+    );
+    assert_eq!(fleet.state(), (ReleaseState::Halted, expected.as_str()));
     // It recovers by itself: the halt stays.
     fleet.clusters.get_mut("a").unwrap().stalled = None;
     fleet.finish("a");
@@ -221,7 +224,7 @@ fn failure_halts_until_it_is_retried() {
     fleet.advance();
     fleet.advance();
     assert_eq!(fleet.state().0, ReleaseState::Halted);
-    assert_eq!(fleet.events, ["RolloutHalted", "RolloutRetried", "RolloutHalted"]);
+    assert_eq!(fleet.events, ["RolloutHalted", "RetryIgnored", "RolloutRetried", "RolloutHalted"]);
 }
 
 #[test]
@@ -335,4 +338,66 @@ fn rollout_without_demand_forgets_its_halt() {
     }
     fleet.advance();
     assert!(fleet.status.releases.is_empty(), "the commit is reverted");
+}
+
+#[test]
+fn tolerated_failure_takes_no_slot_and_is_named() {
+    let mut fleet = Fleet::new(json!({"waves": [{"name": "all", "maxFailed": 1}]}));
+    fleet.asks(&["a", "b"]);
+    fleet.advance();
+    fleet.claim();
+    assert_eq!(fleet.tickets(), ["a"]);
+    let since = fleet.now;
+    fleet.clusters.get_mut("a").unwrap().stalled = Some(Stalled { since, message: "no capacity".into() });
+    fleet.advance();
+    assert_eq!(fleet.tickets(), ["a", "b"]);
+    assert!(
+        fleet.state().1.contains("team/a has failed, which maxFailed tolerates: no capacity"),
+        "{}",
+        fleet.state().1
+    );
+}
+
+#[test]
+fn cluster_that_did_not_take_part_fails_no_release() {
+    let mut fleet = Fleet::new(json!({}));
+    // It had the version before, and has no capacity for its nodes now.
+    fleet.join("z", "0", "1.36", "1.36");
+    fleet.asks(&["a"]);
+    fleet.advance();
+    let since = fleet.now + SignedDuration::from_secs(1);
+    let ill = fleet.clusters.get_mut("z").unwrap();
+    (ill.health, ill.stalled) = (Health::Unhealthy("x".into()), Some(Stalled { since, message: "no capacity".into() }));
+    fleet.advance();
+    fleet.advance();
+    assert_eq!(fleet.state().0, ReleaseState::Progressing, "{}", fleet.state().1);
+}
+
+#[test]
+fn rollout_created_again_counts_what_is_in_progress() {
+    let mut fleet = Fleet::new(json!({"waves": [{"name": "all", "maxConcurrent": 2}]}));
+    fleet.asks(&["a", "b", "c"]);
+    fleet.advance();
+    fleet.claim();
+    assert_eq!(fleet.tickets(), ["a", "b"]);
+    fleet.status = FleetRolloutStatus::default();
+    fleet.advance();
+    assert_eq!(fleet.tickets(), Vec::<&str>::new());
+    fleet.finish("a");
+    fleet.advance();
+    assert_eq!(fleet.tickets(), ["c"]);
+}
+
+#[test]
+fn cluster_suspended_in_the_middle_of_its_step_is_named_and_fails_nothing() {
+    let mut fleet = Fleet::new(json!({}));
+    fleet.asks(&["a"]);
+    fleet.advance();
+    fleet.claim();
+    fleet.clusters.get_mut("a").unwrap().suspended = true;
+    fleet.now += SignedDuration::from_hours(9);
+    fleet.advance();
+    let (state, message) = fleet.state();
+    assert_eq!(state, ReleaseState::Blocked);
+    assert!(message.contains("team/a: it is suspended in the middle of its step"), "{message}");
 }

@@ -10,6 +10,10 @@ use super::request::{Request, RequestId, Step};
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout_status::{ReleaseStatus, WaveState};
 
+/// That the FleetRollouts are not known yet.
+pub(super) const UNLISTED: &str = "the FleetRollouts are not listed yet; if this lasts longer than a minute, install the CRD \
+    fleetrollouts.keelson.dev (crds/) and the operator's ClusterRole (deploy/rbac.yaml) of this version";
+
 /// What a cluster decides on.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
@@ -55,18 +59,18 @@ pub struct ClaimFacts {
     pub is_in_progress: bool,
     /// Its spec still asks for the version.
     pub is_wanted: bool,
-    /// It waits for a maintenance window.
-    pub waits_for_window: bool,
+    /// It waits for a maintenance window, or until a user removes a hold.
+    pub is_held: bool,
 }
 
 impl ClaimedStep {
-    /// The state of a claimed step. A cluster that waits for its window holds no slot.
+    /// The state of a claimed step. A cluster that waits for its window, or is on hold, takes no slot.
     pub fn of(facts: ClaimFacts) -> Self {
-        let ClaimFacts { is_reached, is_healthy, is_in_progress, is_wanted, waits_for_window } = facts;
+        let ClaimFacts { is_reached, is_healthy, is_in_progress, is_wanted, is_held } = facts;
         match () {
             () if is_in_progress => Self::Ongoing,
             () if is_reached && is_healthy => Self::Finished,
-            () if !is_reached && (!is_wanted || waits_for_window) => Self::Dropped,
+            () if !is_reached && (!is_wanted || is_held) => Self::Dropped,
             () => Self::Ongoing,
         }
     }
@@ -228,10 +232,18 @@ fn describe_turn(rollout: &Rollout<'_>, release: Option<&ReleaseStatus>, wave: &
     let (Some(release), Some(found)) = (release, found) else {
         return format!("FleetRollout {name} decides about wave {wave}");
     };
-    let why = release.message.as_deref().unwrap_or("its turn");
-    match found.state {
-        WaveState::Pending => format!("FleetRollout {name}: wave {wave} is not open yet: {why}"),
-        WaveState::WaitingForApproval => format!("FleetRollout {name}: {why}"),
+    match (found.state, &release.wave) {
+        // Without the rollout's message, which changes as its clusters proceed: each change would reach all that wait.
+        (WaveState::Pending, Some(open)) if open != wave => {
+            format!(
+                "FleetRollout {name}: wave {wave} is not open yet: wave {open} of {} has not passed",
+                release.target
+            )
+        }
+        (WaveState::WaitingForApproval, _) => {
+            let why = release.message.as_deref().unwrap_or("it waits for an approval");
+            format!("FleetRollout {name}: {why}")
+        }
         _ => format!(
             "FleetRollout {name}: {} of {} clusters of wave {wave} are in progress",
             found.in_progress, found.members
@@ -249,7 +261,7 @@ enum Gate<'a> {
 
 fn gate<'a>(question: &Question<'a>, step: Step) -> Gate<'a> {
     if matches!(question.rollouts, Rollouts::Unlisted) {
-        return Gate::Unlisted("the FleetRollouts are being listed".to_owned());
+        return Gate::Unlisted(UNLISTED.to_owned());
     }
     let selected = match (question.rollouts.selection(question.labels), question.rollout) {
         (Selection::Unknown(why), _) => return Gate::Blocked(why),

@@ -34,7 +34,7 @@ fn status(tickets: &[&str], halted: bool) -> FleetRolloutStatus {
     let since = "2026-11-28T00:00:00Z";
     let ticket = |id: &&str| json!({"cluster": "team/a", "uid": "a", "id": id, "wave": "canary", "since": since});
     let mut release = json!({
-        "gate": "ControlPlane", "target": "1.36", "state": "Progressing", "message": "wave canary waits for team/b", "since": since,
+        "gate": "ControlPlane", "target": "1.36", "state": "Progressing", "wave": "canary", "message": "wave canary waits for team/b", "since": since,
         "tickets": tickets.iter().map(ticket).collect::<Vec<_>>(),
         "waves": [{"name": "canary", "state": "Progressing", "members": 3, "inProgress": 1},
             {"name": "prod", "state": "Pending", "members": 9}],
@@ -176,7 +176,7 @@ fn what_cannot_be_decided_blocks_by_name() {
     let reply = ask_case(&case, &Rollouts::Listed { readable: two.to_vec(), unreadable: Vec::new() });
     assert!(message(&reply).1.contains("FleetRollouts one, two select this cluster"));
     let reply = ask_case(&case, &Rollouts::Unlisted);
-    assert_eq!(message(&reply), (HoldKind::Waiting, "the FleetRollouts are being listed"));
+    assert_eq!(message(&reply), (HoldKind::Waiting, super::ask::UNLISTED));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn message_says_what_is_waited_for() {
     let canary = with(&spec, &status(&[], false), &Case::default());
     assert_eq!(message(&canary).1, "FleetRollout main: 1 of 3 clusters of wave canary are in progress");
     let prod = with(&spec, &status(&[], false), &Case { labels: "fleet=main,ring=1", ..Case::default() });
-    assert_eq!(message(&prod).1, "FleetRollout main: wave prod is not open yet: wave canary waits for team/b");
+    assert_eq!(message(&prod).1, "FleetRollout main: wave prod is not open yet: wave canary of 1.36 has not passed");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn claimed_step_ends_when_the_version_is_reached_in_health_or_nothing_has_begun(
         is_healthy: text.contains('h'),
         is_in_progress: text.contains('p'),
         is_wanted: text.contains('w'),
-        waits_for_window: text.contains('o'),
+        is_held: text.contains('o'),
     };
     let table = [
         ("rhw", ClaimedStep::Finished),

@@ -27,7 +27,8 @@ pub fn give(
         let mut asking: Vec<(RequestId, &Member)> = found
             .members
             .iter()
-            .filter(|one| !one.contested && !one.member.suspended)
+            // One that a person must look at first would keep its slot.
+            .filter(|one| !one.contested && !one.member.suspended && one.member.stalled.is_none())
             .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
             .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
             // One at a time: a cluster finishes a step before it begins the next one.
@@ -35,7 +36,10 @@ pub fn give(
             .collect();
         asking.sort_by_key(|(id, member)| (id.number, member.name.clone()));
         // A ticket of a wave that no longer exists counts in all waves.
-        let taken = out.iter().filter(|(_, name)| *name == wave.name || !policy.has_wave(name)).count();
+        // A cluster that has failed, and is tolerated, keeps its ticket and takes no slot.
+        let is_failed = |uid: &str| found.failed.iter().any(|(member, _)| member.uid == uid);
+        let in_wave = |name: &str| name == wave.name || !policy.has_wave(name);
+        let taken = out.iter().filter(|(uid, name)| in_wave(name) && !is_failed(uid)).count();
         let free = wave.max_concurrent(found.members.len()).saturating_sub(taken);
         let room = MAX_TICKETS.saturating_sub(out.len());
         for (id, member) in asking.into_iter().take(free.min(room)) {

@@ -55,7 +55,7 @@ impl<'a> Rollouts<'a> {
     /// What selects a cluster with these labels.
     pub fn selection(&self, labels: &BTreeMap<String, String>) -> Selection<'a> {
         let Self::Listed { readable, unreadable } = self else {
-            return Selection::Unknown("the FleetRollouts are being listed".to_owned());
+            return Selection::Unknown(super::ask::UNLISTED.to_owned());
         };
         if let Some(name) = unreadable.first() {
             return Selection::Unknown(format!(

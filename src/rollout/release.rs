@@ -76,6 +76,11 @@ impl Release {
         self.status.tickets.iter().any(|ticket| ticket.uid == uid)
     }
 
+    /// How many clusters have a ticket of one of its waves.
+    pub fn in_progress(&self, wave: &str) -> usize {
+        self.status.tickets.iter().filter(|ticket| ticket.wave == wave).count()
+    }
+
     /// Takes back the tickets of clusters that have returned them, or are gone.
     pub fn take_back(&mut self, clusters: &Existing<'_>) {
         self.status.tickets.retain(|ticket| {
@@ -131,7 +136,8 @@ pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed
         .filter(|last| !demanded.iter().any(|step| step.gate == last.gate))
         .collect();
     releases.retain(|release| {
-        let is_last = last.contains(&release.step);
+        // A halt goes with what was asked for.
+        let is_last = last.contains(&release.step) && release.status.halt.is_none();
         demanded.contains(&release.step) || is_last || !release.status.tickets.is_empty()
     });
     // A cluster far behind asks for many: the first ones come first.

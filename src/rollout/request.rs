@@ -101,6 +101,12 @@ impl Request {
             && (is_released || is_later(self.asks) || is_later(self.claimed))
     }
 
+    /// Without the step that it asks for, and has not claimed.
+    pub fn withdrawn(mut self) -> Self {
+        self.withdraw();
+        self
+    }
+
     /// Gives up the step that it asks for.
     pub(super) fn withdraw(&mut self) {
         if let Some(asked) = self.asks.take() {

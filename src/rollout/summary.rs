@@ -49,6 +49,13 @@ impl RolloutEvent {
         Self { annotation: Some(crate::api::RETRY_ANNOTATION), ..Self::normal("RolloutRetried", note) }
     }
 
+    pub(super) fn retry_ignored(value: &str) -> Self {
+        let note = format!(
+            "the annotation keelson.dev/retry: {value} names no version whose release has halted; the message of the halt has the value"
+        );
+        Self { warning: true, ..Self::normal("RetryIgnored", note) }
+    }
+
     pub(super) fn halted(step: Step, message: &str) -> Self {
         let note = format!("{step} has halted: {message}");
         Self { warning: true, ..Self::normal("RolloutHalted", note) }
@@ -90,13 +97,16 @@ pub fn summarize(
         (Some(halt), _) => (
             ReleaseState::Halted,
             Some(format!(
-                "wave {} has halted: {}; correct what is named, then set the annotation keelson.dev/retry to {}/ANY",
-                halt.wave, halt.message, step.target
+                "wave {} has halted: {}; correct what is named, then set the annotation keelson.dev/retry to {}/{}",
+                halt.wave,
+                halt.message,
+                step.target,
+                halt.since.0.as_second()
             )),
         ),
         (None, _) if halted_at.is_some_and(|at| at <= step.target) && left > 0 => {
             let at = halted_at.map(|at| at.to_string()).unwrap_or_default();
-            (ReleaseState::Halted, Some(format!("the release of {at} has halted")))
+            (ReleaseState::Halted, Some(format!("the release of {at} has halted: retry that one")))
         }
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
@@ -147,7 +157,8 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
         return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}")));
     }
     let state = if found.needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
-    (state, Some(format!("wave {name} waits for {}", few(found.waits_for.clone()))))
+    let notes = found.notes.iter().map(|note| format!("; {note}")).collect::<String>();
+    (state, Some(format!("wave {name} waits for {}{notes}", few(found.waits_for.clone()))))
 }
 
 /// The order in which people see releases: what needs attention first, then the lowest target.

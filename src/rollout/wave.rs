@@ -9,6 +9,9 @@ use super::request::Step;
 use crate::api::fleet_rollout::NotAskedPolicy;
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 
+/// How long a cluster may have asked before its release is recorded.
+const ASKED_BEFORE: SignedDuration = SignedDuration::from_secs(60);
+
 /// What is found of a wave.
 #[derive(Clone, Debug)]
 pub struct Evaluation<'a> {
@@ -22,6 +25,8 @@ pub struct Evaluation<'a> {
     pub passed: bool,
     /// What it waits for, cluster by cluster.
     pub waits_for: Vec<String>,
+    /// What does not keep it from passing, and a person should know.
+    pub notes: Vec<String>,
     /// Whether a person must change something before it passes.
     pub needs_person: bool,
     /// When its soak ends.
@@ -76,7 +81,7 @@ pub fn evaluate<'a>(
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     status.members = number(members.len());
     status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
-    status.in_progress = number(members.iter().filter(|one| release.has_ticket(&one.member.uid)).count());
+    status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
     status.state = if !tolerated {
         WaveState::Failed
@@ -87,7 +92,22 @@ pub fn evaluate<'a>(
     } else {
         WaveState::Progressing
     };
-    Evaluation { status, members, failed, passed, waits_for, needs_person, soaks_until }
+    let is_member = |uid: &str| members.iter().any(|one| one.member.uid == uid);
+    let left = release.status.tickets.iter().filter(|ticket| ticket.wave == wave.name && !is_member(&ticket.uid));
+    let mut notes: Vec<String> = left
+        .map(|ticket| {
+            format!(
+                "{} has left the wave in the middle of its step, and keeps its slot until that is done",
+                ticket.cluster
+            )
+        })
+        .collect();
+    if tolerated {
+        notes.extend(
+            failed.iter().map(|(member, why)| format!("{} has failed, which maxFailed tolerates: {why}", member.name)),
+        );
+    }
+    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until }
 }
 
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
@@ -150,6 +170,10 @@ impl Found<'_> {
 
     /// Why the step of a cluster failed.
     fn failure(&self, member: &Member) -> Option<String> {
+        // Nothing of it is observed: it neither proceeds nor fails.
+        if member.suspended {
+            return None;
+        }
         if let Some(deadline) = self.deadline(member)
             && deadline <= self.now
         {
@@ -167,14 +191,25 @@ impl Found<'_> {
                 stalled.since >= ticket.since.0
                     && self.release.status.retried_at.as_ref().is_none_or(|at| stalled.since > at.0)
             }
-            // It failed after its step.
-            None => self.has_version(member) && stalled.since > self.release.counts_since(),
+            // It failed right after its step: before the wave has passed.
+            None => {
+                self.has_version(member)
+                    && self.has_taken_part(member)
+                    && self.status_before().passed_at.is_none()
+                    && stalled.since > self.release.counts_since()
+            }
         };
         (counts && !is_good).then(|| stalled.message.clone())
     }
 
+    /// Whether it has asked for something since the release began: one that had the version before does not fail it.
+    fn has_taken_part(&self, member: &Member) -> bool {
+        let began = self.release.status.since.0.saturating_sub(ASKED_BEFORE).unwrap_or(Timestamp::MIN);
+        member.request.last_number() >= began.as_millisecond()
+    }
+
     fn needs_person(&self, one: &Placed<'_>) -> bool {
-        one.contested || !self.asks(one.member) || one.member.stalled.is_some()
+        one.member.suspended || one.contested || !self.asks(one.member) || one.member.stalled.is_some()
     }
 
     fn describe_missing(&self, one: &Placed<'_>) -> String {
@@ -182,6 +217,11 @@ impl Found<'_> {
         let name = &member.name;
         if *contested {
             return format!("{name}: other FleetRollouts select it, too");
+        }
+        if member.suspended {
+            return format!(
+                "{name}: it is suspended in the middle of its step, and keeps its slot: set spec.suspend to false"
+            );
         }
         if !self.asks(member) {
             return format!("{name}: its spec.version is {}", member.wanted);

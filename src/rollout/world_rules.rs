@@ -61,7 +61,7 @@ pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Op
             is_healthy: truth.healthy_since.is_some(),
             is_in_progress: truth.running.is_some(),
             is_wanted: member.wanted >= claimed.step.target,
-            waits_for_window: truth.window_closed,
+            is_held: truth.window_closed,
         })
     });
     ask(&Question {
@@ -77,9 +77,10 @@ pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Op
     })
 }
 
+/// A cluster that has failed, and is tolerated, keeps its ticket beside those of the others.
 fn limit(wave: &Wave) -> usize {
     match &wave.max_concurrent {
-        Share::Number(number) => usize::try_from(*number).unwrap(),
+        Share::Number(number) => usize::try_from(*number + wave.max_failed).unwrap(),
         Share::Percentage(_) => usize::MAX,
     }
 }

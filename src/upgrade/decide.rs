@@ -201,7 +201,9 @@ impl Inputs<'_> {
     /// State of the next step.
     fn state_of(&self, stage: &Stage) -> State {
         let next = stage.step.clone();
-        if self.has_started(&next) {
+        // Something else may make them busy, such as an edit of a label: that opens no wave.
+        let is_open = self.gate(stage).is_none() || self.clock.wave == WaveState::Free;
+        if is_open && self.has_started(&next) {
             return State::Running(next);
         }
         if let Some(to) = stage.ahead_of.filter(|to| !self.is_rollback && self.preflight_for_version(*to).is_none()) {
@@ -240,7 +242,7 @@ impl Inputs<'_> {
         let is_asked = match state {
             State::Running(step) => {
                 let is_version_update = self.observed.control_plane_work == ControlPlaneWork::Version;
-                *step == stage.step && !self.has_started(step) && !is_version_update
+                *step == stage.step && !is_version_update
             }
             State::Holding { why: Hold::Wave { .. }, .. } => true,
             State::Blocked { why, .. } => matches!(why.as_slice(), [Block::Rollout { .. }]),

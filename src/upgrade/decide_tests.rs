@@ -303,3 +303,20 @@ fn nothing_begins_on_hold_and_what_is_in_progress_is_finished() {
         assert_eq!((control_plane, addons.len(), node_groups), (observed.control_plane, 0, None), "{name}");
     }
 }
+
+#[test]
+fn nodes_that_are_busy_with_something_else_open_no_wave() {
+    // An edit of a label, while the nodes wait for their wave.
+    let mut observed = cluster(34, &[ObservedNodeGroup { busy: true, ..group("default", 33, None) }], &[]);
+    observed.node_groups.push(group("other", 33, None));
+    let decide = |wave: WaveState| {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold: false, wave };
+        decide(&goal(34), &observed, &clock, None)
+    };
+    let asked = decide(WaveState::Free);
+    assert_eq!(asked.gated.map(|step| step.to), Some(v(34)), "it asks");
+    let held = decide(WaveState::Held { halted: false, message: "x".into() });
+    assert!(matches!(held.state, State::Holding { why: Hold::Wave { .. }, .. }), "{}", held.state);
+    assert_eq!((held.targets.node_groups, held.gated.map(|step| step.to)), (None, Some(v(34))));
+}

@@ -76,6 +76,7 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         if spec.suspend {
             self.pause_agent();
+            self.withdraw_request().await;
             return Err(self.suspended(previous, grant).await.map_or_else(|stop| stop, Stop::with_outcome));
         }
         if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {

@@ -96,11 +96,15 @@ fn since_conditions(cluster: &EksCluster, status: &EksClusterStatus) -> Timestam
     changed.map(|condition| condition.last_transition_time.0).chain(created).max().unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// What does not proceed without a person, apart from approvals: those are asked before.
+/// Reasons of `Stalled` that are no failure: somebody decides, or the rollout itself holds the cluster.
+const NO_FAILURES: [Reason; 4] =
+    [Reason::WaitingForApproval, Reason::OnHold, Reason::WaitingForWave, Reason::WaveHalted];
+
+/// What does not proceed without a person, apart from decisions.
 fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stalled> {
     let of = |all: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], who: &str| {
         let stalled = conditions::get(all, ConditionType::Stalled)?;
-        let counts = stalled.status == "True" && stalled.reason != Reason::WaitingForApproval.as_str();
+        let counts = stalled.status == "True" && !NO_FAILURES.iter().any(|reason| stalled.reason == reason.as_str());
         let message = format!("{who}{}: {}", stalled.reason, stalled.message);
         counts.then_some(Stalled { since: stalled.last_transition_time.0, message })
     };

@@ -23,7 +23,7 @@ use super::runtime::queue::Trigger;
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
-use crate::api::fleet_rollout_status::FleetRolloutStatus;
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 use crate::aws::WriteGate as _;
 use crate::rollout::{Annotations, Input, Member, RolloutEvent, advance};
@@ -41,17 +41,18 @@ pub async fn run(ctx: Arc<Context>) {
     let (watch_ctx, notify) = (ctx.clone(), changed.clone());
     // Clusters that wait see the status, too.
     let view = |rollout: &FleetRollout| {
-        let status = rollout.status.as_ref().and_then(|status| serde_json::to_string(&status.releases).ok());
-        DependentView { digest: digest(status), part_of: String::new() }
+        let releases = rollout.status.iter().flat_map(|status| &status.releases).map(seen_by_clusters);
+        DependentView { digest: digest(releases.collect::<Vec<_>>()), part_of: String::new() }
     };
     let (store, watching) = watch_kind(Api::all(ctx.client.clone()), view, move |change| {
+        let only_asking = matches!(change, Change::DependentsAffected(_));
         match change {
             Change::SpecChanged(rollout) => watch_ctx.unreadable.clear::<FleetRollout>(None, &rollout.name_any()),
             Change::DependentsAffected(_) => {}
             Change::Unreadable(object) => watch_ctx.unreadable.record::<FleetRollout>(object),
             Change::Deleted { object, .. } => watch_ctx.unreadable.clear::<FleetRollout>(None, &object.name),
         }
-        enqueue_waiting_clusters(&watch_ctx);
+        enqueue_waiting_clusters(&watch_ctx, only_asking);
         notify.notify_one();
     });
     ctx.rollouts.set(store.clone());
@@ -61,15 +62,27 @@ pub async fn run(ctx: Arc<Context>) {
     }
 }
 
-/// Requests reconciles of the clusters that a rollout may hold.
-fn enqueue_waiting_clusters(ctx: &Context) {
+/// What a waiting cluster sees of a release. Messages, which change as clusters proceed, are no part of it: each change would
+/// reach all that wait.
+fn seen_by_clusters(release: &ReleaseStatus) -> String {
+    let waves: Vec<_> = release
+        .waves
+        .iter()
+        .map(|wave| (&wave.name, wave.state, &wave.approval_hash, wave.members, wave.in_progress))
+        .collect();
+    let parts = (&release.gate, &release.target, &release.wave, &release.halt, &release.tickets, waves);
+    serde_json::to_string(&parts).unwrap_or_default()
+}
+
+/// Requests reconciles of the clusters that a rollout may hold. `only_asking`: of those that ask for a ticket.
+fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
     let waits = |cluster: &EksCluster| {
         let Some(status) = &cluster.status else { return false };
         let asks = status
             .upgrade
             .as_ref()
             .is_some_and(|upgrade| upgrade.wave.as_ref().is_some_and(|wave| wave.asks.is_some()));
-        asks || !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
+        asks || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
@@ -88,7 +101,7 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
         return;
     }
     ctx.rollouts.set_listed();
-    enqueue_waiting_clusters(ctx);
+    enqueue_waiting_clusters(ctx, false);
     let mut written: HashMap<String, Written> = HashMap::new();
     loop {
         let _ = tokio::time::timeout(INTERVAL, changed.notified()).await;

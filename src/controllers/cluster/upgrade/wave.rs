@@ -67,6 +67,15 @@ impl Reconcile<'_> {
         }
     }
 
+    /// Gives up the step that it asks for: a suspended cluster keeps nobody waiting.
+    pub(in crate::controllers::cluster) async fn withdraw_request(&mut self) {
+        let request = self.stored_request();
+        let withdrawn = request.withdrawn();
+        if withdrawn != request {
+            self.record_request(withdrawn).await;
+        }
+    }
+
     /// What the cluster says to its rollout, as the API server has it.
     fn stored_request(&self) -> Request {
         let version = self.object.metadata.resource_version.as_deref();
@@ -156,7 +165,7 @@ fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observati
         is_healthy,
         is_in_progress,
         is_wanted: goal.version >= step.target,
-        waits_for_window: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. }, .. }),
+        is_held: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. } | Hold::ByUser, .. }),
     })
 }
 
