@@ -80,7 +80,7 @@ pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Op
 /// A cluster that has failed, and is tolerated, keeps its ticket beside those of the others.
 fn limit(wave: &Wave) -> usize {
     match &wave.max_concurrent {
-        Share::Number(number) => usize::try_from(*number + wave.max_failed).unwrap(),
+        Share::Number(number) => usize::try_from(i64::from(*number) + i64::from(wave.max_failed)).unwrap(),
         Share::Percentage(_) => usize::MAX,
     }
 }
