@@ -1,6 +1,6 @@
 //! Keeps the namespace of the registry clean and its Secrets as they are written: deletes those whose EksCluster no longer exists, as
-//! when somebody removed the finalizer, and requests a reconcile when somebody changes or deletes one. I/O: the
-//! management cluster's API; of Secrets metadata only.
+//! when somebody removed the finalizer, and requests a reconcile when somebody changes or deletes one. I/O: the management cluster's API; of
+//! Secrets metadata only.
 
 use std::sync::Arc;
 use std::time::Duration;
