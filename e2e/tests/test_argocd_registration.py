@@ -316,6 +316,18 @@ def test_secret_whose_cluster_is_gone_is_deleted(on, registered):
         delete_secret(on, of)
 
 
+def test_secret_of_a_restored_cluster_is_taken_over(on, registered):
+    stop_all(on)
+    before = found(on, DEMO)["metadata"]["uid"]
+    # A restore gives the EksCluster another UID.
+    edit_secret(on, DEMO, {"metadata": {"annotations": {OWNER: "00000000-0000-0000-0000-000000000000"}}})
+    on.start(*FLAGS)
+    uid = on.api.get(*key_of(DEMO))["metadata"]["uid"]
+    until(lambda: found(on, DEMO)["metadata"]["annotations"][OWNER] == uid, 30, "the takeover")
+    assert found(on, DEMO)["metadata"]["uid"] == before, "it was never deleted"
+    on.ready(DEMO)
+
+
 def test_secret_of_a_cluster_whose_finalizer_was_removed_is_deleted(on, registered):
     stop_all(on)
     forced = item("forced")

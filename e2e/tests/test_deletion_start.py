@@ -73,6 +73,14 @@ def group_that_is_suspended(scene: Scene) -> tuple[str, Callable[[], object]]:
     return f"node group {name}: NodeGroup {name} has suspend: true", lambda: scene.on.api.patch(version, kind, name, {"spec": {"suspend": False}})
 
 
+def group_on_hold(scene: Scene) -> tuple[str, Callable[[], object]]:
+    version, kind, name, _ = key_of(scene.groups[0])
+    annotated = lambda value: {"metadata": {"annotations": {"hold.keelson.dev/audit": value}}}
+    scene.on.api.patch(version, kind, name, annotated("until the audit is over"))
+    text = f"node group {name}: NodeGroup {name} has an annotation hold.keelson.dev/NAME"
+    return text, lambda: scene.on.api.patch(version, kind, name, annotated(None))
+
+
 def group_of_others(scene: Scene) -> tuple[str, Callable[[], object]]:
     eks, role = scene.account.eks, scene.account.role("nodes-by-hand", {"Service": "ec2.amazonaws.com"})
     for policy in ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryReadOnly", "AmazonEKS_CNI_Policy"):
@@ -91,7 +99,7 @@ def profile_of_others(scene: Scene) -> tuple[str, Callable[[], object]]:
     return "Fargate profile by-hand, which this object does not own", lambda: eks.delete_fargate_profile(**names)
 
 
-@pytest.mark.parametrize("stays_behind", [group_that_is_retained, group_that_is_suspended, group_of_others, profile_of_others])
+@pytest.mark.parametrize("stays_behind", [group_that_is_retained, group_that_is_suspended, group_on_hold, group_of_others, profile_of_others])
 def test_deletion_does_not_start_while_something_would_keep_the_control_plane(on, scene, stays_behind):
     text, solve = stays_behind(scene)
     mark = on.mark()

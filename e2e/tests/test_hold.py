@@ -152,6 +152,19 @@ def test_node_group_is_held_by_its_own_hold_and_by_its_clusters(on, of):
     shop.go_away()
 
 
+def test_node_group_on_hold_is_kept_though_observe_would_retain_it(on):
+    shop = Shop(on, nodes=True, changePolicy="Observe")
+    shop.make()
+    hold(shop, "freeze", "year end", shop.nodes)
+    on.api.delete(*key_of(shop.nodes))
+    assert "the deletion does not start" in on_hold(shop, shop.nodes)
+    assert on.api.find(*key_of(shop.nodes))
+    remove(shop, "freeze", shop.nodes)
+    on.api.wait_gone(*key_of(shop.nodes), 60)
+    assert actions(shop.writes()) == []
+    shop.go_away()
+
+
 def test_approved_plan_waits_for_the_hold_and_stays_approved(on):
     shop = Shop(on, changePolicy="Approval")
     shop.make()

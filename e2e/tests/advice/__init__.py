@@ -225,6 +225,7 @@ CURES = [
          start=at("controlPlane.certificateAuthority.activeId", "ca-1")),
     Cure("set controlPlane.certificateAuthority.deletedId", (at("controlPlane.certificateAuthority.deletedId", "ca-1"),), start=ROTATION),
     Cure("if nothing needs {} any more, delete it first (deletedId: {})", (at("controlPlane.certificateAuthority.deletedId", "ca-1"),), start=ROTATION),
+    Cure("were created: remove createdAfter", (at("controlPlane.certificateAuthority.createdAfter", None),), start=ROTATION),
     Cure("remove createdAfter as well to give up the rotation", (at("controlPlane.certificateAuthority.createdAfter", None),),
          start=merged(ROTATION, at("controlPlane.certificateAuthority.deletedId", "ca-2"))),
     Cure("or change spec.upgrade.rollout", (at("upgrade.rollout", "other"), at("upgrade.rollout", None)), start=at("upgrade.rollout", "main")),

@@ -18,7 +18,7 @@ use super::sync::{SECRET_TYPE, is_label};
 use crate::agents::input::Facts;
 use crate::workload::object::MANAGED_BY;
 
-/// Annotation with the UID of the EksCluster: only the Secrets that have its own are changed or deleted.
+/// Annotation with the UID of the EksCluster.
 const OWNER: &str = "keelson.dev/owner";
 /// Annotation with the namespace and the name of the EksCluster.
 const CLUSTER: &str = "keelson.dev/cluster";
@@ -60,14 +60,22 @@ impl Settings {
     /// # Errors
     /// The first label that is not allowed.
     pub fn check_labels(&self, labels: &BTreeMap<String, String>) -> Result<(), String> {
-        let Some(key) = labels.keys().find(|key| !self.labels.iter().any(|allowed| matches(allowed, key))) else {
-            return Ok(());
-        };
+        let Some(key) = labels.keys().find(|key| !self.allows(key)) else { return Ok(()) };
         let allowed = if self.labels.is_empty() { "none".to_owned() } else { self.labels.join(", ") };
         Err(format!(
             "spec.registration.labels: the operator's --argocd-cluster-labels does not allow the label {key} (it allows {allowed}): \
              remove the label, or ask a cluster administrator to allow it"
         ))
+    }
+
+    /// Those of `labels` that a spec may set.
+    pub fn allowed_labels(&self, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let allowed = labels.iter().filter(|(key, _)| self.allows(key));
+        allowed.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn allows(&self, key: &str) -> bool {
+        self.labels.iter().any(|allowed| matches(allowed, key))
     }
 }
 
@@ -115,7 +123,7 @@ pub struct Cluster<'a> {
     pub owner: &'a str,
     /// Name of its AwsAccount, if it has one.
     pub account: Option<&'a str>,
-    /// The labels of its spec, which [`Settings::check_labels`] allows.
+    /// The labels of its spec, without those that [`Settings::allowed_labels`] leaves out.
     pub labels: &'a BTreeMap<String, String>,
     /// The role that Argo CD assumes.
     pub role_arn: Option<&'a str>,
@@ -225,10 +233,13 @@ impl Marks {
     }
 }
 
-/// Whether a Secret of that metadata is the one of the EksCluster with the UID `owner`.
-pub fn is_of(meta: &ObjectMeta, owner: &str) -> bool {
+/// Whether a Secret of that metadata is the one of the EksCluster with the marks `of`. Namespace and name suffice, which no two objects have
+/// at once: a restore gives an object another UID.
+pub fn is_of(meta: &ObjectMeta, of: &Marks) -> bool {
     let annotations = meta.annotations.as_ref();
-    !owner.is_empty() && annotations.and_then(|all| all.get(OWNER)).is_some_and(|found| found == owner)
+    let has_uid =
+        !of.owner.is_empty() && annotations.and_then(|all| all.get(OWNER)).is_some_and(|found| *found == of.owner);
+    has_uid || Marks::of(meta).is_some_and(|found| found.namespace == of.namespace && found.name == of.name)
 }
 
 /// What a user does where the operator may not write the Secret.

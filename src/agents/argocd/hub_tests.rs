@@ -140,6 +140,22 @@ fn only_what_has_all_marks_is_recognised() {
 }
 
 #[test]
+fn a_secret_is_of_the_object_of_its_name_whatever_its_uid() {
+    let ours = payments().metadata;
+    let is_its = |meta: &ObjectMeta, name: &str, owner: &str| {
+        is_of(meta, &Marks { namespace: "shop".into(), name: name.into(), owner: owner.into() })
+    };
+    assert!(is_its(&ours, "payments-prod", "u-1"));
+    assert!(is_its(&ours, "payments-prod", "u-2"), "restored");
+    assert!(!is_its(&ours, "payments", "u-2"));
+    let mut edited = ours;
+    edited.labels = None;
+    assert!(is_its(&edited, "payments-prod", "u-1"), "somebody removed its labels");
+    assert!(!is_its(&edited, "payments-prod", "u-2"));
+    assert!(!is_its(&edited, "payments-prod", ""));
+}
+
+#[test]
 fn labels_are_allowed_by_key_or_by_domain() {
     let allowed = |keys: &[&str]| {
         let labels = keys.iter().map(|key| parse_label_key(key).unwrap()).collect();
@@ -160,6 +176,8 @@ fn labels_are_allowed_by_key_or_by_domain() {
     }
     let message = allowed(&["team", "env"]).check_labels(&labels(&[("tier", "gold")])).unwrap_err();
     assert!(message.contains("the label tier (it allows team, env)"), "{message}");
+    let asked = labels(&[("env", "prod"), ("tier", "gold")]);
+    assert_eq!(allowed(&["team", "env"]).allowed_labels(&asked), labels(&[("env", "prod")]));
 }
 
 #[test]

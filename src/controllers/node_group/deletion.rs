@@ -74,6 +74,13 @@ impl Reconcile<'_> {
             let message = "its EksCluster is suspended: nothing is deleted until its spec.suspend is false";
             return Some(self.stay_suspended(previous, message));
         }
+        // With its cluster, the cluster decides.
+        if !has_started
+            && cluster.metadata.deletion_timestamp.is_none()
+            && let Some(held) = self.held_before_deletion(previous)
+        {
+            return Some(held);
+        }
         if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
             return self.retain(previous, note).await;

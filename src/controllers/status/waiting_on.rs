@@ -198,7 +198,7 @@ pub fn wait_of_agent(condition: &ConditionValue) -> Option<Wait> {
         return None;
     }
     let wait = match condition.reason {
-        Reason::WaitingForApproval | Reason::Observed | Reason::Suspended => {
+        Reason::WaitingForApproval | Reason::OnHold | Reason::Observed | Reason::Suspended => {
             return Some(Wait::planned("the GitOps agent"));
         }
         Reason::Creating | Reason::Pending => Wait {

@@ -147,6 +147,7 @@ fn held_agent_has_no_deadline_and_a_failing_one_has() {
     assert_eq!(kind(ConditionValue::true_(Reason::Available, "")), None);
     assert_eq!(kind(ConditionValue::unknown(Reason::Observed, "")), Some(Kind::Planned));
     assert_eq!(kind(ConditionValue::unknown(Reason::WaitingForApproval, "")), Some(Kind::Planned));
+    assert_eq!(kind(ConditionValue::unknown(Reason::OnHold, "")), Some(Kind::Planned));
     assert_eq!(kind(ConditionValue::false_(Reason::Creating, "")), Some(Kind::Agent));
     assert_eq!(kind(ConditionValue::false_(Reason::SyncFailed, "")), Some(Kind::Agent));
 }

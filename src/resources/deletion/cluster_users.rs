@@ -19,7 +19,7 @@ pub struct NodeGroupToDelete {
     pub object: String,
     /// UID of the object, which the node group's owner tag must have.
     pub uid: String,
-    /// Why it stays in AWS, as a field of its spec or status; `None`: it is deleted.
+    /// Why it stays in AWS, as a field of its spec or status, or an annotation; `None`: it is deleted.
     pub stays: Option<&'static str>,
 }
 

@@ -216,7 +216,7 @@ impl Resource for CertificateAuthority {
     ) -> Result<Observation<Detail>, Failure> {
         let Some(change) = changes.first() else { return Ok(observed.clone()) };
         let (aws, eks) = (&cloud.aws, &cloud.aws.eks);
-        let token = || self.token(cloud, observed, &format!("{} {}", change.field, change.to));
+        let token = || self.token(cloud, observed, &format!("{} {} to {}", change.field, change.from, change.to));
         let update: Option<Update> = match (change.field.as_str(), &self.rotation.active_id, &self.rotation.deleted_id)
         {
             (CREATED, _, _) => {

@@ -121,12 +121,19 @@ impl Rotation {
             return Some(Change::forbidden(CREATED, from, to, failed.message().unwrap_or_default()));
         }
         let (after, newest) = (self.created_after?, detail.authorities.iter().max_by_key(|one| one.created)?);
-        let created = newest.created?;
         let has_begun = detail.at.is_some_and(|at| at >= after.saturating_add(MAX_SKEW).unwrap_or(after));
-        if created >= after || !has_begun {
+        if !has_begun {
             return None;
         }
-        let (from, to) = (created.to_string(), format!("a successor, created after {after}"));
+        let to = format!("a successor, created after {after}");
+        let Some(created) = newest.created else {
+            let why = "EKS does not say when its certificate authorities were created: remove createdAfter";
+            return Some(Change::forbidden(CREATED, "unknown", to, why));
+        };
+        if created >= after {
+            return None;
+        }
+        let from = created.to_string();
         let unused = detail.authorities.iter().find(|one| one.state != AuthorityState::Active);
         Some(match unused.filter(|_| detail.authorities.len() >= MOST) {
             Some(unused) => {
@@ -184,7 +191,7 @@ impl Rotation {
     fn deletion(&self, detail: &Detail) -> Option<Change> {
         let id = self.deleted_id.as_ref()?;
         let found = detail.authorities.iter().find(|one| one.id == *id)?;
-        let forbidden = |why: &str| Some(Change::forbidden(DELETED, "trusted", "deleted", why));
+        let forbidden = |why: &str| Some(Change::forbidden(DELETED, id, "deleted", why));
         match found.state {
             AuthorityState::Active => forbidden("it signs the cluster's certificates: activate its successor first"),
             AuthorityState::Successor if self.created_after.is_some_and(|after| found.created >= Some(after)) => {
@@ -194,7 +201,7 @@ impl Rotation {
             AuthorityState::Retired | AuthorityState::Successor | AuthorityState::Failed => {
                 let disruption =
                     format!("disconnects clients that trust {id} alone, and nodes with certificates of it");
-                Some(Change::in_place(DELETED, "trusted", "deleted").disrupts(disruption))
+                Some(Change::in_place(DELETED, id, "deleted").disrupts(disruption))
             }
         }
     }

@@ -53,6 +53,9 @@ fn successor_is_created_once_for_a_time_that_has_come() {
     let done = [one("a", T1, Retired), one("b", T2, Active)];
     assert_eq!(changes(&wants(T2), &done), [""; 0], "the same manifest begins no second rotation");
     assert_eq!(changes(&wants(T2 + 10), &done), ["createdAfter forbidden"], "the retired one is deleted first");
+    let undated = Authority { created: None, ..old };
+    assert_eq!(changes(&wants(T2), std::slice::from_ref(&undated)), ["createdAfter forbidden"], "its age is unknown");
+    assert_eq!(changes(&wants(T2 + 90), &[undated]), [""; 0], "not yet");
 }
 
 #[test]
@@ -89,6 +92,17 @@ fn one_that_signs_or_is_asked_for_is_not_deleted() {
     assert_eq!(changes(&rotation(Some(T2), "", "b"), &begun), ["deletedId forbidden"], "it would be created again");
     assert_eq!(changes(&rotation(None, "", "b"), &begun), ["deletedId"], "the rotation is given up");
     assert_eq!(changes(&rotation(None, "", "b"), &[one("a", T1, Active), one("b", T2, Failed)]), ["deletedId"]);
+}
+
+#[test]
+fn an_approval_to_delete_one_names_it() {
+    let deletion = |id: &str| {
+        let all = [one("a", T1, Retired), one("b", T2, Successor), one("c", T2, Active)];
+        rotation(None, "", id).changes(&detail(&all)).pop().map(|change| (change.from, change.to))
+    };
+    for id in ["a", "b", "c"] {
+        assert_eq!(deletion(id), Some((id.to_owned(), "deleted".to_owned())));
+    }
 }
 
 #[test]

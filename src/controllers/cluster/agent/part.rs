@@ -47,6 +47,8 @@ pub struct AgentPart {
     pub item: Option<Item>,
     /// Whether writes to the workload cluster are held.
     pub waits: bool,
+    /// Whether a hold keeps passes over the workload cluster from starting, though no step is left.
+    pub on_hold: bool,
     /// The version to run now; `None`: no agent.
     pub version: Option<String>,
     /// When an upgrade that is held now may go on.
@@ -123,6 +125,7 @@ impl AgentPart {
         });
         Self {
             waits,
+            on_hold: policy.on_hold && !in_progress,
             version: field.and_then(|field| current.get(field).cloned()),
             next,
             now: current,

@@ -171,6 +171,26 @@ fn observe_holds_the_agent_step() {
 }
 
 #[test]
+fn on_hold_only_an_upgrade_in_progress_goes_on() {
+    let open = WindowState::Always;
+    let on_hold = ExecutionPolicy { on_hold: true, ..ExecutionPolicy::default() };
+    // Nothing is left to do, an edit, an upgrade that has not started.
+    let settled = status(Version::NEWEST.as_str());
+    for (path, previous, waits) in
+        [("clusters/demo", &settled, false), ("clusters/other", &settled, true), ("clusters/demo", &status(OLD), false)]
+    {
+        let held = part(path, previous, &on_hold, &open, 100);
+        assert_eq!((held.on_hold, held.waits), (true, waits), "{path}");
+        assert!(!part(path, previous, &ExecutionPolicy::default(), &open, 100).on_hold, "{path}");
+    }
+    let previous = status(OLD);
+    let first = part("clusters/demo", &previous, &ExecutionPolicy::default(), &open, 100);
+    let started = status_after(&first, &previous, false);
+    let going_on = part("clusters/demo", &started, &on_hold, &open, 101);
+    assert_eq!((going_on.on_hold, going_on.version.as_deref()), (false, Some(Version::NEWEST.as_str())));
+}
+
+#[test]
 fn an_approval_covers_exact_values() {
     let change = |to: &str| Change::in_place("flux.path", "", to);
     let step = |to| Step { action: Action::Create, changes: vec![change(to)], reason: None };

@@ -93,14 +93,14 @@ impl Reconcile<'_> {
         secrets: Secrets,
         part: &AgentPart,
     ) -> GitOps {
-        let waits = part.waits;
+        let waits = part.waits || part.on_hold;
         let left =
             |condition, status| GitOps { condition, stalled: false, status, next: Next::change(), reached: false };
         match secrets {
             Secrets::NotRequested => {
                 self.pause_agent();
                 // Discarded only once that is allowed.
-                let status = previous.gitops.clone().filter(|_| waits);
+                let status = previous.gitops.clone().filter(|_| part.waits);
                 left(ConditionValue::true_(Reason::NotRequested, "the spec requests no agent"), status)
             }
             Secrets::Skipped => {
@@ -109,9 +109,14 @@ impl Reconcile<'_> {
                 left(ConditionValue::unknown(Reason::Observed, message), previous.gitops.clone())
             }
             Secrets::Read(_) if waits => {
-                let message =
-                    "nothing is changed in the workload cluster while a change of the agent waits for approval";
-                left(ConditionValue::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
+                let (reason, message) = if part.on_hold {
+                    (Reason::OnHold, "nothing is changed in the workload cluster until no hold is left")
+                } else {
+                    let message =
+                        "nothing is changed in the workload cluster while a change of the agent waits for approval";
+                    (Reason::WaitingForApproval, message)
+                };
+                left(ConditionValue::unknown(reason, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {
                 let gitops = self.agent(previous, wanted, cloud, part).await;

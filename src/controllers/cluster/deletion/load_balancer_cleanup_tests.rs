@@ -87,6 +87,38 @@ fn node_groups_are_kept_while_load_balancers_are_deleted() {
 }
 
 #[test]
+fn timeout_starts_again_after_a_hold() {
+    let mut state = State::default();
+    state.record_result(Err("no answer".into()), at(60));
+    state.resume(at(70));
+    assert!(matches!(decision_at(&state, true, TIMEOUT, at(600)), Decision::GiveUp(_)), "it was not held");
+    state.held = true;
+    state.resume(at(3600));
+    let first = decision_at(&state, true, TIMEOUT, at(3600));
+    let (pass, message) = waits(&first).unwrap();
+    assert!(pass && message.contains("at 1970-01-01T01:10:00Z the deletion continues without"), "{message}");
+    state.record_result(Err("no answer".into()), at(3700));
+    state.resume(at(4000));
+    assert!(matches!(decision_at(&state, true, TIMEOUT, at(4200)), Decision::GiveUp(_)), "once for each hold");
+    let mut done = State { done: true, held: true, ..State::default() };
+    done.resume(at(3600));
+    assert_eq!((done.held, done.since(at(0))), (false, at(0)), "nothing is left to wait for");
+}
+
+#[test]
+fn node_groups_are_kept_on_hold_and_while_the_timeout_runs_again() {
+    let (cleanups, deleted) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
+    cleanups.of("u").hold();
+    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(3600)));
+    cleanups.of("u").resume(at(3600));
+    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(4220)));
+    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(4230)));
+    cleanups.of("u").hold();
+    cleanups.of("u").0.lock().done = true;
+    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(4231)), "its load balancers are deleted");
+}
+
+#[test]
 fn node_groups_of_a_retained_or_suspended_cluster_do_not_wait() {
     let holds = |cluster: &EksCluster, timeout| LoadBalancerCleanups::default().hold_nodes(cluster, timeout, at(0));
     for spec in [serde_json::json!({"deletionPolicy": "Retain"}), serde_json::json!({"suspend": true})] {

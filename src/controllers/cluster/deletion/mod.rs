@@ -60,6 +60,9 @@ impl Reconcile<'_> {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let spec = &self.object.spec;
+        if gate::has_started(previous) && (spec.suspend || self.holds.any()) {
+            self.controller.cleanups.of(&self.owner().uid).hold();
+        }
         if spec.suspend {
             return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
@@ -119,6 +122,7 @@ impl Reconcile<'_> {
             if let Err(waiting) = self.deregister(previous).await {
                 return Some(waiting);
             }
+            self.controller.cleanups.of(&self.owner().uid).resume(self.now);
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {

@@ -78,8 +78,8 @@ impl Reconcile<'_> {
             if !users.is_empty() {
                 return Ok(Some(format!(
                     "EKS deletes no cluster that has node groups or Fargate profiles, and these would stay: {}: delete \
-                     what Keelson does not own by hand, set deletionPolicy: Delete and suspend: false on the NodeGroups, or \
-                     set deletionPolicy: Retain on the EksCluster",
+                     what Keelson does not own by hand, set deletionPolicy: Delete and suspend: false on the NodeGroups and \
+                     remove their holds, or set deletionPolicy: Retain on the EksCluster",
                     users.join("; ")
                 )));
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use crate::agents::hub;
+use crate::agents::hub::{self, Marks};
 use crate::controllers::cluster::owned_secret::{Version, version};
 use crate::controllers::runtime::apply::MANAGER;
 
@@ -20,8 +20,8 @@ pub enum Decision {
     NotOwned,
 }
 
-/// Decides about the Secret that was found, for the object `owner`.
-pub fn decide(found: Option<&Secret>, owner: &str, wanted: &Secret) -> Decision {
+/// Decides about the Secret that was found, for the object with the marks `owner`.
+pub fn decide(found: Option<&Secret>, owner: &Marks, wanted: &Secret) -> Decision {
     match found {
         None => Decision::Write(None),
         Some(secret) if !hub::is_of(&secret.metadata, owner) => Decision::NotOwned,
@@ -62,12 +62,25 @@ mod tests {
 
     use super::*;
 
+    fn marks(name: &str, owner: &str) -> Marks {
+        Marks { namespace: "shop".into(), name: name.into(), owner: owner.into() }
+    }
+
+    fn demo() -> Marks {
+        marks("demo", "u-1")
+    }
+
     fn wanted() -> Secret {
+        let labels = json!({
+            "app.kubernetes.io/managed-by": "keelson",
+            "argocd.argoproj.io/secret-type": "cluster",
+            "team": "shop",
+        });
         serde_json::from_value(json!({
             "metadata": {
-                "name": "keelson-shop.demo-1",
-                "labels": {"team": "shop"},
-                "annotations": {"keelson.dev/owner": "u-1", "vpc_id": "vpc-1"},
+                "name": hub::secret_name("shop", "demo"),
+                "labels": labels,
+                "annotations": {"keelson.dev/owner": "u-1", "keelson.dev/cluster": "shop/demo", "vpc_id": "vpc-1"},
             },
             "data": {"server": "aHR0cHM6Ly9h"},
         }))
@@ -98,8 +111,8 @@ mod tests {
     #[test]
     fn secret_is_written_when_it_is_missing_or_differs() {
         let rewrite = Decision::Write(Some(("s-1".to_owned(), "7".to_owned())));
-        let decided = |change: fn(&mut Secret)| decide(Some(&found(change)), "u-1", &wanted());
-        assert_eq!(decide(None, "u-1", &wanted()), Decision::Write(None));
+        let decided = |change: fn(&mut Secret)| decide(Some(&found(change)), &demo(), &wanted());
+        assert_eq!(decide(None, &demo(), &wanted()), Decision::Write(None));
         assert_eq!(decided(|_| ()), Decision::Keep);
         assert_eq!(decided(|secret| label(secret, "team", "platform")), rewrite);
         assert_eq!(decided(|secret| secret.metadata.labels = None), rewrite);
@@ -113,7 +126,8 @@ mod tests {
     #[test]
     fn what_others_add_stays_and_what_keelson_added_goes() {
         // By an administrator of the registry.
-        assert_eq!(decide(Some(&found(|secret| label(secret, "shard", "1"))), "u-1", &wanted()), Decision::Keep);
+        let sharded = found(|secret| label(secret, "shard", "1"));
+        assert_eq!(decide(Some(&sharded), &demo(), &wanted()), Decision::Keep);
         let mut before = wanted();
         label(&mut before, "tier", "gold");
         let fields = json!({"f:metadata": {"f:labels": {"f:team": {}, "f:tier": {}}}});
@@ -122,16 +136,23 @@ mod tests {
             let entry = json!({"manager": MANAGER, "operation": "Apply", "fieldsV1": fields});
             secret.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
         });
-        assert_eq!(decide(Some(&applied), "u-1", &before), Decision::Keep);
-        assert!(matches!(decide(Some(&applied), "u-1", &wanted()), Decision::Write(Some(_))));
+        assert_eq!(decide(Some(&applied), &demo(), &before), Decision::Keep);
+        assert!(matches!(decide(Some(&applied), &demo(), &wanted()), Decision::Write(Some(_))));
     }
 
     #[test]
     fn secret_of_another_object_is_not_touched() {
-        // Also an earlier object of this name.
-        assert_eq!(decide(Some(&found(|_| ())), "u-2", &wanted()), Decision::NotOwned);
-        assert_eq!(decide(Some(&Secret::default()), "u-1", &wanted()), Decision::NotOwned);
+        assert_eq!(decide(Some(&found(|_| ())), &marks("other", "u-2"), &wanted()), Decision::NotOwned);
+        assert_eq!(decide(Some(&Secret::default()), &demo(), &wanted()), Decision::NotOwned);
         let unmarked = found(|secret| secret.metadata.annotations = None);
-        assert_eq!(decide(Some(&unmarked), "u-1", &wanted()), Decision::NotOwned);
+        assert_eq!(decide(Some(&unmarked), &demo(), &wanted()), Decision::NotOwned);
+    }
+
+    #[test]
+    fn secret_of_an_earlier_object_of_this_name_is_taken_over() {
+        let mut wanted = wanted();
+        wanted.metadata.annotations.as_mut().unwrap().insert("keelson.dev/owner".into(), "u-2".into());
+        let rewrite = Decision::Write(Some(("s-1".to_owned(), "7".to_owned())));
+        assert_eq!(decide(Some(&found(|_| ())), &marks("demo", "u-2"), &wanted), rewrite);
     }
 }

@@ -2,8 +2,9 @@
 //! about one is decided in [`decide`], which is pure; what it contains is in [`hub`].
 //!
 //! Its namespace is not the EksCluster's, so that no owner reference can delete it, and others' Secrets are beside it. Only a Secret
-//! with this object's UID is changed or deleted. Status has its place before it exists. It is deleted when the field is removed, before
-//! the deletion of anything in AWS, and before the finalizer is removed; [`sweep`] deletes it where the object is gone without that.
+//! with this object's UID, or with its namespace and name, is changed or deleted. Status has its place before it exists. It is deleted
+//! when the field is removed, before the deletion of anything in AWS, and before the finalizer is removed; [`sweep`] deletes it where the
+//! object is gone without that. On hold a cluster is neither registered nor unregistered, and a Secret that exists is kept up to date.
 
 mod compare;
 mod memory;
@@ -19,7 +20,7 @@ pub use self::memory::Memory;
 use super::owned_secret::{self, Unapplied, Unwritten, Written, version};
 use super::status::facts::Facts;
 use super::{Outcome, Reconcile, agent};
-use crate::agents::hub;
+use crate::agents::hub::{self, Marks};
 use crate::api::Reason;
 use crate::api::registration::RegistrationStatus;
 use crate::api::status::EksClusterStatus;
@@ -56,6 +57,18 @@ impl Reconcile<'_> {
             Ok(wanted) => wanted,
             Err(why) => return self.unregistered(recorded, why),
         };
+        let mut refused = wanted.as_ref().and_then(|_| self.refused_labels());
+        if recorded.is_none()
+            && let Some(why) = refused.take()
+        {
+            return self.unregistered(None, why);
+        }
+        if self.holds.any() && recorded != wanted {
+            let begins = recorded.is_some() || self.can_register();
+            let condition = ConditionValue::false_(Reason::OnHold, "the registration in Argo CD is not changed");
+            let pending = begins.then(|| Overall::Stalled(condition));
+            return Written { secret: recorded, pending, next: Next::change() };
+        }
         let mut next = Next::change();
         let result = match (&recorded, &wanted) {
             (Some(old), wanted) if wanted.as_ref() != Some(old) => {
@@ -73,6 +86,13 @@ impl Reconcile<'_> {
         };
         if let Err(why) = result {
             return self.unregistered(recorded, why);
+        }
+        if recorded == wanted
+            && let Some(why) = refused
+        {
+            // What is allowed of it is written.
+            let refused = self.unregistered(wanted, why);
+            return Written { next: next.or(refused.next), ..refused };
         }
         self.state.kind.registration.published = None;
         match wanted {
@@ -128,12 +148,20 @@ impl Reconcile<'_> {
         }
         let registry = &self.ctx.settings.registry;
         let namespace = registry.namespace().map_err(|message| Unwritten::Refused(Reason::InvalidSpec, message))?;
-        if let Some(registration) = &spec.registration {
-            let checked = registry.check_labels(&registration.labels);
-            checked.map_err(|message| Unwritten::Refused(Reason::AccessDenied, message))?;
-        }
         let secret = hub::secret_name(&self.namespace, &self.object.name_any());
         Ok(Some(RegistrationStatus { namespace: namespace.to_owned(), secret }))
+    }
+
+    /// Why labels of the spec are not written; `None`: all of them are.
+    fn refused_labels(&self) -> Option<Unwritten> {
+        let labels = &self.object.spec.registration.as_ref()?.labels;
+        let message = self.ctx.settings.registry.check_labels(labels).err()?;
+        Some(Unwritten::Refused(Reason::AccessDenied, message))
+    }
+
+    fn marks(&self) -> Marks {
+        let owner = self.object.uid().unwrap_or_default();
+        Marks { namespace: self.namespace.clone(), name: self.object.name_any(), owner }
     }
 
     /// Whether the operator no longer works in the namespace of a Secret, and so may have lost its permissions there.
@@ -161,12 +189,13 @@ impl Reconcile<'_> {
         let facts = agent::facts(&self.state.memory, self.object, &cloud.aws);
         let account = account::grant_in(self.ctx, &Request::of(self.object)).ok().and_then(|grant| grant.account);
         let registration = spec.registration.clone().unwrap_or_default();
+        let labels = self.ctx.settings.registry.allowed_labels(&registration.labels);
         hub::secret(&hub::Cluster {
             namespace: &self.namespace,
             name: &self.object.name_any(),
             owner: &self.object.uid().unwrap_or_default(),
             account: account.as_deref(),
-            labels: &registration.labels,
+            labels: &labels,
             role_arn: registration.role_arn.as_deref(),
             endpoint: &location.endpoint,
             certificate_authority: &location.certificate_authority,
@@ -187,11 +216,10 @@ impl Reconcile<'_> {
         {
             return Ok(Next::at(until));
         }
-        let (api, owner) = (self.secrets_of(place), self.object.uid().unwrap_or_default());
-        let name = &place.secret;
+        let (api, name) = (self.secrets_of(place), &place.secret);
         let found = with_deadline("get Secret", api.get_opt(name)).await;
         let found = found.map_err(|error| registration_failed(place, &error))?;
-        match decide(found.as_ref(), &owner, &wanted) {
+        match decide(found.as_ref(), &self.marks(), &wanted) {
             Decision::Keep => {}
             Decision::NotOwned => return Err(not_owned(place)),
             Decision::Write(existing) => {
@@ -208,12 +236,16 @@ impl Reconcile<'_> {
 
     /// Deletes the Secret if it is this object's; one of others stays.
     async fn remove_registration(&self, place: &RegistrationStatus) -> Result<(), Unwritten> {
-        let (api, owner) = (self.secrets_of(place), self.object.uid().unwrap_or_default());
+        let (api, marks) = (self.secrets_of(place), self.marks());
         let found = with_deadline("get Secret", api.get_opt(&place.secret)).await;
         let found = found.map_err(|error| registration_failed(place, &error))?;
-        let Some(secret) = found.filter(|secret| hub::is_of(&secret.metadata, &owner)) else { return Ok(()) };
+        let Some(secret) = found.filter(|secret| hub::is_of(&secret.metadata, &marks)) else { return Ok(()) };
         let deleted = owned_secret::delete(self.ctx, &api, &place.secret, version(&secret)).await;
-        deleted.map_err(|error| registration_failed(place, &error))
+        deleted.map_err(|error| registration_failed(place, &error))?;
+        // A finalizer keeps it, and the cluster registered.
+        let left = with_deadline("get Secret", api.get_opt(&place.secret)).await;
+        let left = left.map_err(|error| registration_failed(place, &error))?;
+        still_there(place, &secret, left.as_ref()).map_or(Ok(()), |message| Err(Unwritten::Failed(message)))
     }
 
     fn secrets_of(&self, place: &RegistrationStatus) -> Api<Secret> {
@@ -245,6 +277,13 @@ fn not_owned(place: &RegistrationStatus) -> Unwritten {
     Unwritten::Refused(Reason::NotOwned, message)
 }
 
+/// What keeps a Secret that was deleted; `None`: it is gone, or another one has its name.
+fn still_there(place: &RegistrationStatus, deleted: &Secret, left: Option<&Secret>) -> Option<String> {
+    let left = left.filter(|left| left.uid() == deleted.uid())?;
+    let finalizers = left.finalizers().join(", ");
+    Some(format!("spec.registerWith: Secret {} is being deleted; its finalizers: {finalizers}", describe(place)))
+}
+
 fn registration_failed(place: &RegistrationStatus, error: &kube::Error) -> Unwritten {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
@@ -259,5 +298,26 @@ fn registration_failed(place: &RegistrationStatus, error: &kube::Error) -> Unwri
             Unwritten::Refused(Reason::InvalidSpec, message)
         }
         error => Unwritten::Failed(format!("spec.registerWith: Secret {}: {}", describe(place), describe_error(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_a_finalizer_keeps_is_not_deleted() {
+        let secret = |uid: &str| -> Secret {
+            let metadata = json!({"name": "keelson-a", "uid": uid, "finalizers": ["acme.example/audit"]});
+            serde_json::from_value(json!({"metadata": metadata})).unwrap()
+        };
+        let place = RegistrationStatus { namespace: "argocd".into(), secret: "keelson-a".into() };
+        let deleted = secret("s-1");
+        assert_eq!(still_there(&place, &deleted, None), None);
+        assert_eq!(still_there(&place, &deleted, Some(&secret("s-2"))), None, "created since");
+        assert_eq!(
+            still_there(&place, &deleted, Some(&secret("s-1"))).as_deref(),
+            Some("spec.registerWith: Secret argocd/keelson-a is being deleted; its finalizers: acme.example/audit")
+        );
     }
 }

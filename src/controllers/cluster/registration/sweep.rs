@@ -1,14 +1,14 @@
 //! Keeps the namespace of the registry clean and its Secrets as they are written: deletes those whose EksCluster no longer exists, as
-//! after a restore or when somebody removed the finalizer, and requests a reconcile when somebody changes or deletes one. I/O: the
-//! management cluster's API; of Secrets metadata only.
+//! when somebody removed the finalizer, and requests a reconcile when somebody changes or deletes one. I/O: the management cluster's API; of
+//! Secrets metadata only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
 
 use crate::agents::hub::{self, Marks};
 use crate::api::EksCluster;
@@ -94,15 +94,15 @@ async fn sweep(ctx: &Context, namespace: &str) -> Result<(), kube::Error> {
     }
 }
 
-/// Whether the EksCluster with these marks no longer exists. Asks the API server: a cache may be behind.
+/// Whether the EksCluster with these marks no longer exists. One of that name with another UID, as after a restore, takes the Secret over if
+/// it is to be registered. Asks the API server: a cache may be behind.
 async fn is_gone(ctx: &Context, marks: &Marks) -> Result<bool, kube::Error> {
-    let is_same = |uid: Option<String>| uid.as_deref() == Some(marks.owner.as_str());
-    if ctx.cluster(&marks.namespace, &marks.name).is_some_and(|cluster| is_same(cluster.uid())) {
+    if ctx.cluster(&marks.namespace, &marks.name).is_some_and(|cluster| keeps(&cluster, &marks.owner)) {
         return Ok(false);
     }
     let api = EksCluster::api(&ctx.client, Some(&marks.namespace));
-    match with_deadline("get EksCluster", api.get_metadata(&marks.name)).await {
-        Ok(found) => Ok(!is_same(found.metadata.uid)),
+    match with_deadline("get EksCluster", api.get(&marks.name)).await {
+        Ok(found) => Ok(!keeps(&found, &marks.owner)),
         // Of the object, not of the kind: without its CRD nothing is known.
         Err(kube::Error::Api(status))
             if status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == marks.name) =>
@@ -110,5 +110,35 @@ async fn is_gone(ctx: &Context, marks: &Marks) -> Result<bool, kube::Error> {
             Ok(true)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether an EksCluster with the name in a Secret keeps it. `owner`: the UID in the Secret.
+fn keeps(cluster: &EksCluster, owner: &str) -> bool {
+    cluster.metadata.uid.as_deref() == Some(owner) || cluster.spec.register_with.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secret_stays_for_its_object_and_for_a_restored_one_that_is_registered() {
+        let cluster = |register_with: serde_json::Value| -> EksCluster {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": "demo", "namespace": "shop", "uid": "u-2"},
+                "spec": {"region": "eu-west-1", "version": "1.34", "registerWith": register_with},
+            }))
+            .unwrap()
+        };
+        let (registered, not) = (cluster("ArgoCd".into()), cluster(serde_json::Value::Null));
+        for (cluster, owner, expected) in
+            [(&registered, "u-2", true), (&registered, "u-1", true), (&not, "u-2", true), (&not, "u-1", false)]
+        {
+            assert_eq!(keeps(cluster, owner), expected, "{:?} {owner}", cluster.spec.register_with);
+        }
     }
 }

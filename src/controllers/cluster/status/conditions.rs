@@ -118,7 +118,9 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
 /// The overall state of a cluster that is ready in AWS.
 fn with_agent(ready: ConditionValue, gitops: &ConditionValue, gitops_stalled: bool) -> Overall {
     // Deliberately not touched.
-    if gitops.is_true() || gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed {
+    let is_untouched =
+        gitops.status == ConditionStatus::Unknown && matches!(gitops.reason, Reason::Observed | Reason::OnHold);
+    if gitops.is_true() || is_untouched {
         Overall::Ready(ready)
     } else if gitops_stalled {
         Overall::Stalled(gitops.clone())

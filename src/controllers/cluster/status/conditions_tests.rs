@@ -178,6 +178,15 @@ fn ready_reconciling_and_stalled_exclude_each_other() {
 }
 
 #[test]
+fn cluster_whose_agent_is_not_touched_stays_ready() {
+    let ready = ConditionValue::true_(Reason::Available, "Kubernetes 1.34");
+    for (reason, expected) in [(Reason::Observed, true), (Reason::OnHold, true), (Reason::WaitingForApproval, false)] {
+        let found = with_agent(ready.clone(), &ConditionValue::unknown(reason, "m"), false);
+        assert_eq!(matches!(found, Overall::Ready(_)), expected, "{reason}");
+    }
+}
+
+#[test]
 fn unobserved_conditions_are_unknown_at_first_and_kept_later() {
     let condition = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
     let fresh = unobserved(&[], Some(1), &Overall::Stalled(condition.clone()), at(1));

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
-use crate::api::hold::{HoldStatus, holds_in};
+use crate::api::hold::{HOLD_PREFIX, HoldStatus, holds_in};
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
@@ -175,13 +175,16 @@ fn policy(cluster: &EksCluster) -> String {
     )
 }
 
-/// The field because of which a NodeGroup's node group stays when its cluster is deleted.
+/// The field or annotation because of which a NodeGroup's node group stays when its cluster is deleted.
 pub fn why_node_group_stays(group: &NodeGroup) -> Option<&'static str> {
     if group.spec.deletion_policy == DeletionPolicy::Retain {
         return Some("deletionPolicy: Retain");
     }
     if group.spec.suspend {
         return Some("suspend: true");
+    }
+    if group.annotations().keys().any(|key| key.starts_with(HOLD_PREFIX)) {
+        return Some("an annotation hold.keelson.dev/NAME");
     }
     group.status.as_ref().is_some_and(|status| status.hand_over.is_some()).then_some("status.handOver")
 }
@@ -330,6 +333,37 @@ mod tests {
             node_group_dependent_view(&web).digest,
             node_group_dependent_view(&group("web", None)).digest,
             "the cluster is requeued"
+        );
+    }
+
+    #[test]
+    fn node_group_stays_when_its_cluster_is_deleted_because_of_its_own_spec_status_or_hold() {
+        let group = |annotations: Value, spec: &[(&str, Value)], status: Value| -> NodeGroup {
+            let mut object = json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+                "metadata": {"name": "db", "namespace": "team", "uid": "1", "annotations": annotations},
+                "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
+                "status": status,
+            });
+            for (key, value) in spec {
+                object["spec"][key] = value.clone();
+            }
+            serde_json::from_value(object).unwrap()
+        };
+        let held = group(json!({"hold.keelson.dev/db": ""}), &[], json!({}));
+        let free = group(json!({"keelson.dev/approve": "1"}), &[], json!({}));
+        for (group, expected) in [
+            (&free, None),
+            (&held, Some("an annotation hold.keelson.dev/NAME")),
+            (&group(json!({}), &[("deletionPolicy", "Retain".into())], json!({})), Some("deletionPolicy: Retain")),
+            (&group(json!({}), &[("suspend", true.into())], json!({})), Some("suspend: true")),
+        ] {
+            assert_eq!(why_node_group_stays(group), expected);
+        }
+        assert_ne!(
+            node_group_dependent_view(&held).digest,
+            node_group_dependent_view(&free).digest,
+            "the cluster is requeued when the hold is removed"
         );
     }
 
