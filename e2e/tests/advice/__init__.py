@@ -231,6 +231,7 @@ CURES = [
     Cure("or change spec.upgrade.rollout", (at("upgrade.rollout", "other"), at("upgrade.rollout", None)), start=at("upgrade.rollout", "main")),
     Cure("and spec.upgrade.rollout names {name}: change one of them", (at("upgrade.rollout", "other"),), start=at("upgrade.rollout", "main")),
     Cure("add a label, or set spec.unmatched", ({"unmatched": "Last"}, {"unmatched": "Ungated"}), "FleetRollout"),
+    Cure("and keeps its slot: set spec.suspend to false", ({"suspend": False},), start={"suspend": True}),
     Cure("or a spec.clusterSelector", (at("clusterSelector.matchLabels", {"fleet": "other"}),), "FleetRollout"),
     Cure("remove some of spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
     Cure("remove the others from spec.network.vpc.endpoints", (at("network.vpc.endpoints", ["s3"]),), start=at("network.vpc.endpoints", ["s3", "ecr.api"])),
