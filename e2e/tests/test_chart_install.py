@@ -241,7 +241,7 @@ def strict_dry_run(api: KubeApi, item: dict) -> None:
 @pytest.mark.parametrize("values", [{}, all_changed()], ids=["defaults", "everything"])
 def test_api_server_accepts_every_rendered_object(api: KubeApi, helm: Helm, story: Story, values):
     # In its own namespace, where no object of the release merges with them.
-    for name in ("rendered", "team-a", "team-b"):
+    for name in ("rendered", "team-a", "team-b", "argocd"):
         api.apply(namespace(name))
     items = render(helm, values, namespace="rendered")
     assert {"ServiceMonitor", "PodMonitor"} <= {item["kind"] for item in items} or not values

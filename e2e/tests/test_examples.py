@@ -23,7 +23,7 @@ from fleet import API
 from fleet.environment import Environment, environment, until
 from fleet.manifests import key_of, namespace
 from keelson_harness.kubeapi import ApiError, conditions, documents
-from keelson_harness.paths import EXAMPLES, keelson_binary
+from keelson_harness.paths import DEPLOY, EXAMPLES, keelson_binary
 from test_admission import post
 
 FILES = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if any(item.get("apiVersion") == API for item in documents(path))]

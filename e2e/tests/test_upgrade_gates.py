@@ -134,7 +134,7 @@ def test_upgrade_starts_when_window_opens(on, scenarios):
     on.ready(scenario.cluster, timeout=max(seconds_until_open, 0) + 40)
     (call,) = scenario.calls()
     start = datetime.datetime.fromisoformat(call["time"])
-    assert 0 <= (start - opens).total_seconds() < 10
+    assert 0 <= (start - opens).total_seconds() < 30
     assert scenario.version() == "1.34"
 
 
@@ -171,7 +171,7 @@ def test_manual_node_groups_are_not_updated_and_pending_update_is_reported(on, s
     until(lambda: len(scenario.steps()) == 2, 20, "the node group's update")
     assert scenario.steps() == [*UPGRADED, "UpdateNodegroupVersion web 1.34"]
     on.ready(*scenario.items, timeout=30)
-    assert "web" not in scenario.conditions()["Ready"]["message"]
+    until(lambda: "web" not in scenario.conditions()["Ready"]["message"], 20, "nothing is left")
 
 
 # Failures

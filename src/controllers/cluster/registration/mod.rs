@@ -65,7 +65,8 @@ impl Reconcile<'_> {
         }
         if self.holds.any() && recorded != wanted {
             let begins = recorded.is_some() || self.can_register();
-            let condition = ConditionValue::false_(Reason::OnHold, "the registration in Argo CD is not changed");
+            let condition =
+                ConditionValue::false_(Reason::OnHold, "the cluster is neither registered nor unregistered");
             let pending = begins.then_some(Overall::Stalled(condition));
             return Written { secret: recorded, pending, next: Next::change() };
         }
