@@ -70,6 +70,17 @@ def permissions(space: str = ARGOCD) -> list[dict]:
     return items
 
 
+def await_permission(on: Environment, allowed: bool) -> None:
+    """The API server's authorizer follows Roles and RoleBindings a moment later."""
+    asked = {"verb": "delete", "resource": "secrets", "namespace": ARGOCD}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": "system:serviceaccount:keelson-system:keelson", "resourceAttributes": asked},
+    }
+    answer = lambda: on.api.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review).json()["status"]["allowed"]  # noqa: E731
+    until(lambda: answer() is allowed, 10, f"the permission to be {allowed}")
+
+
 def reconcile_now(on: Environment, of: dict) -> None:
     version, kind, name, space = key_of(of)
     on.api.patch(version, kind, name, {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(time.monotonic())}}}, space)
@@ -285,14 +296,14 @@ def test_nothing_is_deleted_in_aws_while_the_cluster_is_registered(on, registere
     on.apply(last)
     on.ready(last, timeout=120)
     on.api.delete(*BINDING, ARGOCD)
-    time.sleep(1)
+    await_permission(on, allowed=False)
     mark = on.mark()
     on.api.delete(*key_of(last))
     on.await_condition(last, status="False", reason="DeletionBlocked", timeout=60)
     assert "nothing is deleted in AWS while the cluster is registered" in on.condition(last)["message"]
     assert on.writes(mark) == [] and found(on, last)
     on.apply(*permissions())
-    time.sleep(1)
+    await_permission(on, allowed=True)
     reconcile_now(on, last)
     until(lambda: found(on, last) is None, 30, "the deletion of the Secret")
     on.api.wait_gone(*key_of(last), 120)

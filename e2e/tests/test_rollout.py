@@ -62,10 +62,17 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         begins = sorted(periods["prod"])
         assert begins[2][0] >= min(end for _, end in begins[:2]), periods["prod"]
         assert {event["reason"] for event in on.events(fleet.rollout)} >= {"WavePassed", "RolloutCompleted"}
-        time.sleep(2)
-        versions = [on.api.get(API, kind, item["metadata"]["name"])["metadata"]["resourceVersion"] for kind, item in objects(fleet)]
-        time.sleep(6)
-        assert versions == [on.api.get(API, kind, item["metadata"]["name"])["metadata"]["resourceVersion"] for kind, item in objects(fleet)]
+        versions = lambda: [on.api.get(API, kind, item["metadata"]["name"])["metadata"]["resourceVersion"] for kind, item in objects(fleet)]  # noqa: E731
+        # What follows the last step, such as the return of its ticket, has ended once nothing was written for two seconds.
+        last = [versions()]
+
+        def rests() -> bool:
+            time.sleep(2)
+            last.append(versions())
+            return last[-1] == last[-2]
+
+        until(rests, 20, "the end of all writes")
+        stays(lambda: versions() == last[-1], 6, "nothing is written at rest")
         header, row = on.api.table(API, "FleetRollout", name=fleet.name).splitlines()
         assert header.split() == ["NAME", "TARGET", "WAVE", "PROGRESS", "STATE", "MESSAGE", "AGE"]
         assert row.split()[:2] == [fleet.name, GOAL] and "Completed" in row
@@ -146,7 +153,10 @@ def test_clusters_join_leave_and_move_in_the_middle(on):
         in_progress, left = (first, second) if begun == first["metadata"]["name"] else (second, first)
         # In the middle of its step: it finishes. The one that waits leaves its wave by suspension, and returns.
         fleet.label(in_progress, ring="prod")
+        asks = lambda: "asks" in on.status(left).get("upgrade", {}).get("wave", {})  # noqa: E731
+        until(asks, 20, "the other one to ask")
         fleet.edit(left, suspend=True)
+        until(lambda: not asks(), 20, "the suspended one to give up its turn")
         fleet.edit(stops, suspend=True)
         until(lambda: fleet.has_arrived(in_progress, moves), 60, "the version of those that are left")
         fleet.edit(left, suspend=False)
