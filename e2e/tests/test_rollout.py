@@ -66,12 +66,12 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         # What follows the last step, such as the return of its ticket, has ended once nothing was written for two seconds.
         last = [versions()]
 
-        def rests() -> bool:
+        def is_steady() -> bool:
             time.sleep(2)
             last.append(versions())
             return last[-1] == last[-2]
 
-        until(rests, 20, "the end of all writes")
+        until(is_steady, 20, "the end of all writes")
         stays(lambda: versions() == last[-1], 6, "nothing is written at rest")
         header, row = on.api.table(API, "FleetRollout", name=fleet.name).splitlines()
         assert header.split() == ["NAME", "TARGET", "WAVE", "PROGRESS", "STATE", "MESSAGE", "AGE"]
