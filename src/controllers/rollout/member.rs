@@ -194,6 +194,8 @@ mod tests {
             member(&cluster(active(json!({"conditions": [condition]}))), &[]).stalled.map(|stalled| stalled.message)
         };
         assert_eq!(stalled("UpgradeBlocked").as_deref(), Some("UpgradeBlocked: m"));
-        assert_eq!(stalled("WaitingForApproval"), None);
+        for reason in ["WaitingForApproval", "OnHold", "WaitingForWave", "WaveHalted"] {
+            assert_eq!(stalled(reason), None, "{reason}");
+        }
     }
 }
