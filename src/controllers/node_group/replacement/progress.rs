@@ -55,7 +55,9 @@ impl Replacing {
         if let Some(why) = not_yet.clone().filter(|_| !asks) {
             return (leaves.name.clone(), Beside::Planned { name: stays.name.clone(), why });
         }
-        let in_use = (self.decision.step != Step::Delete).then(|| self.message());
+        // After the node group, its launch template is deleted.
+        let is_unused = matches!(self.decision.step, Step::Delete | Step::AwaitDeletion);
+        let in_use = (!is_unused).then(|| self.message());
         let (name, nodes, is_outdated) = (leaves.name.clone(), self.leaving_size, stays.digest != desired);
         (stays.name.clone(), Beside::Replaced { name, nodes, not_yet, is_outdated, in_use })
     }
@@ -111,7 +113,7 @@ impl Replacing {
     pub fn status(
         &self,
         previous: Option<&ReplacementStatus>,
-        arn: Option<String>,
+        (arn, template): (Option<String>, Option<String>),
         now: Timestamp,
     ) -> Option<ReplacementStatus> {
         let other = self.decision.pair.other.as_ref()?;
@@ -140,6 +142,7 @@ impl Replacing {
             digest: other.digest.clone(),
             leaves,
             arn: arn.or_else(|| of_same_name.and_then(|status| status.arn.clone())),
+            launch_template_id: template.or_else(|| of_same_name.and_then(|status| status.launch_template_id.clone())),
             began: previous.map_or(seconds.clone(), |status| status.began.clone()),
             draining_since: draining_since.or(drains.then_some(seconds)),
             step,
