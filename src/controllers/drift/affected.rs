@@ -6,7 +6,6 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::Event;
 use crate::aws::{Arn, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
 use crate::resources::eks::{
     access_entry, capability, identity_provider, launch_template, node_group, pod_identity_association,
@@ -153,7 +152,6 @@ fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static In
 /// The resources of a node group that an event affects. What happens to its launch template also shows in the node group, which has a
 /// version of it.
 pub(super) fn affected_node_group_keys(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> BTreeSet<Key> {
-    let key = node_group_record::key(group);
     match event.service {
         Service::Eks => {
             let target = EksTarget::of(event);

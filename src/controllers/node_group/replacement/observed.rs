@@ -34,7 +34,7 @@ pub fn of_group(memory: &Memory, group: &Group, desired: &str) -> State {
         None => State::Absent,
         Some(entry) if entry.last_observe_error.is_some() => State::Unknown,
         Some(entry) => match &entry.presence {
-            Some(Presence::Ours(_)) => State::Deleting,
+            Some(Presence::Ours(_)) => State::TemplateLeft,
             Some(Presence::Absent) if !absence_is_certain(memory, &template) => State::Unknown,
             Some(Presence::Absent | Presence::Foreign(_) | Presence::Unowned(_) | Presence::External(_)) => {
                 State::Absent
@@ -109,7 +109,7 @@ mod tests {
             Presence::Ours(Observation::ready("lt-1", "available", Arc::new(()) as _)),
             at(20),
         );
-        assert_eq!(of_group(&memory, &one, "new"), State::Deleting);
+        assert_eq!(of_group(&memory, &one, "new"), State::TemplateLeft);
         assert_eq!(of_group(&memory, &one, "old"), State::Absent, "it is created with it");
         memory.entry(&template).written_at = Some(at(21));
         memory.record_observation(&template, Presence::Absent, at(22));

@@ -55,8 +55,7 @@ impl Replacing {
         if let Some(why) = not_yet.clone().filter(|_| !asks) {
             return (leaves.name.clone(), Beside::Planned { name: stays.name.clone(), why });
         }
-        // After the node group, its launch template is deleted.
-        let is_unused = matches!(self.decision.step, Step::Delete | Step::AwaitDeletion);
+        let is_unused = matches!(self.decision.step, Step::Delete | Step::DeleteTemplate);
         let in_use = (!is_unused).then(|| self.message());
         let (name, nodes, is_outdated) = (leaves.name.clone(), self.leaving_size, stays.digest != desired);
         (stays.name.clone(), Beside::Replaced { name, nodes, not_yet, is_outdated, in_use })
@@ -106,6 +105,7 @@ impl Replacing {
             ),
             Step::Delete => format!("node group {leaves} is drained, and is deleted"),
             Step::AwaitDeletion => format!("node group {leaves} is being deleted"),
+            Step::DeleteTemplate => format!("node group {leaves} is deleted, and its launch template is deleted"),
         }
     }
 
@@ -130,7 +130,7 @@ impl Replacing {
             Step::Create(None) | Step::AwaitGroup => ReplacementStep::Creating,
             Step::ReadNodes | Step::AwaitNodes { .. } | Step::Unaccounted { .. } => ReplacementStep::AwaitingNodes,
             Step::Drain(_) => ReplacementStep::Draining,
-            Step::Delete | Step::AwaitDeletion => ReplacementStep::Deleting,
+            Step::Delete | Step::AwaitDeletion | Step::DeleteTemplate => ReplacementStep::Deleting,
         };
         let blocked = self.blocked().iter().take(MAX_BLOCKED_PODS).map(|BlockedPod { pod, node, by }| {
             let (BlockedBy::Budget { name: by, never: _ } | BlockedBy::Refusal(by)) = by;
@@ -172,7 +172,8 @@ impl Replacing {
             | Step::NameTaken
             | Step::Create(_)
             | Step::AwaitGroup
-            | Step::AwaitDeletion => return None,
+            | Step::AwaitDeletion
+            | Step::DeleteTemplate => return None,
         };
         let deletion = crate::engine::Step { action: Action::Delete, changes: Vec::new(), reason: None };
         let writes = policy.holds(&node_group::key(&leaves.name), &deletion).is_none();
@@ -213,7 +214,13 @@ pub fn describe_blocked(blocked: &[BlockedPod]) -> String {
 pub fn size_of(state: State) -> i32 {
     match state {
         State::Ready(size) => size,
-        State::Unknown | State::Foreign | State::Unowned | State::Absent | State::NotReady | State::Deleting => 0,
+        State::Unknown
+        | State::Foreign
+        | State::Unowned
+        | State::Absent
+        | State::NotReady
+        | State::Deleting
+        | State::TemplateLeft => 0,
     }
 }
 
