@@ -14,6 +14,7 @@ mod files;
 mod get;
 mod import;
 mod kubeconfig;
+mod notify;
 mod output;
 mod plan;
 mod reading;
