@@ -39,8 +39,9 @@ impl Args {
         let Self { notify_url, notify_secret_file, notify_ca_file } = self;
         let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         let Some(url) = notify_url.filter(|url| !url.is_empty()) else { return Ok(None) };
-        let secret = given(notify_secret_file)
-            .context("--notify-url needs --notify-secret-file: receivers know by the signature that an event is from here")?;
+        let secret = given(notify_secret_file).context(
+            "--notify-url needs --notify-secret-file: receivers know by the signature that an event is from here",
+        )?;
         let ca = given(notify_ca_file);
         Target::new(&url, &secret, ca.as_deref()).map(Some).map_err(anyhow::Error::msg)
     }

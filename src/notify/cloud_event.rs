@@ -73,12 +73,7 @@ mod tests {
     #[test]
     fn event_has_the_attributes_of_cloudevents() {
         let need = Need {
-            about: About {
-                kind: "EksCluster",
-                namespace: Some("team".into()),
-                name: "demo".into(),
-                uid: "u-1".into(),
-            },
+            about: About { kind: "EksCluster", namespace: Some("team".into()), name: "demo".into(), uid: "u-1".into() },
             kind: NeedKind::ObjectStalled,
             detail: "QuotaExceeded/1".into(),
             reason: "QuotaExceeded".into(),
@@ -90,7 +85,10 @@ mod tests {
         let resolved = event(Phase::Resolved("2026-11-28T11:00:00Z".parse().unwrap()));
         assert_eq!(resolved["type"], "dev.keelson.object.stalled.resolved");
         assert_eq!((&resolved["id"], &resolved["data"]["need"]), (&json!("ab-resolved"), &json!("ab")));
-        assert_eq!((&resolved["time"], &resolved["data"]["state"]), (&json!("2026-11-28T11:00:00Z"), &json!("Resolved")));
+        assert_eq!(
+            (&resolved["time"], &resolved["data"]["state"]),
+            (&json!("2026-11-28T11:00:00Z"), &json!("Resolved"))
+        );
         let of_cluster_scope = Need { about: About { namespace: None, ..need.about.clone() }, since: None, ..need };
         let event: Value = serde_json::from_slice(&body(&of_cluster_scope, "ab", Phase::Open, None)).unwrap();
         assert_eq!((&event["source"], &event["subject"]), (&json!("urn:keelson"), &json!("EksCluster/demo")));

@@ -181,15 +181,18 @@ fn approval(
 ) -> Option<Need> {
     let waits = |one: &&Condition| one.reason == Reason::WaitingForApproval.as_str();
     let found = conditions::get(all, ConditionType::Ready).filter(waits).or_else(|| all.iter().find(waits))?;
-    let hash = &plan.filter(|plan| !plan.hash.is_empty())?.hash;
     if deletion.is_some_and(|deletion| deletion.began.is_some()) {
         return None;
     }
-    let release = deletion.and_then(|deletion| deletion.release.as_ref());
+    let detail = match deletion.and_then(|deletion| deletion.release.as_ref()) {
+        Some(release) => format!("deletion/{release}"),
+        // Without one, it was given and is processed.
+        None => format!("plan/{}", plan.map(|plan| &plan.hash).filter(|hash| !hash.is_empty())?),
+    };
     Some(Need {
         about: about.clone(),
         kind: NeedKind::ApprovalNeeded,
-        detail: release.map_or_else(|| format!("plan/{hash}"), |release| format!("deletion/{release}")),
+        detail,
         reason: found.reason.clone(),
         message: found.message.clone(),
         since: None,
@@ -261,7 +264,9 @@ mod tests {
         for reason in NOT_STALLED {
             assert!(stalled(reason.as_str(), "2026-11-28T10:00:00Z").is_empty(), "{reason:?}");
         }
-        assert!(of(json!({"conditions": [condition("Stalled", "False", "Failed", "2026-11-28T10:00:00Z")]})).is_empty());
+        assert!(
+            of(json!({"conditions": [condition("Stalled", "False", "Failed", "2026-11-28T10:00:00Z")]})).is_empty()
+        );
     }
 
     #[test]
@@ -271,9 +276,8 @@ mod tests {
         let of_plan = |hash: &str| of(json!({"conditions": [waits.clone()], "plan": plan(hash)}));
         assert_eq!(of_plan("3f9a"), [(NeedKind::ApprovalNeeded, "plan/3f9a".to_owned())]);
         assert!(of_plan("").is_empty(), "it was given, and is processed");
-        let deletion = |deletion: Value| {
-            of(json!({"conditions": [waits.clone()], "plan": plan("3f9a"), "deletion": deletion}))
-        };
+        let deletion =
+            |deletion: Value| of(json!({"conditions": [waits.clone()], "plan": plan("3f9a"), "deletion": deletion}));
         assert_eq!(deletion(json!({"release": "r"})), [(NeedKind::ApprovalNeeded, "deletion/r".to_owned())]);
         assert!(deletion(json!({"release": "r", "began": "2026-11-28T10:00:00Z"})).is_empty());
     }
@@ -281,13 +285,17 @@ mod tests {
     #[test]
     fn end_of_support_is_one_need_from_90_days_before() {
         let at = |now: &str| {
-            let status = json!({"version": "1.33", "support": {"standardEnds": "2026-12-31", "extendedEnds": "2027-12-31"}});
+            let status =
+                json!({"version": "1.33", "support": {"standardEnds": "2026-12-31", "extendedEnds": "2027-12-31"}});
             let found = of_cluster(&cluster(status), SETTLE, now.parse().unwrap());
             found.into_iter().map(|need| need.detail).collect::<Vec<_>>()
         };
         assert!(at("2026-09-01T00:00:00Z").is_empty());
         let expected = ["1.33/Standard/2026-12-31"];
-        assert_eq!((at("2026-10-05T00:00:00Z"), at("2026-12-30T00:00:00Z")), (expected.map(str::to_owned).into(), expected.map(str::to_owned).into()));
+        assert_eq!(
+            (at("2026-10-05T00:00:00Z"), at("2026-12-30T00:00:00Z")),
+            (expected.map(str::to_owned).into(), expected.map(str::to_owned).into())
+        );
         assert!(at("2027-02-01T00:00:00Z").is_empty());
     }
 

@@ -7,10 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
-use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
@@ -63,7 +63,8 @@ impl Target {
         let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
         let shown = format!("{}://{host}{port}", parsed.scheme());
         let file = secret_file.display();
-        let text = std::fs::read_to_string(secret_file).map_err(|error| format!("--notify-secret-file {file}: {error}"))?;
+        let text =
+            std::fs::read_to_string(secret_file).map_err(|error| format!("--notify-secret-file {file}: {error}"))?;
         Keys::parse(&text).map_err(|why| format!("--notify-secret-file {file}: {why}"))?;
         let ca = ca_file.map(read_certificates).transpose()?;
         Ok(Self { url: parsed.into(), shown, secret_file: secret_file.to_owned(), ca })
@@ -190,7 +191,12 @@ mod tests {
         let key = file("key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
         let target = Target::new("https://hooks.example.com:8443/T0/hunter2?token=hunter2", &key, None).unwrap();
         assert_eq!(format!("{target:?}"), "https://hooks.example.com:8443");
-        for url in ["hooks.example.com", "ftp://hooks.example.com", "https://me:hunter2@hooks.example.com", "https://h/#hunter2"] {
+        for url in [
+            "hooks.example.com",
+            "ftp://hooks.example.com",
+            "https://me:hunter2@hooks.example.com",
+            "https://h/#hunter2",
+        ] {
             let why = Target::new(url, &key, None).unwrap_err();
             assert!(why.starts_with("--notify-url") && !why.contains("hunter2"), "{why}");
         }

@@ -32,7 +32,8 @@ impl Keys {
     /// # Errors
     /// Why it has none, without quoting it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let keys = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse).collect::<Result<Vec<_>, _>>()?;
+        let keys =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse).collect::<Result<Vec<_>, _>>()?;
         match keys.len() {
             0 => Err("it has no key".to_owned()),
             1..=MAX_KEYS => Ok(Self(keys)),
@@ -53,7 +54,9 @@ impl Keys {
 }
 
 fn parse(line: &str) -> Result<hmac::Key, String> {
-    let format = format!("a key is {PREFIX} and {MIN_BYTES} to {MAX_BYTES} bytes in base64, as of: echo {PREFIX}$(openssl rand -base64 32)");
+    let format = format!(
+        "a key is {PREFIX} and {MIN_BYTES} to {MAX_BYTES} bytes in base64, as of: echo {PREFIX}$(openssl rand -base64 32)"
+    );
     let encoded = line.strip_prefix(PREFIX).ok_or_else(|| format.clone())?;
     let bytes = STANDARD.decode(encoded).map_err(|_| format.clone())?;
     if !(MIN_BYTES..=MAX_BYTES).contains(&bytes.len()) {

@@ -106,6 +106,7 @@ pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)>
 /// Of those that are left, the clusters that an approval would let begin.
 pub fn waiting<'a>(left: &[(&'a Member, String)], approved: &[String], step: Step) -> Vec<&'a Member> {
     let approved: HashSet<&str> = approved.iter().map(String::as_str).collect();
-    let waits = |(member, digest): &&(&Member, String)| member.wanted >= step.target && !approved.contains(digest.as_str());
+    let waits =
+        |(member, digest): &&(&Member, String)| member.wanted >= step.target && !approved.contains(digest.as_str());
     left.iter().filter(waits).map(|(member, _)| *member).collect()
 }

@@ -45,7 +45,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.register("notifications_pending", "Notifications that are to be sent", PENDING.clone());
     // From the start, so that a rate has a first value.
     for result in Attempt::ALL {
-        NOTIFICATIONS.get_or_create(&ResultLabels { result: result.as_str() });
+        NOTIFICATIONS.get_or_create(&ResultLabels { result: result.as_str() }).inc_by(0);
     }
 }
 
