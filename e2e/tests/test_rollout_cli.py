@@ -41,7 +41,7 @@ class Fleet:
 
     @property
     def rollout(self) -> dict:
-        waves = [wave("canary", soak="1h"), wave("prod", approval="Required", maxConcurrent="50%")]
+        waves = [wave("canary", soak="1h", progressDeadline="9000h"), wave("prod", approval="Required", maxConcurrent="50%")]
         spec = {"clusterSelector": {"matchLabels": {"fleet": self.name}}, "gates": ["ControlPlane"], "waves": waves}
         return {"apiVersion": API, "kind": "FleetRollout", "metadata": {"name": self.name}, "spec": spec}
 

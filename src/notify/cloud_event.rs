@@ -81,7 +81,7 @@ mod tests {
             since: Some("2026-11-28T10:00:00Z".parse().unwrap()),
         };
         let event = |phase| -> Value { serde_json::from_slice(&body(&need, "ab", phase, Some("i-1"))).unwrap() };
-        insta::assert_json_snapshot!(event(Phase::Open));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&event(Phase::Open)).unwrap());
         let resolved = event(Phase::Resolved("2026-11-28T11:00:00Z".parse().unwrap()));
         assert_eq!(resolved["type"], "dev.keelson.object.stalled.resolved");
         assert_eq!((&resolved["id"], &resolved["data"]["need"]), (&json!("ab-resolved"), &json!("ab")));

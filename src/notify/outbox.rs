@@ -1,7 +1,7 @@
 //! Which events are to be sent: from what needs a person now, and what was sent. It keeps no queue of events, only one
 //! entry for each need, so that it cannot grow beyond them, and forgets nothing that still needs a person. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -61,9 +61,10 @@ pub struct Message {
 impl Outbox {
     /// Notes what needs a person now. `is_unknown`: of an object that cannot be read now, what is noted stays.
     pub fn observe(&mut self, needs: Vec<Need>, is_unknown: impl Fn(&Need) -> bool, now: Timestamp) {
-        let needs: BTreeMap<String, Need> = needs.into_iter().map(|need| (need.id(), need)).collect();
+        let needs: Vec<(String, Need)> = needs.into_iter().map(|need| (need.id(), need)).collect();
+        let open: HashSet<&str> = needs.iter().map(|(key, _)| key.as_str()).collect();
         self.entries.retain(|key, entry| {
-            let is_open = needs.contains_key(key) || is_unknown(&entry.need);
+            let is_open = open.contains(key.as_str()) || is_unknown(&entry.need);
             match entry.state {
                 // Nobody has heard of it.
                 State::Opening if !is_open && entry.attempts == 0 => return false,

@@ -94,7 +94,7 @@ mod tests {
             let why = Keys::parse(text).unwrap_err();
             assert!(!why.contains("hunter2") && !why.contains("aHVudGVyMg"), "{why}");
         }
-        assert!(Keys::parse(&vec![KEY; 6].join("\n")).is_err());
+        assert!(Keys::parse(&[KEY; 6].join("\n")).is_err());
         assert_eq!(format!("{:?}", Keys::parse(KEY).unwrap()), "1 keys");
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::conditions::conditions;
 use super::member::members;
-use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseState};
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, MAX_TICKETS, ReleaseState};
 use crate::api::{EksCluster, FleetRolloutSpec, NodeGroup};
 use crate::rollout::{Annotations, Input, Member, Rollout, Rollouts, advance};
 
@@ -53,14 +53,17 @@ fn groups(version: &str) -> Vec<Arc<NodeGroup>> {
     (0..CLUSTERS * GROUPS).map(group).collect()
 }
 
-/// Ten waves, the last ones with approvals; as many as possible begin at the same time.
-fn spec() -> FleetRolloutSpec {
-    let wave = |number: usize| {
-        let approval = if number > 4 { "Required" } else { "Automatic" };
-        json!({"name": format!("ring-{number}"), "selector": {"matchLabels": {"ring": number.to_string()}},
-            "maxConcurrent": "100%", "maxFailed": 1000, "approval": approval})
+/// `wave`: what each of ten waves has, or the only one of all clusters.
+fn spec(rings: bool, wave: &Value) -> FleetRolloutSpec {
+    let of = |number: usize| {
+        let mut named = json!({"name": format!("ring-{number}"), "maxConcurrent": "100%", "maxFailed": 1000});
+        if rings {
+            named["selector"] = json!({"matchLabels": {"ring": number.to_string()}});
+        }
+        named.as_object_mut().unwrap().extend(wave.as_object().unwrap().clone());
+        named
     };
-    let waves: Vec<Value> = (0..10).map(wave).collect();
+    let waves: Vec<Value> = (0..if rings { 10 } else { 1 }).map(of).collect();
     serde_json::from_value(json!({"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": waves})).unwrap()
 }
 
@@ -89,18 +92,27 @@ fn pass(
     (FleetRolloutStatus { observed_generation: Some(1), conditions, ..outcome.status }, members)
 }
 
+fn start() -> Timestamp {
+    "2026-11-29T00:00:00Z".parse().unwrap()
+}
+
 /// Passes until nothing changes; then checks that more passes change nothing, and how long each takes.
-fn measure(what: &str, clusters: &[Arc<EksCluster>], groups: &[Arc<NodeGroup>]) -> FleetRolloutStatus {
-    let spec = spec();
-    let (mut status, mut now) = (FleetRolloutStatus::default(), "2026-11-29T00:00:00Z".parse::<Timestamp>().unwrap());
+fn measure(
+    what: &str,
+    spec: &FleetRolloutSpec,
+    mut status: FleetRolloutStatus,
+    clusters: &[Arc<EksCluster>],
+    groups: &[Arc<NodeGroup>],
+) -> FleetRolloutStatus {
+    let mut now = start();
     for _ in 0..4 {
-        status = pass(&spec, &status, clusters, groups, now).0;
+        status = pass(spec, &status, clusters, groups, now).0;
     }
     let mut shortest = Duration::MAX;
     for _ in 0..PASSES {
         now += jiff::SignedDuration::from_secs(1);
         let began = Instant::now();
-        let (after, members) = pass(&spec, &status, clusters, groups, now);
+        let (after, members) = pass(spec, &status, clusters, groups, now);
         shortest = shortest.min(began.elapsed());
         assert_eq!(members.len(), CLUSTERS);
         assert_eq!(after, status, "{what}: a steady one writes nothing");
@@ -113,28 +125,47 @@ fn measure(what: &str, clusters: &[Arc<EksCluster>], groups: &[Arc<NodeGroup>]) 
 #[test]
 fn rollout_over_a_thousand_steady_clusters_costs_no_write_and_little_time() {
     let all: Vec<_> = (0..CLUSTERS).map(|number| cluster(number, "1.36", json!({}))).collect();
-    let status = measure("steady", &all, &groups("1.36"));
+    let spec = spec(true, &json!({}));
+    let status = measure("steady", &spec, FleetRolloutStatus::default(), &all, &groups("1.36"));
     assert_eq!(status.members, 1000);
     assert!(status.releases.iter().all(|release| release.state == ReleaseState::Completed), "{:?}", status.releases);
 }
 
+/// What a cluster says to its rollout.
+fn request(number: usize, what: &str) -> Value {
+    let id = format!("ControlPlane/1.36/{}", start().as_millisecond() + i64::try_from(number).unwrap());
+    json!({"upgrade": {"wave": {what: id}}})
+}
+
 #[test]
-fn pass_in_the_middle_of_a_release_is_short_too() {
-    // Two hundred have begun, and are Stalled; the others wait for their wave.
-    let wave = |number: usize| {
-        let id = format!("ControlPlane/1.36/{}", 1_795_910_400_000_i64 + i64::try_from(number).unwrap());
-        json!({"upgrade": {"wave": if number < 200 { json!({"claimed": id}) } else { json!({"asks": id}) }}})
-    };
+fn pass_with_many_tickets_and_failures_is_short_too() {
+    let spec = spec(false, &json!({}));
+    let asking: Vec<_> = (0..CLUSTERS).map(|number| cluster(number, "1.35", request(number, "asks"))).collect();
+    let groups = groups("1.35");
+    let (status, _) = pass(&spec, &FleetRolloutStatus::default(), &asking, &groups, start());
+    let tickets =
+        |status: &FleetRolloutStatus| status.releases.iter().map(|release| release.tickets.len()).sum::<usize>();
+    assert_eq!(tickets(&status), MAX_TICKETS);
     let stalled = json!([{"type": "Stalled", "status": "True", "reason": "Failed", "message": "no capacity",
         "lastTransitionTime": "2026-11-29T00:00:00Z"}]);
     let of = |number: usize| {
-        let mut more = wave(number);
-        if number < 200 {
-            more["conditions"] = stalled.clone();
+        if number >= MAX_TICKETS {
+            return asking[number].clone();
         }
+        let mut more = request(number, "claimed");
+        more["conditions"] = stalled.clone();
         cluster(number, "1.35", more)
     };
     let all: Vec<_> = (0..CLUSTERS).map(of).collect();
-    let status = measure("in the middle of a release", &all, &groups("1.35"));
-    assert!(!status.releases.is_empty());
+    let status = measure("200 tickets, all failed", &spec, status, &all, &groups);
+    let failed = status.releases.iter().flat_map(|release| &release.waves).map(|wave| wave.failed).max();
+    assert_eq!((tickets(&status), failed), (MAX_TICKETS, Some(200)));
+}
+
+#[test]
+fn pass_with_many_approvals_is_short_too() {
+    let spec = spec(false, &json!({"approval": "Required"}));
+    let all: Vec<_> = (0..CLUSTERS).map(|number| cluster(number, "1.35", request(number, "asks"))).collect();
+    let status = measure("1,000 wait for an approval", &spec, FleetRolloutStatus::default(), &all, &groups("1.35"));
+    assert!(status.releases.iter().any(|release| release.state == ReleaseState::WaitingForApproval));
 }
