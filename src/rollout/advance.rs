@@ -1,6 +1,6 @@
 //! The rollout's side: its next status, from its policy, its last status and the state of all clusters. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
@@ -86,7 +86,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         Ok(policy) => policy,
         Err(why) => return problem(why),
     };
-    let placed = match placed(input, &policy) {
+    let placed = match placed(input.name, input.rollouts, input.clusters, &policy) {
         Ok(placed) => placed,
         Err(why) => return problem(why),
     };
@@ -135,8 +135,9 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
 /// cluster was another one's. They take a slot until they have finished.
 fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
-    let has_none = |uid: &String| out.iter().all(|(other, _)| other != uid);
-    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(&one.member.uid));
+    let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
+    let has_none = |member: &Member| !have_one.contains(member.uid.as_str());
+    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(one.member));
     let slot = |one: &Placed<'_>| {
         let wave = match one.placement {
             Placement::Wave(index) => policy.waves[index].name.clone(),
@@ -159,14 +160,22 @@ fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
 }
 
 /// The clusters that the rollout selects.
-fn placed<'a>(input: &Input<'a>, policy: &Policy) -> Result<Vec<Placed<'a>>, String> {
+///
+/// # Errors
+/// What is not known of a selector, or of another rollout.
+pub(super) fn placed<'a>(
+    name: &str,
+    rollouts: &Rollouts<'_>,
+    clusters: &'a [Member],
+    policy: &Policy,
+) -> Result<Vec<Placed<'a>>, String> {
     let mut found = Vec::new();
-    for member in input.clusters {
-        let contested = match input.rollouts.selection(&member.labels) {
+    for member in clusters {
+        let contested = match rollouts.selection(&member.labels) {
             Selection::None => continue,
-            Selection::One(name) if name == input.name => false,
+            Selection::One(selected) if selected == name => false,
             Selection::One(_) => continue,
-            Selection::Several(names) if names.contains(&input.name) => true,
+            Selection::Several(names) if names.contains(&name) => true,
             Selection::Several(_) => continue,
             Selection::Unknown(why) => return Err(why),
         };

@@ -18,6 +18,7 @@ pub mod policy;
 mod release;
 pub mod request;
 mod summary;
+pub mod view;
 mod wave;
 
 pub use advance::{Annotations, Input, advance};

@@ -61,7 +61,7 @@ impl Release {
     }
 
     /// `None`: status was not written by Keelson.
-    fn of(status: &ReleaseStatus) -> Option<Self> {
+    pub(super) fn of(status: &ReleaseStatus) -> Option<Self> {
         let target = status.target.parse().ok()?;
         Some(Self { step: Step { gate: status.gate, target }, status: status.clone() })
     }

@@ -1,5 +1,7 @@
 //! One wave of a release: which of its clusters have the version, have failed, and whether the wave has passed. Pure.
 
+use std::collections::{HashMap, HashSet};
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::member::{Health, Member};
@@ -47,12 +49,13 @@ pub fn evaluate<'a>(
         .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
         .copied()
         .collect();
-    let of = Found { release, wave, step: release.step, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
+    let of = Found::of(release, policy, wave, now);
     let mut status = of.status_before();
     let failed: Vec<(&Member, String)> =
         members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
     let tolerated = failed.len() <= wave.max_failed;
-    let is_failed = |member: &Member| failed.iter().any(|(other, _)| other.uid == member.uid);
+    let failed_uids: HashSet<&str> = failed.iter().map(|(member, _)| member.uid.as_str()).collect();
+    let is_failed = |member: &Member| failed_uids.contains(member.uid.as_str());
     let required: Vec<Placed<'a>> = members
         .iter()
         .filter(|one| !(of.is_ignored(one.member) || tolerated && is_failed(one.member)))
@@ -92,8 +95,9 @@ pub fn evaluate<'a>(
     } else {
         WaveState::Progressing
     };
-    let is_member = |uid: &str| members.iter().any(|one| one.member.uid == uid);
-    let left = release.status.tickets.iter().filter(|ticket| ticket.wave == wave.name && !is_member(&ticket.uid));
+    let uids: HashSet<&str> = members.iter().map(|one| one.member.uid.as_str()).collect();
+    let left =
+        release.status.tickets.iter().filter(|ticket| ticket.wave == wave.name && !uids.contains(ticket.uid.as_str()));
     let mut notes: Vec<String> = left
         .map(|ticket| {
             format!(
@@ -113,8 +117,8 @@ pub fn evaluate<'a>(
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
 /// suspended has begun.
 fn counts(release: &Release, member: &Member) -> bool {
-    let has_begun = release.has_ticket(&member.uid);
-    member.at(release.step.gate).is_some() && !member.deleting && (!member.suspended || has_begun)
+    let has_begun = || release.has_ticket(&member.uid);
+    member.at(release.step.gate).is_some() && !member.deleting && (!member.suspended || has_begun())
 }
 
 /// What is asked of each cluster of a wave.
@@ -124,12 +128,22 @@ struct Found<'r> {
     step: Step,
     ignores: bool,
     now: Timestamp,
+    /// Its status before.
+    before: Option<&'r WaveStatus>,
+    /// The tickets of the release, by UID.
+    tickets: HashMap<&'r str, &'r TicketStatus>,
 }
 
-impl Found<'_> {
+impl<'r> Found<'r> {
+    fn of(release: &'r Release, policy: &Policy, wave: &'r WavePolicy, now: Timestamp) -> Self {
+        let tickets = release.status.tickets.iter().map(|ticket| (ticket.uid.as_str(), ticket)).collect();
+        let before = release.status.waves.iter().find(|status| status.name == wave.name);
+        let ignores = policy.not_asked == NotAskedPolicy::Ignore;
+        Self { release, wave, step: release.step, ignores, now, before, tickets }
+    }
+
     fn status_before(&self) -> WaveStatus {
-        let before = self.release.status.waves.iter().find(|wave| wave.name == self.wave.name);
-        before.cloned().unwrap_or_else(|| WaveStatus {
+        self.before.cloned().unwrap_or_else(|| WaveStatus {
             name: self.wave.name.clone(),
             state: WaveState::Pending,
             members: 0,
@@ -156,7 +170,7 @@ impl Found<'_> {
     }
 
     fn ticket(&self, member: &Member) -> Option<&TicketStatus> {
-        self.release.status.tickets.iter().find(|ticket| ticket.uid == member.uid)
+        self.tickets.get(member.uid.as_str()).copied()
     }
 
     /// When the step of a cluster that has not finished takes too long.
@@ -195,7 +209,7 @@ impl Found<'_> {
             None => {
                 self.has_version(member)
                     && self.has_taken_part(member)
-                    && self.status_before().passed_at.is_none()
+                    && self.before.is_none_or(|before| before.passed_at.is_none())
                     && stalled.since > self.release.counts_since()
             }
         };

@@ -9,6 +9,7 @@ mod log_format;
 pub mod logs;
 pub mod management;
 pub mod metrics;
+pub mod notifications;
 pub mod objects;
 mod process;
 pub mod redact;
@@ -23,4 +24,5 @@ fn register_global(registry: &mut prometheus_client::registry::Registry) {
     management::register(registry);
     traces::register(registry);
     rollouts::register(registry);
+    notifications::register(registry);
 }

@@ -1,5 +1,6 @@
 //! An EksCluster as its rollout sees it, from the spec and status of the cluster and its NodeGroups. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +17,20 @@ use crate::rollout::{Health, Member, Request, Stalled};
 const NO_VERSION: KubernetesVersion = KubernetesVersion { major: 0, minor: 0 };
 /// The state of what works in EKS.
 const ACTIVE: &str = "ACTIVE";
+
+/// All clusters, with the NodeGroups of each.
+pub fn members(clusters: &[Arc<EksCluster>], all_groups: impl IntoIterator<Item = Arc<NodeGroup>>) -> Vec<Member> {
+    let mut groups: HashMap<(String, String), Vec<Arc<NodeGroup>>> = HashMap::new();
+    for group in all_groups {
+        let key = (group.namespace().unwrap_or_default(), group.spec.cluster_ref.name.clone());
+        groups.entry(key).or_default().push(group);
+    }
+    let of = |cluster: &Arc<EksCluster>| {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        member(cluster, groups.get(&key).map(Vec::as_slice).unwrap_or_default())
+    };
+    clusters.iter().map(of).collect()
+}
 
 /// The cluster, as its rollout sees it.
 pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {

@@ -3,7 +3,9 @@
 //! I/O: the management cluster's API.
 
 mod conditions;
-mod member;
+#[cfg(test)]
+mod cost_tests;
+pub mod member;
 pub mod store;
 
 use std::collections::{BTreeSet, HashMap};
@@ -115,26 +117,12 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
         if snapshot.readable.is_empty() {
             continue;
         }
-        let members = members(ctx);
+        let members = member::members(&ctx.clusters.state(), ctx.node_groups.state());
         for rollout in &snapshot.readable {
             let written = written.entry(rollout.uid().unwrap_or_default()).or_default();
             advance_one(ctx, rollout, &snapshot, &members, written).await;
         }
     }
-}
-
-/// All clusters, with the NodeGroups of each.
-fn members(ctx: &Context) -> Vec<Member> {
-    let mut groups: HashMap<(String, String), Vec<Arc<crate::api::NodeGroup>>> = HashMap::new();
-    for group in ctx.node_groups.state() {
-        let key = (group.namespace().unwrap_or_default(), group.spec.cluster_ref.name.clone());
-        groups.entry(key).or_default().push(group);
-    }
-    let of = |cluster: &Arc<EksCluster>| {
-        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-        member::member(cluster, groups.get(&key).map(Vec::as_slice).unwrap_or_default())
-    };
-    ctx.clusters.state().iter().map(of).collect()
 }
 
 async fn advance_one(
