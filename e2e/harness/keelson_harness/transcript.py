@@ -111,12 +111,13 @@ class Kubectl:
         names = [f"{kind.lower()}/{name}" for _, kind, name in objects]
         self._run(["delete", "--wait=false", *names], without_kubectl)
 
-    def get(self, *kinds: tuple[str, str], wide: bool = False) -> None:
+    def get(self, *kinds: tuple[str, str], wide: bool = False, namespace: str = "default") -> None:
         """kinds: (apiVersion, Kind)."""
         names = ",".join(kind.lower() for _, kind in kinds)
+        where = ["-n", namespace] if namespace != "default" else []
         self._run(
-            ["get", names, *(["-o", "wide"] if wide else [])],
-            lambda: "\n\n".join(self._api.table(*kind, wide=wide) for kind in kinds),
+            ["get", names, *where, *(["-o", "wide"] if wide else [])],
+            lambda: "\n\n".join(self._api.table(*kind, namespace=namespace, wide=wide) for kind in kinds),
         )
 
     def get_yaml(self, api_version: str, kind: str, name: str, namespace: str) -> None:
