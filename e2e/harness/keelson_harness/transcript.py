@@ -13,6 +13,8 @@ import yaml
 from .kubeapi import ApiError, KubeApi, Timeout, conditions, documents
 
 MESSAGE_WIDTH = 110
+# Of the output of commands: a column of a table may be a message of a thousand characters.
+SHOWN_WIDTH = 150
 POLL_SECONDS = 0.2
 
 
@@ -36,7 +38,8 @@ class Transcript:
         print(f"\n== {title}", flush=True)
 
     def show(self, text: str) -> None:
-        print(textwrap.indent(text.rstrip(), "    "), flush=True)
+        lines = [line if len(line) <= SHOWN_WIDTH else f"{line[:SHOWN_WIDTH]} ..." for line in text.rstrip().splitlines()]
+        print(textwrap.indent("\n".join(lines), "    "), flush=True)
 
     def command(self, text: str) -> None:
         print(f"    $ {text}", flush=True)

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import subprocess
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..controller import Controller
 from ..demo import run_interruptible, show_empty_account
 from ..kubeapi import KubeApi, Timeout, conditions
 from ..paths import EXAMPLES, keelson_binary
-from ..transcript import POLL_SECONDS, CommandFailed, Kubectl, Transcript
+from ..transcript import MESSAGE_WIDTH, POLL_SECONDS, CommandFailed, Kubectl, Transcript
 from ..workload_clusters import OwnApiServers
 from .files import (
     AFTER,
@@ -139,12 +140,23 @@ class FleetDemo:
         transcript.chapter("The canary goes first; nothing else begins before it was healthy for the soak")
         self.progress.until(lambda now: wave_states(now, "canary") == {"Passed"}, WAVE_SECONDS, "the end of the canary wave")
         transcript.chapter("The next wave begins; one of its clusters fails, and the rollout halts")
-        self.progress.until(lambda now: now.halt is not None, WAVE_SECONDS, "the halt")
+        halted = self.progress.until(lambda now: now.halt is not None, WAVE_SECONDS, "the halt")
         since = self.cloud.aws.last_call()
+        self.show_message(f"the rollout halts because of {BAD}:", halted.halt["message"])
+        self.show_message("its node group names what is in the way:", self.blocking_pods())
         self.kubectl.get((API, "FleetRollout"))
         self.kubectl.get(*LIST)
         transcript.log(f"watching for {HALT_SECONDS} s whether anything begins")
         self.stay_halted(since)
+
+    def show_message(self, title: str, message: str) -> None:
+        self.transcript.log(title)
+        self.transcript.show(textwrap.fill(message, MESSAGE_WIDTH, break_on_hyphens=False))
+
+    def blocking_pods(self) -> str:
+        """The message of the node group, once it has read the Pods from the cluster's API server."""
+        message = lambda item: conditions(item).get("Stalled", {}).get("message", "")  # noqa: E731
+        return message(self.api.wait(API, "NodeGroup", f"{BAD}-default", lambda item: f"{SHOP}/web" in message(item), timeout=APPLIED_SECONDS))
 
     def stay_halted(self, since: int) -> None:
         ends = time.monotonic() + HALT_SECONDS
@@ -205,7 +217,7 @@ class FleetDemo:
     def delete(self) -> None:
         self.transcript.chapter("A commit deletes all clusters")
         self.commit("Delete all clusters", {}, tuple(map(cluster_path, CLUSTERS)))
-        self.progress.until(lambda now: not now.clusters, GONE_SECONDS, "the deletion of all clusters")
+        self.progress.until(lambda now: not now.clusters, GONE_SECONDS, "the deletion of all clusters", with_waves=False)
         self.transcript.chapter("The AWS account is empty")
         show_empty_account(self.transcript, self.cloud)
 

@@ -60,14 +60,14 @@ class Nodes:
                     self._set_evictions(name, self.budget_is_used_up(api))
 
     def _schedule(self, api: KubeApi) -> None:
-        """Binds each new Pod to the node with the fewest, and removes those whose node is gone."""
+        """Binds each new Pod to the node with the fewest; ends those that are deleted, or whose node is gone."""
         nodes = [item["metadata"]["name"] for item in api.list("v1", "Node")]
         pods = api.list("v1", "Pod", SHOP)
         on_nodes = Counter(pod["spec"].get("nodeName") for pod in pods)
         for pod in pods:
             name, node = pod["metadata"]["name"], pod["spec"].get("nodeName")
             path = api.path("v1", "Pod", name, SHOP)
-            if node and node not in nodes:
+            if node and (node not in nodes or "deletionTimestamp" in pod["metadata"]):
                 api.request("DELETE", path, json={"gracePeriodSeconds": 0})
             elif not node and nodes:
                 chosen = min(nodes, key=lambda one: on_nodes[one])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from ..transcript import POLL_SECONDS, Transcript
 from .files import API, CLUSTERS, ROLLOUT, ring_of
 
 WIDTH = 150
+# AWS's ids make the lines too long.
+UPDATE_ID = re.compile(r", update [0-9a-f-]{36}")
 GATES = {"ControlPlane": "control planes", "NodeGroups": "node groups"}
 
 
@@ -58,12 +61,14 @@ class Progress:
         self._seen: dict[str, tuple[str, ...]] = {}
         self._last = Fleet()
 
-    def until(self, holds: Callable[[Fleet], bool], seconds: float, what: str) -> Fleet:
+    def until(self, holds: Callable[[Fleet], bool], seconds: float, what: str, with_waves: bool = True) -> Fleet:
         """Prints each change until `holds` is true of the fleet."""
         deadline = time.monotonic() + seconds
         while True:
             fleet = self.read()
-            self._print_changes(fleet)
+            self._print_clusters(fleet)
+            if with_waves:
+                self._print_waves(fleet)
             if holds(fleet):
                 return fleet
             if not self._controller.alive:
@@ -81,16 +86,18 @@ class Progress:
             pass
         return self._last
 
-    def _print_changes(self, fleet: Fleet) -> None:
+    def _print_clusters(self, fleet: Fleet) -> None:
         for name in CLUSTERS:
             if item := fleet.clusters.get(name):
                 ready = conditions(item).get("Ready", {})
-                reason, message = ready.get("reason", ""), " ".join(ready.get("message", "").split())
+                reason, message = ready.get("reason", ""), UPDATE_ID.sub("", ready.get("message", ""))
                 version = fleet.version(name)
                 line = f"{ring_of(name):10} {name:8} {version:5} {reason:16} {message}"
                 self._print_change(name, (version, reason), shortened(line))
             elif self._seen.pop(name, None):
                 self._transcript.log(f"{ring_of(name):10} {name:8} is gone")
+
+    def _print_waves(self, fleet: Fleet) -> None:
         for release in fleet.releases:
             title = f"{GATES.get(release['gate'], release['gate'])} to {release['target']}"
             waves = ", ".join(map(wave_text, release.get("waves", [])))
