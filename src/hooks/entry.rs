@@ -90,7 +90,7 @@ pub fn created(entry: HookStatus, uid: String, digest: String, now: Timestamp) -
 }
 
 /// The Job of `entry` cannot be created.
-pub fn create_failed(entry: HookStatus, why: &str, now: Timestamp) -> (HookStatus, Notice) {
+pub(super) fn failed_to_start(entry: HookStatus, why: &str, now: Timestamp) -> (HookStatus, Notice) {
     failed(entry, HookState::Failed, why, now)
 }
 

@@ -12,9 +12,9 @@ use crate::jobs::{JobOutcome, job_name};
 
 /// Longest value of the annotation that is compared, in characters.
 const MAX_SKIP: usize = 256;
-/// How often a failed hook is looked at again: its template may be a CronJob that was corrected.
+/// How often a failed hook is evaluated again: its template may be a CronJob that was corrected.
 const FAILED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-/// The shortest and the longest time between two looks at a Job.
+/// The shortest and the longest time between two observations of a Job.
 const POLL: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(1), SignedDuration::from_secs(10));
 
 /// What is known.
@@ -77,7 +77,7 @@ pub struct Held {
     pub failed: bool,
     /// Which hook, its Job, and what to do.
     pub message: String,
-    /// When to look again.
+    /// When to evaluate again.
     pub again: SignedDuration,
 }
 
@@ -95,6 +95,32 @@ impl<'a> Question<'a> {
             of_hook.any(|entry| entry.skipped_by.as_ref() == Some(value))
         };
         named.find(|value| !is_used(value))
+    }
+
+    /// The status with `entry` skipped, if the annotation says so.
+    fn skipped(&self, hook: &Hook, at: Option<usize>, entry: &HookStatus) -> Option<Record> {
+        let by = self.skip_of(hook)?;
+        let skipped = HookStatus { uid: None, ..entry::skipped(entry.clone(), &by, self.now) };
+        let notice = Some(Notice::Skipped(format!("{} by {by:?}", skipped.describe())));
+        let delete = entry.job.clone().zip(entry.uid.clone());
+        Some(Record { delete, entries: self.with(at, skipped), notice })
+    }
+
+    /// What to do about the entry at `index`, whose Job cannot be created until somebody changes something.
+    pub fn create_refused(&self, hook: &Hook, index: usize, why: &str) -> Action<'a> {
+        let entry = &self.entries[index];
+        if let Some(record) = self.skipped(hook, Some(index), entry) {
+            return Action::Record(record);
+        }
+        match hook.on_failure {
+            HookFailurePolicy::Continue => {
+                let (failed, notice) = entry::failed_to_start(entry.clone(), why, self.now);
+                Action::Record(Record { delete: None, entries: self.with(Some(index), failed), notice: Some(notice) })
+            }
+            HookFailurePolicy::Stop => {
+                self.failed(hook, entry, &format!("{}: its Job cannot be created", entry.describe()), why)
+            }
+        }
     }
 
     fn with(&self, at: Option<usize>, entry: HookStatus) -> Vec<HookStatus> {
@@ -127,7 +153,7 @@ impl<'a> Question<'a> {
     }
 
     /// The action while `hook` needs a person.
-    pub fn failed(&self, hook: &Hook, entry: &HookStatus, what: &str, why: &str) -> Action<'a> {
+    fn failed(&self, hook: &Hook, entry: &HookStatus, what: &str, why: &str) -> Action<'a> {
         let message = format!("{what}: {why}: {}", self.advice(hook, entry));
         Action::Held(Held { failed: true, message, again: FAILED_AGAIN })
     }
@@ -169,12 +195,11 @@ fn about<'a>(question: &Question<'a>, hook: &'a Hook) -> Option<Action<'a>> {
     if is_failure && hook.on_failure == HookFailurePolicy::Continue {
         return None;
     }
-    if let Some(by) = question.skip_of(hook) {
-        let skipped = entry::skipped(entry.clone(), &by, question.now);
-        let notice = Some(Notice::Skipped(format!("{} by {by:?}", skipped.describe())));
-        let delete = entry.job.clone().zip(entry.uid.clone());
-        let skipped = HookStatus { uid: None, ..skipped };
-        return Some(Action::Record(Record { delete, entries: question.with(at, skipped), notice }));
+    // The Job of an intended entry may exist: it is adopted first, so that it can be deleted.
+    if entry.state != HookState::Intended
+        && let Some(record) = question.skipped(hook, at, &entry)
+    {
+        return Some(Action::Record(record));
     }
     Some(match (entry.state, at) {
         (HookState::Intended, Some(at)) => Action::Create(hook, at),
@@ -205,7 +230,7 @@ fn begin<'a>(
         None => return Action::ReadTemplate(hook),
         Some(Ok(digest)) => digest,
         Some(Err(error)) if !is_failure && hook.on_failure == HookFailurePolicy::Continue => {
-            let (failed, notice) = entry::create_failed(entry, error, question.now);
+            let (failed, notice) = entry::failed_to_start(entry, error, question.now);
             let entries = question.with(at, failed);
             return Action::Record(Record { delete: None, entries, notice: Some(notice) });
         }

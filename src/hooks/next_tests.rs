@@ -178,6 +178,26 @@ fn skip_counts_once_for_each_hook() {
 }
 
 #[test]
+fn job_that_may_exist_is_adopted_before_it_is_skipped() {
+    let mut case = Case::new(vec![before("a")], vec![entry_of("a", HookState::Intended)]);
+    case.skip = Some("a");
+    assert_eq!(next(&case.question()), Action::Create(&case.hooks[0], 0));
+    // It cannot be created.
+    let refused = |case: &Case| match case.question().create_refused(&case.hooks[0], 0, "forbidden") {
+        Action::Record(record) => record.entries[0].state.as_str().to_owned(),
+        Action::Held(held) => held.message,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&case), "Skipped");
+    case.skip = None;
+    assert!(
+        refused(&case).starts_with("hook a (BeforeControlPlane, 1.33->1.34): its Job cannot be created: forbidden: ")
+    );
+    case.hooks[0].on_failure = HookFailurePolicy::Continue;
+    assert_eq!(refused(&case), "Failed");
+}
+
+#[test]
 fn nothing_begins_on_hold_and_what_runs_is_observed() {
     let mut case = Case::new(vec![before("a")], Vec::new());
     case.may_begin = false;

@@ -44,7 +44,7 @@ impl Reconcile<'_> {
         build(template, &request)
     }
 
-    /// What the Job is told. No credentials.
+    /// The environment of the Job. No credentials.
     fn hook_environment(&self, entry: &HookStatus, cloud: &Cloud) -> BTreeMap<String, String> {
         let moment = Moment::new(entry.at, entry.step.clone());
         let (from, to) = moment.versions();

@@ -15,12 +15,12 @@ use kube::ResourceExt;
 pub use self::guarded::overall;
 pub use self::record::Memory;
 use super::Reconcile;
-use crate::api::hook::{Hook, HookFailurePolicy, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
+use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
 use crate::controllers::runtime::events::EventMessage;
 use crate::hooks::{
-    Action, Held, Moment, Notice, Observation, Question, Record, create_failed, created, deleted, jobs_to_delete, next,
-    observed, without_removed,
+    Action, Held, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next, observed,
+    without_removed,
 };
 use crate::jobs::{JobError, JobRunner};
 use crate::resources::cloud::Cloud;
@@ -108,17 +108,11 @@ impl Reconcile<'_> {
             // It was made of another template, right before a crash: the next try has another name.
             Err(JobError::NameTaken { .. }) => (HookStatus { state: HookState::Pending, job: None, ..entry }, None),
             Err(error) if !error.requires_change() => return Step::Held(wait(&error.to_string(), RETRY)),
-            Err(error) if hook.on_failure == HookFailurePolicy::Continue => {
-                let (changed, notice) = create_failed(entry, &error.to_string(), self.now);
-                (changed, Some(notice))
-            }
-            Err(error) => {
-                let what = format!("{}: its Job cannot be created", entry.describe());
-                return match question.failed(hook, &entry, &what, &error.to_string()) {
-                    Action::Held(held) => Step::Held(held),
-                    _ => Step::Again,
-                };
-            }
+            Err(error) => match question.create_refused(hook, index, &error.to_string()) {
+                Action::Held(held) => return Step::Held(held),
+                Action::Record(record) => return self.record_change(record).await,
+                _ => return Step::Again,
+            },
         };
         self.record_change(Record { delete: None, entries: with(changed), notice }).await
     }
