@@ -71,11 +71,13 @@ fn last_words(pods: &[Pod]) -> Option<String> {
     Some(format!("container {name} exited with code {}{}{said}", ended.exit_code, reason.unwrap_or_default()))
 }
 
-/// The end of a long text: what a program says last is why it fails.
+/// The end of a long text, on one line: what a program says last is why it fails.
 fn last_part(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = lines.join("; ");
     let length = text.chars().count();
     if length <= MAX_MESSAGE {
-        return text.to_owned();
+        return text;
     }
     format!("…{}", text.chars().skip(length - MAX_MESSAGE + 1).collect::<String>())
 }
@@ -147,8 +149,8 @@ mod tests {
         let failed =
             json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too often"}]);
         let of = |pods: &[Pod]| outcome(Some(&job("u", &failed)), pods, "u");
-        let pods = [ended(2, " later \n", 20), ended(1, "first", 10), ended(0, "fine", 30)];
-        assert_eq!(of(&pods), JobOutcome::Failed("container main exited with code 2: later".into()));
+        let pods = [ended(2, " starting\n\n later \n", 20), ended(1, "first", 10), ended(0, "fine", 30)];
+        assert_eq!(of(&pods), JobOutcome::Failed("container main exited with code 2: starting; later".into()));
         assert_eq!(of(&[]), JobOutcome::Failed("too often".into()));
         let JobOutcome::Failed(long) = of(&[ended(1, &format!("{}end", "x".repeat(5000)), 1)]) else { panic!() };
         assert!(long.chars().count() < MAX_MESSAGE + 60 && long.ends_with("end"), "{long}");

@@ -105,10 +105,12 @@ impl Reconcile<'_> {
         };
         let stored = self.stored_hooks();
         let settled = settle(&stored, &facts, |entry| self.passes(entry));
+        let is_due = !moments(&settled, &facts).is_empty();
         if settled != stored
             && let Err(held) = self.record_hooks(settled).await
         {
-            return Some(held);
+            // The next reconcile closes them.
+            return is_due.then_some(held);
         }
         for moment in moments(&self.stored_hooks(), &facts) {
             if let Some(held) = self.run_hooks(&moment, cloud).await {
