@@ -4,7 +4,7 @@
 //! clusters may begin; [`resources`] expands
 //! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
 //! [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
-//! [`notify`] tells an endpoint what needs a person.
+//! [`hooks`] decides when programs of the user's run, and [`jobs`] runs them. [`notify`] tells an endpoint what needs a person.
 //! `tests/architecture.rs` enforces the boundaries of these folders.
 
 mod agents;
@@ -14,6 +14,8 @@ pub mod cli;
 mod controllers;
 mod engine;
 mod notify;
+mod hooks;
+mod jobs;
 mod resources;
 mod rollout;
 mod telemetry;

@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod gitops;
+pub mod hooks;
 pub mod installation;
 mod log_format;
 pub mod logs;
@@ -25,4 +26,5 @@ fn register_global(registry: &mut prometheus_client::registry::Registry) {
     traces::register(registry);
     rollouts::register(registry);
     notifications::register(registry);
+    hooks::register(registry);
 }

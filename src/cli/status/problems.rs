@@ -52,6 +52,8 @@ fn is_problem(reason: Reason) -> bool {
         | Reason::UpgradeBlocked
         | Reason::WaitingForWave
         | Reason::WaveHalted
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::NotOwned
         | Reason::QuotaExceeded
         | Reason::InsufficientCapacity
@@ -255,6 +257,8 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::WaitingForSync
         | Reason::NotRequested
         | Reason::UpgradeBlocked
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,
