@@ -27,6 +27,7 @@ pub mod gitops;
 pub mod hold;
 pub mod identity_provider;
 pub mod installed_schema;
+pub mod job_source;
 pub mod karpenter;
 pub mod launch_template;
 pub mod listing;

@@ -74,6 +74,11 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)
 }
 
+/// Annotations of a Job.
+pub(super) fn job_annotations(_: &mut SchemaGenerator) -> Schema {
+    strings(50, 1024)
+}
+
 /// Labels of a selector.
 pub(super) fn selector_labels(_: &mut SchemaGenerator) -> Schema {
     strings(10, 63)
