@@ -14,7 +14,7 @@ pub const MAX_CLUSTERS: usize = 10;
 /// Something that must be good from when the clusters of a wave have the version until their soak ends. One kind must be
 /// set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["prometheus"]))]
+#[x_kube(validation = rules::exactly_one_of(&["prometheus", "job"]))]
 #[serde(rename_all = "camelCase")]
 pub struct WaveCheck {
     /// Name of the check.
@@ -24,6 +24,9 @@ pub struct WaveCheck {
     /// A query of a Prometheus server, or of one with the same HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusCheck>,
+    /// A Job that must succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobCheck>,
 }
 
 /// A PromQL query, and the values that are good. It must return one number: a scalar, or a vector of one sample. No data, `NaN`, an
@@ -103,6 +106,54 @@ pub struct CheckSecretReference {
     #[x_kube(validation = rules::namespace_name())]
     pub namespace: String,
     /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+}
+
+/// A Job that runs once, when the clusters of the wave have the version, and must succeed. Its containers have the variables
+/// `KEELSON_ROLLOUT`, `KEELSON_WAVE`, `KEELSON_GATE`, `KEELSON_TARGET` and `KEELSON_CLUSTERS`. It may run more than once: the operator may
+/// have been restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobCheck {
+    /// The CronJob whose `jobTemplate` is used, as with `kubectl create job --from`. It is usually suspended.
+    pub cron_job: CheckCronJob,
+    /// How long the Job may take; then it has failed.
+    #[serde(default = "default_job_timeout")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub timeout: String,
+    /// How long after a Job that failed, or was lost, another one is run, if the limits allow it: at least `5s`.
+    #[serde(default = "default_interval")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::check_interval())]
+    pub interval: String,
+    /// How many consecutive Jobs may fail; with one more the release halts.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub failure_limit: i32,
+    /// How many consecutive Jobs may be lost or not be created; with one more the release halts.
+    #[serde(default = "default_error_limit")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub error_limit: i32,
+}
+
+fn default_job_timeout() -> String {
+    "30m".to_owned()
+}
+
+/// A CronJob. Its Jobs run in its namespace, where the operator must be allowed to create them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckCronJob {
+    /// Namespace of the CronJob.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace_name())]
+    pub namespace: String,
+    /// Name of the CronJob.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,

@@ -21,8 +21,9 @@ pub(super) fn check_name() -> Rule {
 }
 
 pub(super) fn min_or_max() -> Rule {
-    Rule::new("(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)")
-        .message("min, max or both must be set, and min must not be higher than max: without them every value would be good")
+    Rule::new("(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)").message(
+        "min, max or both must be set, and min must not be higher than max: without them every value would be good",
+    )
 }
 
 /// Without user, query and fragment: credentials are in a Secret.
