@@ -3,7 +3,7 @@
 //! Data flow: from [`api`] and observations, [`upgrade`] decides which versions are allowed now, and [`rollout`] which
 //! clusters may begin; [`resources`] expands
 //! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
-//! [`jobs`] runs the users' own programs, [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
+//! [`hooks`] decides when programs of the user's run, and [`jobs`] runs them, [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
 //! `tests/architecture.rs` enforces the boundaries of these folders.
 
 mod agents;
@@ -12,6 +12,7 @@ mod aws;
 pub mod cli;
 mod controllers;
 mod engine;
+mod hooks;
 mod jobs;
 mod resources;
 mod rollout;

@@ -25,6 +25,7 @@ pub mod fleet_rollout_status;
 pub mod flow_logs;
 pub mod gitops;
 pub mod hold;
+pub mod hook;
 pub mod identity_provider;
 pub mod installed_schema;
 pub mod job_source;

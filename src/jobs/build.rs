@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::job_source::JobSource;
 
-/// Annotation with the digest of the Job as it was built. An existing Job of the same name is ours only if it has the same one.
+/// Annotation with the digest of the template. An existing Job of the same name is ours only if it was made of the same one; the
+/// environment may differ, because more of the cluster may be known by then.
 pub const DIGEST_ANNOTATION: &str = "keelson.dev/job-digest";
 /// Kubernetes' own annotation of Jobs that are created from a CronJob by hand.
 const INSTANTIATE_ANNOTATION: &str = "cronjob.kubernetes.io/instantiate";
@@ -67,6 +68,7 @@ fn hex(bytes: &[u8], length: usize) -> String {
 /// The Job of `template`: it runs at once, stays until it is deleted, and every container has the request's environment, which the
 /// template's own variables can refer to. A container that fails without a termination message says the last lines of its log.
 pub fn build(template: JobTemplateSpec, request: &JobRequest<'_>) -> Job {
+    let digest = digest(&template);
     let JobTemplateSpec { metadata, spec } = template;
     let metadata = metadata.unwrap_or_default();
     let mut spec = spec.unwrap_or_default();
@@ -90,7 +92,8 @@ pub fn build(template: JobTemplateSpec, request: &JobRequest<'_>) -> Job {
     if request.source.cron_job.is_some() {
         annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
     }
-    let mut job = Job {
+    annotations.insert(DIGEST_ANNOTATION.to_owned(), digest);
+    Job {
         metadata: ObjectMeta {
             name: Some(request.name.clone()),
             namespace: Some(request.namespace.clone()),
@@ -101,10 +104,7 @@ pub fn build(template: JobTemplateSpec, request: &JobRequest<'_>) -> Job {
         },
         spec: Some(spec),
         status: None,
-    };
-    let digest = digest(&job);
-    job.metadata.annotations.get_or_insert_default().insert(DIGEST_ANNOTATION.to_owned(), digest);
-    job
+    }
 }
 
 /// Ours come first, and in place of the template's of the same name.

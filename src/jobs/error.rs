@@ -1,6 +1,6 @@
 //! Why a Job could not be run or read. No I/O.
 
-use kube::core::response::Status;
+use kube::core::Status;
 
 /// Why a Job could not be run or read.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod gitops;
+pub mod hooks;
 pub mod installation;
 mod log_format;
 pub mod logs;
@@ -23,4 +24,5 @@ fn register_global(registry: &mut prometheus_client::registry::Registry) {
     management::register(registry);
     traces::register(registry);
     rollouts::register(registry);
+    hooks::register(registry);
 }

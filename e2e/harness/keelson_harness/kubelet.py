@@ -5,12 +5,14 @@ tolerate NotReady nodes do, once a node exists. Such pods have one address: two 
 
 The real controllers manage Deployments, ReplicaSets and their status; this only does to a
 Pod what a kubelet does. A pod with a runner is a real process on this machine: ready when
-the process is, restarted when it exits.
+the process is, restarted when it exits. A pod of a Job runs the commands of its containers, once, with their environment: its
+phase says how they ended, and the last lines of a failed one are its termination message.
 """
 
 import contextlib
 import datetime
 import json
+import os
 import re
 import shutil
 import threading
@@ -104,7 +106,8 @@ class Kubelet:
             pod = self._pods.pop(uid, None) if gone else self._pods.get(uid)
             if not gone and pod is None:
                 app = _app(item)
-                pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app), self._node)
+                kind = _JobPod if _is_of_job(item) else _Pod
+                pod = kind(self._cluster, item, self._directory / uid, self._runners.get(app), self._node)
                 self._pods[uid] = pod
                 threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
                 return
@@ -166,6 +169,10 @@ def tolerates(pod: dict, key: str) -> bool:
 def _app(pod: dict) -> str:
     labels = pod["metadata"].get("labels", {})
     return labels.get("app") or labels.get("app.kubernetes.io/name", "")
+
+
+def _is_of_job(pod: dict) -> bool:
+    return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences", []))
 
 
 class _Pod:
@@ -258,7 +265,7 @@ class _Pod:
             return False
 
     def _report(self, ready: bool, restarts: int) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = _now()
         state = {"running": {"startedAt": now}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
         flag = "True" if ready else "False"
         status = {
@@ -281,6 +288,9 @@ class _Pod:
                 for name in self._containers
             ],
         }
+        self._patch(status)
+
+    def _patch(self, status: dict) -> None:
         while not self._gone.is_set():
             try:
                 self._cluster.api.patch(
@@ -293,3 +303,50 @@ class _Pod:
             except OSError:
                 pass  # the API server is down: retry, as a kubelet does
             self._gone.wait(POLL_SECONDS)
+
+
+class _JobPod(_Pod):
+    """Runs a pod of a Job: its init containers one after the other, then its first container."""
+
+    def run(self) -> None:
+        spec, ended = self._item["spec"], []
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._patch({"phase": "Running", "startTime": _now(), "containerStatuses": self._statuses({"running": {"startedAt": _now()}})})
+        for container in [*spec.get("initContainers", []), spec["containers"][0]]:
+            code = self._run_container(container)
+            if self._gone.is_set():
+                return
+            ended.append((container, code))
+            if code:
+                break
+        container, code = ended[-1]
+        terminated = {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now(), "startedAt": _now()}
+        if code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            terminated["message"] = self._log(container).read_text(errors="replace")[-2048:]
+        self._patch({"phase": "Failed" if code else "Succeeded", "containerStatuses": self._statuses({"terminated": terminated})})
+
+    def _run_container(self, container: dict) -> int:
+        env = {"PATH": os.environ["PATH"], **{entry["name"]: entry.get("value", "") for entry in container.get("env", [])}}
+        command = [*container.get("command", []), *container.get("args", [])]
+        with self._lock:
+            if self._gone.is_set():
+                return 137
+            self.process = Process(f"job {self._name}", command, self._log(container), env, self._directory)
+        while self.process.alive:
+            self._gone.wait(POLL_SECONDS)
+        code = self.process.returncode or 0
+        # As a shell says that a signal ended it.
+        return code if code >= 0 else 128 - code
+
+    def _log(self, container: dict) -> Path:
+        return self._directory / f"{container['name']}.log"
+
+    def _statuses(self, state: dict) -> list[dict]:
+        return [
+            {"name": name, "image": "local", "imageID": "local", "ready": False, "restartCount": 0, "started": True, "state": state}
+            for name in self._containers
+        ]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

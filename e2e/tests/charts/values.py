@@ -79,6 +79,7 @@ CHANGES = {
     "rbac.create": Change(False, "ClusterRoleBinding/keelson roleRef.name=keelson"),
     "rbac.users": Change(False, "ClusterRole/keelson-view metadata.labels.rbac.authorization.k8s.io/aggregate-to-view=true"),
     "secrets.namespaces": Change(["team-a", "team-b"], "RoleBinding/keelson-secrets metadata.namespace=team-b"),
+    "jobs.namespaces": Change(["team-a", "team-b"], "RoleBinding/keelson-jobs metadata.namespace=team-b"),
     "secrets.clusterWide": Change(True, "ClusterRoleBinding/keelson-secrets-watch roleRef.name=keelson-secrets-watch"),
     "admissionPolicies.enabled": Change(False, "ValidatingAdmissionPolicyBinding/keelson-limits spec.policyName=keelson-limits"),
     "admissionPolicies.requireAccountRef": Change(True, "ValidatingAdmissionPolicyBinding/keelson-require-account-ref spec.validationActions[0]=Deny"),

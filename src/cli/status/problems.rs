@@ -52,6 +52,8 @@ fn is_problem(reason: Reason) -> bool {
         | Reason::UpgradeBlocked
         | Reason::WaitingForWave
         | Reason::WaveHalted
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::NotOwned
         | Reason::QuotaExceeded
         | Reason::InsufficientCapacity
@@ -246,6 +248,8 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::NotRequested
         | Reason::UpgradeBlocked
         | Reason::WaitingForWave
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,

@@ -89,7 +89,11 @@ impl Reconcile<'_> {
     }
 
     /// The step that may begin if its wave is open. A step that waits for an approval does not take a slot.
-    fn wanted_step(&self, previous: &EksClusterStatus, decision: &Decision) -> Option<GatedStep> {
+    pub(in crate::controllers::cluster) fn wanted_step(
+        &self,
+        previous: &EksClusterStatus,
+        decision: &Decision,
+    ) -> Option<GatedStep> {
         let gated = decision.gated.filter(|_| !self.observes())?;
         let is_approved = match decision.remaining_steps.first() {
             Some(Step::ControlPlane { from, to }) if self.change_policy() == ChangePolicy::Approval => {
