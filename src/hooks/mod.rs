@@ -16,7 +16,7 @@ mod tidy;
 #[cfg(test)]
 mod properties;
 
-pub use entry::{Notice, created, deleted, ended};
+pub use entry::{Notice, created, deleted};
 pub use moment::{Moment, UpgradeFacts, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
 pub use tidy::{jobs_to_delete, without_removed};

@@ -360,6 +360,9 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "does not exist: create it, usually with `suspend: true`",
+    "Keelson did not create it like this: delete it",
+    "a hook uses a CronJob of the EksCluster's own namespace: remove it",
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",
     "does not select this cluster: change the labels of the EksCluster",

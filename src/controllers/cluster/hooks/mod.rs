@@ -17,6 +17,7 @@ pub use self::record::Memory;
 use super::Reconcile;
 use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
+use crate::aws::WriteGate as _;
 use crate::controllers::runtime::events::EventMessage;
 use crate::hooks::{
     Action, Held, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next, observed,
