@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet_rollout_check::WaveCheck;
 use super::fleet_rollout_status::FleetRolloutStatus;
 use super::rules;
 use super::schema;
@@ -157,6 +158,12 @@ pub struct Wave {
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     pub soak: String,
+    /// What must be good before later waves begin, besides the health of the clusters: from when they have the version until the soak
+    /// ends, and at its end. Too many failures or errors halt the release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::unique_names())]
+    pub checks: Vec<WaveCheck>,
     /// Whether clusters of the wave begin `Automatic`ally, or an approval is `Required` (annotation `keelson.dev/approve`).
     #[serde(default)]
     pub approval: WaveApproval,

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fleet_rollout::Gate;
+use super::fleet_rollout_check::CheckStatus;
 use super::schema;
 
 /// Maximum number of tickets of a release.
@@ -165,6 +166,10 @@ pub struct WaveStatus {
     /// When a person let it pass without its checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at: Option<Time>,
+    /// What was found of its checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub checks: Vec<CheckStatus>,
     /// The value of the annotation `keelson.dev/approve` that lets the clusters begin that wait for an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]

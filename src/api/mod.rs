@@ -20,6 +20,7 @@ pub mod control_plane;
 pub mod crds;
 pub mod duration;
 pub mod fleet_rollout;
+pub mod fleet_rollout_check;
 pub mod fleet_rollout_status;
 pub mod flow_logs;
 pub mod gitops;

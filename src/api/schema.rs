@@ -84,6 +84,11 @@ pub(super) fn selector_labels(_: &mut SchemaGenerator) -> Schema {
     strings(10, 63)
 }
 
+/// A decimal number.
+pub(super) fn number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "number"})
+}
+
 /// A number from 1, or a percentage. The API server cannot bound the cost of a CEL rule on it.
 pub(super) fn number_or_percentage(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::approval;
+use super::check::{Checks, DueCheck};
+use super::check_result::CheckRun;
 use super::give::{approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
@@ -12,7 +14,7 @@ use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::request::Step;
 use super::summary::{self, RolloutEvent};
-use super::wave::{Evaluation, evaluate};
+use super::wave::{CheckInput, Evaluation, evaluate};
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::FleetRolloutSpec;
@@ -54,6 +56,8 @@ pub struct Input<'a> {
     pub clusters: &'a [Member],
     /// UIDs of clusters that exist and cannot be read: their tickets stay.
     pub unreadable: &'a BTreeSet<String>,
+    /// Results of checks.
+    pub results: &'a [CheckRun],
     /// Now.
     pub now: Timestamp,
 }
@@ -68,6 +72,8 @@ pub struct Outcome {
     pub events: Vec<RolloutEvent>,
     /// Why the policy cannot be used: nothing begins.
     pub problem: Option<String>,
+    /// Checks that must be run now, apart from those that run already.
+    pub due: Vec<DueCheck>,
 }
 
 /// Decides the next status of a rollout.
@@ -80,7 +86,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for release in &mut status.releases {
             take_back_only(release, &existing);
         }
-        Outcome { status, events: Vec::new(), problem: Some(why) }
+        Outcome { status, events: Vec::new(), problem: Some(why), due: Vec::new() }
     };
     let policy = match Policy::of(input.spec) {
         Ok(policy) => policy,
@@ -129,7 +135,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         releases: all.into_iter().map(|release| release.status).collect(),
         ..before.clone()
     };
-    Outcome { status, events, problem: None }
+    let due = found.into_iter().flatten().flat_map(|wave| wave.checks.due).collect();
+    Outcome { status, events, problem: None, due }
 }
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
@@ -195,6 +202,8 @@ fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>)
     for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
         if release.status.halt.take().is_some() {
             release.status.retried_at = Some(whole_seconds(input.now));
+            // Failures and errors are counted anew.
+            release.status.waves.iter_mut().for_each(|wave| wave.checks.clear());
             events.push(RolloutEvent::retried(release.step));
             continues = true;
         }
@@ -213,22 +222,29 @@ fn evaluate_release<'a>(
     placed: &[Placed<'a>],
     events: &mut Vec<RolloutEvent>,
 ) -> Vec<Evaluation<'a>> {
-    let mut waves = Vec::new();
+    let mut waves: Vec<Evaluation<'a>> = Vec::new();
     for (index, wave) in policy.waves.iter().enumerate() {
         let before = release.status.waves.iter().find(|status| status.name == wave.name);
         let had_passed = before.is_some_and(|status| status.passed_at.is_some());
-        let mut found = evaluate(release, policy, index, placed, input.now);
+        let may_run = release.status.halt.is_none() && waves.iter().all(|earlier| earlier.passed);
+        let checks = CheckInput { may_run, results: input.results };
+        let mut found = evaluate(release, policy, index, placed, checks, input.now);
         let named = format!("{}/{}", release.step.target, wave.name);
         if found.status.promoted_at.is_none() && approval::contains(input.annotations.promote, &named) {
             found.status.promoted_at = Some(whole_seconds(input.now));
             found.passed = true;
+            found.checks = Checks { status: found.checks.status, ..Checks::default() };
             events.push(RolloutEvent::promoted(release.step, &wave.name));
         }
         if found.status.passed_at.is_some() && !had_passed && !found.members.is_empty() {
             events.push(RolloutEvent::passed(release.step, &wave.name));
         }
-        if found.failed.len() > wave.max_failed && release.status.halt.is_none() {
-            let each = found.failed.iter().map(|(member, why)| format!("EksCluster {}: {why}", member.name));
+        let clusters_failed = found.failed.len() > wave.max_failed;
+        if (clusters_failed || found.checks.halt.is_some()) && release.status.halt.is_none() {
+            let clusters = found.failed.iter().filter(|_| clusters_failed);
+            let each = clusters.map(|(member, why)| format!("EksCluster {}: {why}", member.name));
+            let each = each.chain(found.checks.halt.clone());
+            found.checks.due.clear();
             let message = bounded(&first_few_joined(each, MAX_FAILED, "; ", "; and "), MAX_MESSAGE);
             events.push(RolloutEvent::halted(release.step, &message));
             release.status.halt =

@@ -11,6 +11,10 @@
 pub mod advance;
 mod approval;
 pub mod ask;
+pub mod check;
+mod check_policy;
+pub mod check_query;
+pub mod check_result;
 mod give;
 pub mod member;
 pub mod membership;
@@ -23,6 +27,8 @@ mod wave;
 
 pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
+pub use check::DueCheck;
+pub use check_result::{CheckKey, CheckRun, ClusterOutcome, Outcome};
 pub use member::{Health, Member, Stalled};
 pub use membership::{Rollout, Rollouts};
 pub use request::{Request, Step};
@@ -36,5 +42,7 @@ mod ask_tests;
 mod properties;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+mod world_checks;
 #[cfg(test)]
 mod world_rules;

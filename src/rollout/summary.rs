@@ -154,10 +154,15 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
     }
     if let Some(until) = found.soaks_until {
         let (until, soak) = (until.strftime("%Y-%m-%dT%H:%M:%SZ"), describe(wave.soak));
-        return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}")));
+        let checks = found.checks.waits_for.iter().map(|check| format!("; {check}")).collect::<String>();
+        return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}{checks}")));
     }
     let state = if found.needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
     let notes = found.notes.iter().map(|note| format!("; {note}")).collect::<String>();
+    if found.waits_for.is_empty() && !found.checks.waits_for.is_empty() {
+        let waits = few(found.checks.waits_for.clone());
+        return (ReleaseState::Soaking, Some(format!("wave {name} waits for {waits}{notes}")));
+    }
     (state, Some(format!("wave {name} waits for {}{notes}", few(found.waits_for.clone()))))
 }
 

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::check::{self, Checks, Soak};
+use super::check_result::CheckRun;
 use super::member::{Health, Member};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release, whole_seconds};
@@ -33,6 +35,17 @@ pub struct Evaluation<'a> {
     pub needs_person: bool,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,
+    /// What is found of its checks.
+    pub checks: Checks,
+}
+
+/// What counts for the checks of a wave.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckInput<'a> {
+    /// Whether they are run: earlier waves have passed, and the release has not halted.
+    pub may_run: bool,
+    /// Their results.
+    pub results: &'a [CheckRun],
 }
 
 /// Evaluates the wave of that index.
@@ -41,6 +54,7 @@ pub fn evaluate<'a>(
     policy: &Policy,
     index: usize,
     placed: &[Placed<'a>],
+    input: CheckInput<'_>,
     now: Timestamp,
 ) -> Evaluation<'a> {
     let wave = &policy.waves[index];
@@ -67,18 +81,27 @@ pub fn evaluate<'a>(
     let unhealthy = required.iter().filter(|one| of.has_version(one.member));
     waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
     let mut soaks_until = None;
+    let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
+    let mut are_good = wave.checks.is_empty();
     if !missing.is_empty() {
         status.passed_at = None;
     } else if waits_for.is_empty() && status.passed_at.is_none() {
         let healthy_since = required.iter().filter_map(|one| one.member.healthy_since()).max();
         let soak = SignedDuration::try_from(wave.soak).unwrap_or(SignedDuration::MAX);
         let until = healthy_since.map_or(now, |since| since.saturating_add(soak).unwrap_or(Timestamp::MAX));
-        if until <= now {
-            status.passed_at = Some(whole_seconds(now));
-        } else {
+        if input.may_run && tolerated && status.promoted_at.is_none() {
+            let clusters: Vec<&Member> = required.iter().map(|one| one.member).collect();
+            let soak = Soak { clusters: &clusters, begins: healthy_since.unwrap_or(now), ends: until, now };
+            checks = check::evaluate(release, wave, &status.checks, soak, input.results);
+            are_good = checks.are_good();
+        }
+        if until > now {
             soaks_until = Some(until);
+        } else if are_good {
+            status.passed_at = Some(whole_seconds(now));
         }
     }
+    status.checks.clone_from(&checks.status);
     let is_good = missing.is_empty() && waits_for.is_empty() && tolerated && status.passed_at.is_some();
     let passed = is_good || status.promoted_at.is_some();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
@@ -86,11 +109,11 @@ pub fn evaluate<'a>(
     status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
     status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
-    status.state = if !tolerated {
+    status.state = if !tolerated || check::has_exceeded_limit(wave, &status.checks) {
         WaveState::Failed
     } else if passed {
         WaveState::Passed
-    } else if soaks_until.is_some() {
+    } else if soaks_until.is_some() || !checks.waits_for.is_empty() {
         WaveState::Soaking
     } else {
         WaveState::Progressing
@@ -111,7 +134,7 @@ pub fn evaluate<'a>(
             failed.iter().map(|(member, why)| format!("{} has failed, which maxFailed tolerates: {why}", member.name)),
         );
     }
-    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until }
+    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until, checks }
 }
 
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
@@ -152,6 +175,7 @@ impl<'r> Found<'r> {
             failed: 0,
             passed_at: None,
             promoted_at: None,
+            checks: Vec::new(),
             approval_hash: None,
             approved: Vec::new(),
         })

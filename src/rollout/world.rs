@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::world_checks as checks;
 use super::world_rules as rules;
 use super::*;
 use crate::api::KubernetesVersion;
@@ -54,6 +55,8 @@ pub struct Operator {
     pub term: i64,
     pub rollout: RolloutObject,
     pub clusters: BTreeMap<String, ClusterObject>,
+    /// Results of checks, which a restart loses.
+    pub results: Vec<CheckRun>,
 }
 
 /// A write that the API server receives late.
@@ -71,6 +74,10 @@ pub struct World {
     pub leader: usize,
     pub faults: bool,
     pub log: Vec<String>,
+    /// Every run of a check that was delivered.
+    pub runs: Vec<CheckRun>,
+    /// Runs of each operator that have not ended.
+    pub running: [Vec<CheckRun>; 2],
     seed: u64,
     versions: u64,
     late: Vec<LateWrite>,
@@ -83,7 +90,7 @@ impl World {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         let status = FleetRolloutStatus::default();
         let rollout = RolloutObject { version: 1, spec, status, approve: None, retry: None, promote: None };
-        let operator = Operator { term: 0, rollout: rollout.clone(), clusters: BTreeMap::new() };
+        let operator = Operator { term: 0, rollout: rollout.clone(), clusters: BTreeMap::new(), results: Vec::new() };
         let operators = [operator.clone(), operator];
         let (clusters, truth) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self {
@@ -95,6 +102,8 @@ impl World {
             leader: 0,
             faults: true,
             log: Vec::new(),
+            runs: Vec::new(),
+            running: [Vec::new(), Vec::new()],
             seed,
             versions: 1,
             late: Vec::new(),
@@ -114,7 +123,7 @@ impl World {
         self.seed.to_be_bytes()[0]
     }
 
-    fn chance(&mut self, of_256: u8) -> bool {
+    pub fn chance(&mut self, of_256: u8) -> bool {
         self.faults && self.roll() < of_256
     }
 
@@ -187,7 +196,9 @@ impl World {
     /// A process starts: it lists everything.
     pub fn restart(&mut self, operator: usize) {
         let term = i64::try_from(self.next_version()).unwrap() * 10_000;
-        self.operators[operator] = Operator { term, rollout: self.rollout.clone(), clusters: self.clusters.clone() };
+        let (rollout, clusters) = (self.rollout.clone(), self.clusters.clone());
+        self.operators[operator] = Operator { term, rollout, clusters, results: Vec::new() };
+        self.running[operator].clear();
     }
 
     pub fn hand_over(&mut self) {
@@ -219,6 +230,7 @@ impl World {
     pub fn advance_rollout(&mut self, operator: usize) -> Checked {
         let view = self.operators[operator].clone();
         let outcome = rules::advance_by(&view, self.now);
+        checks::begin(self, operator, &outcome.due);
         if outcome.status == view.rollout.status {
             return Ok(());
         }
@@ -361,6 +373,7 @@ impl World {
                 truth.last_unhealthy = now;
             }
         }
+        checks::deliver(self);
         while self.roll() < 100 {
             match self.late.pop() {
                 Some(LateWrite::Rollout(version, status)) => drop(self.store_rollout(version, status)?),

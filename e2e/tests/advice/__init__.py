@@ -146,7 +146,7 @@ CURES = [
          start=merged(FLUX, flux(imagePullSecretRef={"name": "flux-system"}))),
     Cure("is not built in: use one of", (flux(version="v2.9.5"), flux(version=None)), start=merged(FLUX, flux(version="v1.0.0"))),
     Cure("is not built in; use any of", (flux(components=["source-controller", "kustomize-controller"]),), start=FLUX),
-    Cure("and is never copied into a cluster; name another one", (flux(imagePullSecretRef={"name": "other"}),),
+    Cure("and is never copied into a cluster, or sent to a server; name another one", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "default-token"}))),
     Cure("and not for {wanted}: name another one", (flux(source={"git": {"secretRef": {"name": "other"}}}),),
          start=merged(FLUX, flux(source={"git": {"secretRef": {"name": "theirs"}}}))),

@@ -2,6 +2,7 @@
 //! status, with the resourceVersion that it has read: a former leader cannot give tickets that a new one gave already.
 //! I/O: the management cluster's API.
 
+mod checks;
 mod conditions;
 #[cfg(test)]
 mod cost_tests;
@@ -30,6 +31,7 @@ use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATIO
 use crate::aws::WriteGate as _;
 use crate::rollout::{Annotations, Input, Member, RolloutEvent, advance};
 use crate::telemetry::rollouts::{self, RolloutState};
+use checks::CheckRuns;
 use store::Snapshot;
 
 /// How often rollouts are advanced, in memory: status is written only when something changes.
@@ -105,6 +107,7 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
     ctx.rollouts.set_listed();
     enqueue_waiting_clusters(ctx, false);
     let mut written: HashMap<String, Written> = HashMap::new();
+    let mut checks = CheckRuns::default();
     loop {
         let _ = tokio::time::timeout(INTERVAL, changed.notified()).await;
         // A cluster that is not listed yet is not gone.
@@ -112,7 +115,10 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
             continue;
         }
         let snapshot = ctx.rollouts.snapshot(&ctx.unreadable);
-        written.retain(|uid, _| snapshot.readable.iter().any(|rollout| rollout.uid().as_ref() == Some(uid)));
+        let exists = |uid: &str| snapshot.readable.iter().any(|rollout| rollout.metadata.uid.as_deref() == Some(uid));
+        written.retain(|uid, _| exists(uid));
+        checks.collect();
+        checks.retain(exists);
         rollouts::set(snapshot.readable.iter().map(|rollout| state(rollout)));
         if snapshot.readable.is_empty() {
             continue;
@@ -120,7 +126,7 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
         let members = member::members(&ctx.clusters.state(), ctx.node_groups.state());
         for rollout in &snapshot.readable {
             let written = written.entry(rollout.uid().unwrap_or_default()).or_default();
-            advance_one(ctx, rollout, &snapshot, &members, written).await;
+            advance_one(ctx, rollout, &snapshot, &members, written, &mut checks).await;
         }
     }
 }
@@ -131,6 +137,7 @@ async fn advance_one(
     snapshot: &Snapshot,
     members: &[Member],
     written: &mut Written,
+    checks: &mut CheckRuns,
 ) {
     let is_current = written.last.is_in(rollout.metadata.resource_version.as_deref());
     if !is_current || written.retry_at.is_some_and(|at| at > Instant::now()) {
@@ -143,7 +150,8 @@ async fn advance_one(
         tickets.filter(|ticket| ctx.unreadable.has_cluster(&ticket.uid)).map(|ticket| ticket.uid.clone()).collect();
     let annotation = |key: &str| rollout.annotations().get(key).map(String::as_str);
     let now = Timestamp::now();
-    let outcome = advance(&Input {
+    let results = checks.results(rollout.metadata.uid.as_deref().unwrap_or_default());
+    let mut outcome = advance(&Input {
         name: rollout.metadata.name.as_deref().unwrap_or_default(),
         spec: &rollout.spec,
         status: before,
@@ -155,8 +163,10 @@ async fn advance_one(
         rollouts: &snapshot.rollouts(),
         clusters: members,
         unreadable: &unreadable,
+        results: &results,
         now,
     });
+    checks.begin(ctx, rollout, std::mem::take(&mut outcome.due));
     let generation = rollout.metadata.generation;
     let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
