@@ -44,8 +44,8 @@ pub struct FleetRolloutStatus {
 pub struct ReleaseStatus {
     /// What is upgraded.
     pub gate: Gate,
-    /// The version.
-    #[schemars(length(max = 32))]
+    /// The version: of Kubernetes, such as `1.36`, or of the agent, such as `flux-v2.9.5`.
+    #[schemars(length(max = 64))]
     pub target: String,
     /// State of the release.
     pub state: ReleaseState,
@@ -162,6 +162,9 @@ pub struct WaveStatus {
     /// When it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_at: Option<Time>,
+    /// Since when all its clusters have the version and are healthy, until it passes; of gate `Agent` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<Time>,
     /// When a person let it pass without its checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at: Option<Time>,

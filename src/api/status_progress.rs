@@ -118,9 +118,12 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub support_warning: Option<String>,
-    /// What the cluster says to the FleetRollout that selects it.
+    /// What the cluster says to the FleetRollout that selects it, of its control plane and node groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<WaveRequestStatus>,
+    /// The same of its GitOps agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_wave: Option<WaveRequestStatus>,
     /// The last ten completed steps, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
@@ -296,6 +299,9 @@ pub struct GitOpsComponent {
     /// Whether it has a ready pod.
     #[serde(default)]
     pub ready: bool,
+    /// Whether Pods of an earlier version still run: the newest ones are not ready yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub updating: bool,
     /// Why not, from the cluster's conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -13,7 +13,6 @@ use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seco
 use super::request::Step;
 use super::summary::{self, RolloutEvent};
 use super::wave::{Evaluation, evaluate};
-use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::FleetRolloutSpec;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus};
@@ -98,7 +97,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
     let last_handled_retry = retry(input, &mut all, &mut events);
     let mut found: Vec<Vec<Evaluation<'_>>> =
         all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
-    let halted_at = all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step.target).min();
+    let halted: Vec<Step> =
+        all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step).collect();
     let mut out: Vec<(String, String)> = all
         .iter()
         .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
@@ -110,15 +110,19 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for (index, wave) in waves.iter_mut().take(open).enumerate() {
             approve(wave, &policy.waves[index], release.step, input.annotations.approve, &mut events);
         }
-        let is_halted = halted_at.is_some_and(|at| at <= release.step.target);
-        if !is_halted && !policy.suspended && policy.gates.contains(&release.step.gate) {
+        let halted_by = halted
+            .iter()
+            .copied()
+            .filter(|halted| release.step.is_stopped_by(*halted))
+            .min_by_key(|halted| halted.target);
+        if halted_by.is_none() && !policy.suspended && policy.gates.contains(&release.step.gate) {
             give(release, &policy, &waves[..open], &mut out, input.now);
         }
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
         summary::close(waves, open);
-        summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
+        summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }
     drop_ended(&mut all, &policy, &placed);
@@ -136,7 +140,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 /// cluster was another one's. They take a slot until they have finished.
 fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
     let has_none = |uid: &String| out.iter().all(|(other, _)| other != uid);
-    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(&one.member.uid));
+    let claimed = placed.iter().filter(|one| one.member.has_claimed() && has_none(&one.member.uid));
     let slot = |one: &Placed<'_>| {
         let wave = match one.placement {
             Placement::Wave(index) => policy.waves[index].name.clone(),
@@ -150,8 +154,7 @@ fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String
 }
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
-    if let Ok(target) = status.target.parse() {
-        let step = Step { gate: status.gate, target };
+    if let Some(step) = Step::of(status.gate, &status.target) {
         let mut release = Release { step, status: status.clone() };
         release.take_back(existing);
         *status = release.status;
@@ -181,9 +184,9 @@ fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>)
     if asked.is_none() || asked == input.status.last_handled_retry {
         return input.status.last_handled_retry.clone();
     }
-    let target = asked.as_deref().and_then(|text| text.split('/').next()?.parse::<KubernetesVersion>().ok());
+    let target = asked.as_deref().and_then(|text| text.split('/').next()).unwrap_or_default();
     let mut continues = false;
-    for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
+    for release in all.iter_mut().filter(|release| release.status.target == target) {
         if release.status.halt.take().is_some() {
             release.status.retried_at = Some(whole_seconds(input.now));
             events.push(RolloutEvent::retried(release.step));

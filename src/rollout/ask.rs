@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::membership::{Rollout, Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::request::{Request, RequestId, Step};
-use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout_status::{ReleaseStatus, WaveState};
 
 /// That the FleetRollouts are not known yet.
@@ -207,18 +206,17 @@ fn is_release(release: &ReleaseStatus, step: Step) -> bool {
     release.gate == step.gate && release.target == step.target.to_string()
 }
 
-/// Why nothing begins: the rollout is suspended, or this version or an earlier one has halted.
+/// Why nothing begins: the rollout is suspended, or a release that stops this step has halted.
 fn stops(rollout: &Rollout<'_>, step: Step) -> Option<Answer> {
     let name = rollout.name;
     if rollout.spec.suspend {
         return Some(held(HoldKind::Waiting, format!("FleetRollout {name} is suspended")));
     }
-    let target = |release: &ReleaseStatus| release.target.parse::<KubernetesVersion>().ok();
     let halted = rollout
         .status
         .releases
         .iter()
-        .filter(|release| target(release).is_none_or(|target| target <= step.target))
+        .filter(|release| Step::of(release.gate, &release.target).is_none_or(|halted| step.is_stopped_by(halted)))
         .find_map(|release| release.halt.as_ref());
     halted.map(|halt| {
         let message = format!("FleetRollout {name} has halted in wave {}: {}", halt.wave, halt.message);

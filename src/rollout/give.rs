@@ -57,7 +57,8 @@ pub fn give(
 
 /// The request of a cluster for this step.
 fn asks(member: &Member, step: Step) -> Option<RequestId> {
-    member.request.asks.filter(|id| id.step == step && member.wanted >= step.target)
+    let is_asked = member.standing(step).is_some_and(|standing| standing.is_asked);
+    member.request_of(step.gate).asks.filter(|id| id.step == step && is_asked)
 }
 
 /// Accepts an approval, and says what needs one. Clusters without an approval wait; those that join later, too.
@@ -68,7 +69,7 @@ pub fn approve(
     annotation: Option<&str>,
     events: &mut Vec<RolloutEvent>,
 ) {
-    let has_version = |member: &Member| member.at(step.gate).is_some_and(|at| at >= step.target);
+    let has_version = |member: &Member| member.standing(step).is_some_and(|standing| standing.is_reached);
     let left: Vec<&Member> = found.members.iter().map(|one| one.member).filter(|member| !has_version(member)).collect();
     let digests: BTreeSet<String> = left.iter().map(|member| approval::digest(&member.uid)).collect();
     found.status.approved.retain(|one| wave.needs_approval && digests.contains(one));
@@ -79,7 +80,7 @@ pub fn approve(
     let approved: BTreeSet<&String> = found.status.approved.iter().collect();
     let waiting: Vec<&Member> = left
         .iter()
-        .filter(|member| member.wanted >= step.target && !approved.contains(&approval::digest(&member.uid)))
+        .filter(|member| member.is_left(step) && !approved.contains(&approval::digest(&member.uid)))
         .copied()
         .collect();
     if waiting.is_empty() {

@@ -18,15 +18,19 @@ pub mod policy;
 mod release;
 pub mod request;
 mod summary;
+pub mod target;
 mod wave;
 
 pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
-pub use member::{Health, Member, Stalled};
+pub use member::{AgentState, Health, Member, Stalled};
 pub use membership::{Rollout, Rollouts};
-pub use request::{Request, Step};
+pub use request::{Lane, Request, Step};
 pub use summary::RolloutEvent;
+pub use target::{AgentVersion, Target};
 
+#[cfg(test)]
+mod advance_agent_tests;
 #[cfg(test)]
 mod advance_tests;
 #[cfg(test)]
@@ -35,5 +39,7 @@ mod ask_tests;
 mod properties;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+mod world_objects;
 #[cfg(test)]
 mod world_rules;

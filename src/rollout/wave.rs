@@ -6,7 +6,7 @@ use super::member::{Health, Member};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release, whole_seconds};
 use super::request::Step;
-use crate::api::fleet_rollout::NotAskedPolicy;
+use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 
 /// How long a cluster may have asked before its release is recorded.
@@ -64,14 +64,22 @@ pub fn evaluate<'a>(
     let unhealthy = required.iter().filter(|one| of.has_version(one.member));
     waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
     let mut soaks_until = None;
+    if !waits_for.is_empty() {
+        status.healthy_since = None;
+    }
     if !missing.is_empty() {
         status.passed_at = None;
     } else if waits_for.is_empty() && status.passed_at.is_none() {
-        let healthy_since = required.iter().filter_map(|one| one.member.healthy_since()).max();
+        let mut healthy_since = required.iter().filter_map(|one| of.health(one.member).since()).max();
+        if release.step.gate == Gate::Agent {
+            // It is no step of the cluster's own soak: that it began is only known here.
+            let since = status.healthy_since.get_or_insert_with(|| whole_seconds(now)).0;
+            healthy_since = healthy_since.max(Some(since));
+        }
         let soak = SignedDuration::try_from(wave.soak).unwrap_or(SignedDuration::MAX);
         let until = healthy_since.map_or(now, |since| since.saturating_add(soak).unwrap_or(Timestamp::MAX));
         if until <= now {
-            status.passed_at = Some(whole_seconds(now));
+            (status.passed_at, status.healthy_since) = (Some(whole_seconds(now)), None);
         } else {
             soaks_until = Some(until);
         }
@@ -114,7 +122,7 @@ pub fn evaluate<'a>(
 /// suspended has begun.
 fn counts(release: &Release, member: &Member) -> bool {
     let has_begun = release.has_ticket(&member.uid);
-    member.at(release.step.gate).is_some() && !member.deleting && (!member.suspended || has_begun)
+    member.standing(release.step).is_some() && !member.deleting && (!member.suspended || has_begun)
 }
 
 /// What is asked of each cluster of a wave.
@@ -137,6 +145,7 @@ impl Found<'_> {
             in_progress: 0,
             failed: 0,
             passed_at: None,
+            healthy_since: None,
             promoted_at: None,
             approval_hash: None,
             approved: Vec::new(),
@@ -144,15 +153,20 @@ impl Found<'_> {
     }
 
     fn has_version(&self, member: &Member) -> bool {
-        member.at(self.step.gate).is_some_and(|at| at >= self.step.target)
+        member.standing(self.step).is_some_and(|standing| standing.is_reached)
     }
 
     fn asks(&self, member: &Member) -> bool {
-        member.wanted >= self.step.target
+        member.standing(self.step).is_some_and(|standing| standing.is_asked)
     }
 
     fn is_ignored(&self, member: &Member) -> bool {
         self.ignores && !self.has_version(member) && !self.asks(member)
+    }
+
+    /// The health that counts for this release.
+    fn health(&self, member: &Member) -> Health {
+        member.health_of(self.step.gate)
     }
 
     fn ticket(&self, member: &Member) -> Option<&TicketStatus> {
@@ -162,7 +176,7 @@ impl Found<'_> {
     /// When the step of a cluster that has not finished takes too long.
     fn deadline(&self, member: &Member) -> Option<Timestamp> {
         let ticket = self.ticket(member)?;
-        let is_finished = self.has_version(member) && member.healthy_since().is_some();
+        let is_finished = self.has_version(member) && self.health(member).since().is_some();
         let since = ticket.since.0.max(self.release.counts_since());
         let deadline = SignedDuration::try_from(self.wave.deadline).unwrap_or(SignedDuration::MAX);
         (!is_finished).then(|| since.saturating_add(deadline).unwrap_or(Timestamp::MAX))
@@ -177,7 +191,8 @@ impl Found<'_> {
         if let Some(deadline) = self.deadline(member)
             && deadline <= self.now
         {
-            let why = member.waits_for.as_deref().or(match &member.health {
+            let health = self.health(member);
+            let why = member.waits_for.as_deref().or(match &health {
                 Health::Unhealthy(why) => Some(why.as_str()),
                 Health::Since(_) => None,
             });
@@ -185,7 +200,7 @@ impl Found<'_> {
             return Some(format!("its step takes longer than {}{why}", describe(self.wave.deadline)));
         }
         let stalled = member.stalled.as_ref()?;
-        let is_good = self.has_version(member) && member.healthy_since().is_some();
+        let is_good = self.has_version(member) && self.health(member).since().is_some();
         let counts = match self.ticket(member) {
             Some(ticket) => {
                 stalled.since >= ticket.since.0
@@ -205,7 +220,7 @@ impl Found<'_> {
     /// Whether it has asked for something since the release began: one that had the version before does not fail it.
     fn has_taken_part(&self, member: &Member) -> bool {
         let began = self.release.status.since.0.saturating_sub(ASKED_BEFORE).unwrap_or(Timestamp::MIN);
-        member.request.last_number() >= began.as_millisecond()
+        member.request_of(self.step.gate).last_number() >= began.as_millisecond()
     }
 
     fn needs_person(&self, one: &Placed<'_>) -> bool {
@@ -224,7 +239,7 @@ impl Found<'_> {
             );
         }
         if !self.asks(member) {
-            return format!("{name}: its spec.version is {}", member.wanted);
+            return format!("{name}: {}", member.describe_wanted(self.step.gate));
         }
         match member.waits_for.as_deref().or(member.stalled.as_ref().map(|stalled| stalled.message.as_str())) {
             Some(why) => format!("{name}: {why}"),
@@ -233,7 +248,7 @@ impl Found<'_> {
     }
 
     fn describe_health(&self, member: &Member) -> Option<String> {
-        match &member.health {
+        match self.health(member) {
             Health::Unhealthy(why) => Some(format!("{}: {why}", member.name)),
             Health::Since(_) => None,
         }

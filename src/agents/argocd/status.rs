@@ -147,7 +147,8 @@ fn component(components: &[Component], name: &str) -> GitOpsComponent {
         None => Some("it is missing".to_owned()),
         Some(component) => component.unready_reason().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
     };
-    GitOpsComponent { name: name.into(), ready, message }
+    let updating = found.is_some_and(Component::is_updating);
+    GitOpsComponent { name: name.into(), ready, updating, message }
 }
 
 #[cfg(test)]

@@ -96,12 +96,13 @@ fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<G
         let why =
             controller.unready_reason().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
         let name = bounded(&controller.metadata.name, 253);
-        GitOpsComponent { name, ready: controller.is_ready(), message: why }
+        GitOpsComponent { name, ready: controller.is_ready(), updating: controller.is_updating(), message: why }
     });
     let is_missing = |name: &&str| !controllers.iter().any(|controller| controller.metadata.name == *name);
     let missing = wanted.iter().map(|component| component.as_str()).filter(is_missing).map(|name| GitOpsComponent {
         name: name.to_owned(),
         ready: false,
+        updating: false,
         message: Some(format!("Deployment {NAMESPACE}/{name} is missing")),
     });
     let mut all: Vec<_> = found.chain(missing).collect();

@@ -35,6 +35,7 @@ use crate::engine::{Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
 use crate::resources::karpenter::names;
+use crate::rollout::Lane;
 use crate::upgrade::Decision;
 
 /// What an EksCluster refers to in the management cluster.
@@ -76,7 +77,7 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         if spec.suspend {
             self.pause_agent();
-            self.withdraw_request().await;
+            self.withdraw_requests().await;
             return Err(self.suspended(previous, grant).await.map_or_else(|stop| stop, Stop::with_outcome));
         }
         if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {
@@ -216,7 +217,8 @@ impl Reconcile<'_> {
         let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.object.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
-        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy);
+        let agent_wave = self.agent_wave(previous, &policy).await;
+        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy, &agent_wave);
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
@@ -234,7 +236,8 @@ impl Reconcile<'_> {
             self.gitops(previous, cloud, secrets, &agent).await;
         agent.keep(gitops.as_mut(), reached);
         let condition = agent.with_upgrade_note(condition);
-        next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
+        let agent_next = agent.next.into_iter().chain(self.wave_retry(Lane::Agent)).min();
+        next = next.or(then).or(agent_next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,

@@ -78,10 +78,8 @@ fn seen_by_clusters(release: &ReleaseStatus) -> String {
 fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
     let waits = |cluster: &EksCluster| {
         let Some(status) = &cluster.status else { return false };
-        let asks = status
-            .upgrade
-            .as_ref()
-            .is_some_and(|upgrade| upgrade.wave.as_ref().is_some_and(|wave| wave.asks.is_some()));
+        let mut requests = status.upgrade.iter().flat_map(|upgrade| [&upgrade.wave, &upgrade.agent_wave]).flatten();
+        let asks = requests.any(|request| request.asks.is_some());
         asks || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {

@@ -9,6 +9,7 @@ mod own_cni;
 pub mod part;
 mod secrets;
 pub mod steps;
+pub mod turn;
 mod watches;
 
 use parking_lot::Mutex;

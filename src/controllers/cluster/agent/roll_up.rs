@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::part::AgentPart;
-use super::{Agent, own_cni};
+use super::{Agent, own_cni, turn};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
+use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, GitOpsStatus};
 use crate::aws::WriteGate;
 use crate::controllers::cluster::Reconcile;
@@ -16,8 +17,11 @@ use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::controllers::status::report::Next;
+use crate::engine::ExecutionPolicy;
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::source_identity;
+use crate::rollout::Lane;
+use crate::upgrade::WaveState;
 
 /// The result of reading the agent's Secrets.
 pub(crate) enum Secrets {
@@ -131,6 +135,16 @@ impl Reconcile<'_> {
                 self.publish_state(previous, GitOps { condition, stalled, next, ..status })
             }
         }
+    }
+
+    /// Whether the wave of a FleetRollout holds the upgrade of the agent.
+    pub(crate) async fn agent_wave(&mut self, previous: &EksClusterStatus, policy: &ExecutionPolicy) -> WaveState {
+        let turn = self.agent_part(previous, policy, &WaveState::Free).turn;
+        let claimed = self.stored_request(Lane::Agent).claimed.map(|claimed| claimed.step);
+        let is_synced = conditions::is_true(&previous.conditions, ConditionType::GitOpsReady);
+        let is_healthy = is_synced && turn::unhealthy(previous).is_none() && self.is_healthy(previous);
+        let claim = claimed.map(|step| turn.claim(step, is_healthy));
+        self.ask_rollout(Lane::Agent, turn.wants(claimed), claim).await
     }
 
     /// Stops observing the agent, and drops its metrics.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::insights::Refresh;
 use super::workload::WorkloadReads;
 use crate::controllers::states::LastWrite;
-use crate::rollout::Request;
+use crate::rollout::{Lane, Request};
 use crate::upgrade::preflight::Preflight;
 
 /// State kept between two reconciles. It can be lost without harm: it is read again.
@@ -14,7 +14,8 @@ pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
     pub(super) refresh: Refresh,
-    pub(super) wave: WaveMemory,
+    wave: WaveMemory,
+    agent_wave: WaveMemory,
 }
 
 /// What is remembered of the writes of what the cluster says to its FleetRollout, until the cache shows them.
@@ -28,6 +29,21 @@ pub struct WaveMemory {
 }
 
 impl UpgradeState {
+    /// What is remembered of the writes of a lane.
+    pub(super) fn wave(&self, lane: Lane) -> &WaveMemory {
+        match lane {
+            Lane::Kubernetes => &self.wave,
+            Lane::Agent => &self.agent_wave,
+        }
+    }
+
+    pub(super) fn wave_mut(&mut self, lane: Lane) -> &mut WaveMemory {
+        match lane {
+            Lane::Kubernetes => &mut self.wave,
+            Lane::Agent => &mut self.agent_wave,
+        }
+    }
+
     /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;
