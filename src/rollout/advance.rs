@@ -11,6 +11,7 @@ use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::request::Step;
+use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
 use super::wave::{Evaluation, evaluate};
 use crate::api::conditions::bounded;
@@ -67,6 +68,8 @@ pub struct Outcome {
     pub events: Vec<RolloutEvent>,
     /// Why the policy cannot be used: nothing begins.
     pub problem: Option<String>,
+    /// Which revisions clusters may have; `None`: that is unknown.
+    pub plans: Option<Vec<SourcePlan>>,
 }
 
 /// Decides the next status of a rollout.
@@ -79,7 +82,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for release in &mut status.releases {
             take_back_only(release, &existing);
         }
-        Outcome { status, events: Vec::new(), problem: Some(why) }
+        Outcome { status, events: Vec::new(), problem: Some(why), plans: None }
     };
     let policy = match Policy::of(input.spec) {
         Ok(policy) => policy,
@@ -108,6 +111,10 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
         for (index, wave) in waves.iter_mut().take(open).enumerate() {
+            if revision::leads(release.step, index, &placed) {
+                // It follows its source by itself.
+                continue;
+            }
             approve(wave, &policy.waves[index], release.step, input.annotations.approve, &mut events);
         }
         let halted_by = halted
@@ -125,7 +132,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }
-    drop_ended(&mut all, &policy, &placed);
+    let plans = revision::plans(&all, &policy, &placed);
+    drop_ended(&mut all, &policy, &placed, &revision::kept(&plans, &policy, &placed));
     all.sort_by_key(summary::order);
     let status = FleetRolloutStatus {
         members: i32::try_from(placed.len()).unwrap_or(i32::MAX),
@@ -133,7 +141,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         releases: all.into_iter().map(|release| release.status).collect(),
         ..before.clone()
     };
-    Outcome { status, events, problem: None }
+    Outcome { status, events, problem: None, plans: Some(plans) }
 }
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the

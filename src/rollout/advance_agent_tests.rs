@@ -26,11 +26,11 @@ fn fleet(change: serde_json::Value) -> Fleet {
     fleet
 }
 
-fn agent<'a>(fleet: &'a mut Fleet, name: &str) -> &'a mut AgentState {
+fn agent<'a>(fleet: &'a mut Fleet, name: &'static str) -> &'a mut AgentState {
     fleet.clusters.get_mut(name).unwrap().agent.as_mut().unwrap()
 }
 
-fn ask(fleet: &mut Fleet, names: &[&str]) {
+fn ask(fleet: &mut Fleet, names: &[&'static str]) {
     for name in names {
         let id = format!("Agent/{TARGET}/{}", fleet.now.as_millisecond()).parse().unwrap();
         fleet.clusters.get_mut(name).unwrap().agent_request.asks = Some(id);
@@ -45,7 +45,7 @@ fn claim(fleet: &mut Fleet) {
     }
 }
 
-fn finish(fleet: &mut Fleet, name: &str) {
+fn finish(fleet: &mut Fleet, name: &'static str) {
     let member = fleet.clusters.get_mut(name).unwrap();
     member.agent.as_mut().unwrap().at = version(NEW);
     member.agent_request.released = member.agent_request.claimed.take();

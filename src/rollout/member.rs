@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::request::{Lane, Request, Step};
-use super::target::{AgentVersion, Target};
+use super::target::{AgentVersion, Revision, SourceKey, Target};
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::Gate;
 
@@ -37,6 +37,10 @@ pub struct Member {
     pub agent: Option<AgentState>,
     /// What it says to its rollout of the agent.
     pub agent_request: Request,
+    /// The source of its agent; `None`: it has none, Git manages it, or its spec names one commit.
+    pub source: Option<SourceState>,
+    /// What it says to its rollout of the source's revision.
+    pub revision_request: Request,
     /// Whether it is healthy.
     pub health: Health,
     /// What a person must do, if it is stalled.
@@ -54,6 +58,28 @@ pub struct AgentState {
     pub wanted: AgentVersion,
     /// Why it does not work.
     pub unhealthy: Option<String>,
+}
+
+/// The source of an agent, as the agent reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// Which source.
+    pub key: SourceKey,
+    /// Its address.
+    pub url: String,
+    /// The revision that it has fetched, in full.
+    pub fetched: Option<String>,
+    /// The revision that the agent has applied, if that works.
+    pub runs: Option<Revision>,
+    /// Why the agent does not work.
+    pub unhealthy: Option<String>,
+}
+
+impl SourceState {
+    /// The revision that it has fetched.
+    pub fn revision(&self) -> Option<Revision> {
+        Revision::new(self.key, self.fetched.as_deref()?)
+    }
 }
 
 /// How a cluster stands to a step.
@@ -96,7 +122,11 @@ impl Member {
                 let agent = self.agent.as_ref().filter(|agent| agent.at.is_same_agent(&target))?;
                 Some(Standing { is_reached: agent.at >= target, is_asked: agent.wanted >= target })
             }
-            (Gate::ControlPlane | Gate::NodeGroups, Target::Agent(_)) | (Gate::Agent, Target::Kubernetes(_)) => None,
+            (Gate::Revision, Target::Revision(target)) => {
+                let source = self.source.as_ref().filter(|source| source.key == target.source())?;
+                Some(Standing { is_reached: source.runs == Some(target), is_asked: true })
+            }
+            _ => None,
         }
     }
 
@@ -107,7 +137,9 @@ impl Member {
 
     /// The steps that are left of a gate, in order.
     pub fn steps_left(&self, gate: Gate) -> Vec<Step> {
+        // Which revisions are left is decided with all clusters of a source.
         let at = match gate {
+            Gate::Revision => return Vec::new(),
             Gate::ControlPlane => self.control_plane,
             Gate::NodeGroups => self.node_groups,
             Gate::Agent => {
@@ -126,18 +158,23 @@ impl Member {
         match Lane::of(gate) {
             Lane::Kubernetes => &self.request,
             Lane::Agent => &self.agent_request,
+            Lane::Revision => &self.revision_request,
         }
     }
 
     /// Whether it has claimed a step that it has not released.
     pub fn has_claimed(&self) -> bool {
-        self.request.claimed.is_some() || self.agent_request.claimed.is_some()
+        [&self.request, &self.agent_request, &self.revision_request].iter().any(|request| request.claimed.is_some())
     }
 
     /// Its health, as it counts for a gate.
     pub fn health_of(&self, gate: Gate) -> Health {
-        let agent = self.agent.as_ref().filter(|_| gate == Gate::Agent);
-        match agent.and_then(|agent| agent.unhealthy.as_ref()) {
+        let why = match gate {
+            Gate::ControlPlane | Gate::NodeGroups => None,
+            Gate::Agent => self.agent.as_ref().and_then(|agent| agent.unhealthy.as_ref()),
+            Gate::Revision => self.source.as_ref().and_then(|source| source.unhealthy.as_ref()),
+        };
+        match why {
             Some(why) => Health::Unhealthy(why.clone()),
             None => self.health.clone(),
         }

@@ -17,26 +17,32 @@ pub mod membership;
 pub mod policy;
 mod release;
 pub mod request;
+pub mod revision;
 mod summary;
 pub mod target;
 mod wave;
 
 pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
-pub use member::{AgentState, Health, Member, Stalled};
+pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
 pub use request::{Lane, Request, Step};
+pub use revision::{Candidate, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
-pub use target::{AgentVersion, Target};
+pub use target::{AgentVersion, Revision, SourceKey, Target};
 
 #[cfg(test)]
 mod advance_agent_tests;
+#[cfg(test)]
+mod advance_revision_tests;
 #[cfg(test)]
 mod advance_tests;
 #[cfg(test)]
 mod ask_tests;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod revision_properties;
 #[cfg(test)]
 mod world;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::member::Member;
 use super::policy::{Placement, Policy};
 use super::request::{RequestId, Step};
+use super::revision;
 use crate::api::fleet_rollout_status::{MAX_RELEASES, ReleaseState, ReleaseStatus};
 
 /// A cluster of the rollout.
@@ -44,6 +45,8 @@ impl Release {
         let status = ReleaseStatus {
             gate: step.gate,
             target: step.target.to_string(),
+            revision: None,
+            source: None,
             state: ReleaseState::Progressing,
             wave: None,
             progress: String::new(),
@@ -99,6 +102,13 @@ pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_
     for step in demanded(policy, placed) {
         found.entry(step).or_insert_with(|| Release::new(step, now));
     }
+    for (step, source) in revision::fetched(policy, placed) {
+        found.entry(step).or_insert_with(|| {
+            let mut release = Release::new(step, now);
+            (release.status.revision, release.status.source) = (source.fetched.clone(), Some(source.url.clone()));
+            release
+        });
+    }
     let mut found: Vec<Release> = found.into_values().collect();
     found.sort_by_key(|release| (release.step.target, release.step.gate));
     found
@@ -110,9 +120,11 @@ fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
     in_waves.flat_map(|one| policy.gates.iter().flat_map(|gate| one.member.steps_left(*gate))).collect()
 }
 
-/// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one.
-pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>]) {
-    let demanded = demanded(policy, placed);
+/// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one. `kept`: those of
+/// revisions that stay.
+pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>], kept: &BTreeSet<Step>) {
+    let mut demanded = demanded(policy, placed);
+    demanded.extend(kept);
     let last: Vec<Step> = policy
         .gates
         .iter()

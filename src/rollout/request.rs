@@ -24,7 +24,7 @@ impl Step {
     }
 
     /// Whether a halt of `halted` stops this step. Kubernetes versions follow one another, so a later one halts, too. A
-    /// later version of an agent may be what mends an earlier one.
+    /// later version of an agent, or a later revision, may be what mends an earlier one.
     pub fn is_stopped_by(self, halted: Self) -> bool {
         match (self.target, halted.target) {
             (Target::Kubernetes(own), Target::Kubernetes(halted)) => halted <= own,
@@ -40,17 +40,20 @@ pub enum Lane {
     Kubernetes,
     /// The GitOps agent.
     Agent,
+    /// The revision of its source.
+    Revision,
 }
 
 impl Lane {
     /// All lanes.
-    pub const ALL: [Self; 2] = [Self::Kubernetes, Self::Agent];
+    pub const ALL: [Self; 3] = [Self::Kubernetes, Self::Agent, Self::Revision];
 
     /// The lane of a gate.
     pub const fn of(gate: Gate) -> Self {
         match gate {
             Gate::ControlPlane | Gate::NodeGroups => Self::Kubernetes,
             Gate::Agent => Self::Agent,
+            Gate::Revision => Self::Revision,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What a step brings a cluster to: a Kubernetes version, or a version of its GitOps agent. Pure.
+//! What a step brings a cluster to: a Kubernetes version, a version of its GitOps agent, or a revision of its source. Pure.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::Gate;
@@ -14,6 +16,8 @@ pub enum Target {
     Kubernetes(KubernetesVersion),
     /// A version of a GitOps agent.
     Agent(AgentVersion),
+    /// A revision of a source.
+    Revision(Revision),
 }
 
 impl Target {
@@ -22,6 +26,7 @@ impl Target {
         match self {
             Self::Kubernetes(_) => matches!(gate, Gate::ControlPlane | Gate::NodeGroups),
             Self::Agent(_) => gate == Gate::Agent,
+            Self::Revision(_) => gate == Gate::Revision,
         }
     }
 }
@@ -37,6 +42,7 @@ impl fmt::Display for Target {
         match self {
             Self::Kubernetes(version) => version.fmt(f),
             Self::Agent(version) => version.fmt(f),
+            Self::Revision(revision) => revision.fmt(f),
         }
     }
 }
@@ -53,8 +59,11 @@ impl FromStr for Target {
         if let Ok(version) = text.parse() {
             return Ok(Self::Kubernetes(version));
         }
-        let agent = text.split_once('-').and_then(|(agent, version)| AgentVersion::new(agent, version));
-        agent.map(Self::Agent).ok_or_else(|| InvalidTarget(text.to_owned()))
+        let of_parts = |(first, second): (&str, &str)| match SourceKey::parse(second) {
+            Some(source) if first.len() == DIGITS => Revision::new(source, first).map(Self::Revision),
+            _ => AgentVersion::new(first, second).map(Self::Agent),
+        };
+        text.split_once('-').and_then(of_parts).ok_or_else(|| InvalidTarget(text.to_owned()))
     }
 }
 
@@ -104,6 +113,60 @@ impl fmt::Display for AgentVersion {
     }
 }
 
+/// Digits of a commit or digest that a target has.
+const DIGITS: usize = 12;
+
+/// The source of an agent: its address and reference, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(u32);
+
+impl SourceKey {
+    /// The key of a source, from everything that says which revisions it has.
+    pub fn of(source: &str) -> Self {
+        let digest = Sha256::digest(source.as_bytes());
+        Self(digest.iter().take(4).fold(0, |key, byte| (key << 8) | u32::from(*byte)))
+    }
+
+    /// The key in text; `None`: it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_key = text.len() == 8 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_key.then(|| u32::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// A revision of a source, such as `76087da78cdc-1a2b3c4d`. Revisions have no order: only the source knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision {
+    source: SourceKey,
+    digest: Text<DIGITS>,
+}
+
+impl Revision {
+    /// A revision as agents report it: `main@sha1:76087da...`, `latest@sha256:...` or a bare commit. `None`: it has no commit.
+    pub fn new(source: SourceKey, revision: &str) -> Option<Self> {
+        let digest = revision.rsplit(['@', ':']).next()?.get(..DIGITS)?;
+        let is_hex = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_hex.then_some(Self { source, digest: Text::new(digest)? })
+    }
+
+    /// The source.
+    pub fn source(&self) -> SourceKey {
+        self.source
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.digest.as_str(), self.source)
+    }
+}
+
 /// A short text of ASCII characters, kept in place: what contains it is `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Text<const MAX: usize>([u8; MAX]);
@@ -133,7 +196,7 @@ mod tests {
 
     #[test]
     fn target_is_parsed_from_its_text() {
-        for text in ["1.36", "flux-v2.9.5", "argocd-v3.2.11", "flux-v2.10.0-rc.1"] {
+        for text in ["1.36", "flux-v2.9.5", "argocd-v3.2.11", "flux-v2.10.0-rc.1", "76087da78cdc-1a2b3c4d"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         for bad in [
@@ -158,15 +221,36 @@ mod tests {
         assert!(of("flux-unknown") < of("flux-v2.7.5"), "an unknown version is the lowest");
         let agent = |text: &str| match of(text) {
             Target::Agent(version) => version,
-            Target::Kubernetes(version) => panic!("{version}"),
+            other => panic!("{other}"),
         };
         assert!(agent("flux-v2.9.5").is_same_agent(&agent("flux-v2.7.5")));
         assert!(!agent("flux-v2.9.5").is_same_agent(&agent("argocd-v3.2.11")));
     }
 
     #[test]
+    fn revision_is_the_start_of_a_commit_of_a_source() {
+        let source = SourceKey::of("https://example.com/fleet main");
+        let commit = "76087da78cdcec69b25c1392f6c5948b0bd320f5";
+        let of = |text: &str| Revision::new(source, text);
+        let expected = of(commit).unwrap();
+        assert_eq!(expected.to_string(), format!("76087da78cdc-{source}"));
+        for text in [format!("main@sha1:{commit}"), format!("sha1:{commit}"), format!("v1.2@sha256:{commit}{commit}")] {
+            assert_eq!(of(&text), Some(expected), "{text}");
+        }
+        for bad in ["", "main", "v1.2.3", "refs/heads/main", "main@sha1:76087da"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        assert_ne!(Revision::new(SourceKey::of("another"), commit), Some(expected));
+        assert_eq!(SourceKey::parse(&source.to_string()), Some(source));
+    }
+
+    #[test]
     fn each_gate_has_targets_of_its_own() {
-        let table = [("1.36", [true, true, false]), ("flux-v2.9.5", [false, false, true])];
+        let table = [
+            ("1.36", [true, true, false, false]),
+            ("flux-v2.9.5", [false, false, true, false]),
+            ("76087da78cdc-1a2b3c4d", [false, false, false, true]),
+        ];
         for (text, expected) in table {
             assert_eq!(Gate::ALL.map(|gate| text.parse::<Target>().unwrap().is_of(gate)), expected, "{text}");
         }

@@ -2,10 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::member::{Health, Member};
+use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release, whole_seconds};
 use super::request::Step;
+use super::revision;
+use super::target::Target;
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 
@@ -47,7 +49,9 @@ pub fn evaluate<'a>(
         .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
         .copied()
         .collect();
-    let of = Found { release, wave, step: release.step, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
+    let leads = revision::leads(release.step, index, placed);
+    let of =
+        Found { release, wave, step: release.step, leads, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
     let mut status = of.status_before();
     let failed: Vec<(&Member, String)> =
         members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
@@ -67,11 +71,13 @@ pub fn evaluate<'a>(
     if !waits_for.is_empty() {
         status.healthy_since = None;
     }
+    // A revision that a wave has run stays good when a newer one follows.
+    let is_revision = release.step.gate == Gate::Revision;
     if !missing.is_empty() {
-        status.passed_at = None;
+        status.passed_at = status.passed_at.take().filter(|_| is_revision);
     } else if waits_for.is_empty() && status.passed_at.is_none() {
         let mut healthy_since = required.iter().filter_map(|one| of.health(one.member).since()).max();
-        if release.step.gate == Gate::Agent {
+        if matches!(release.step.gate, Gate::Agent | Gate::Revision) {
             // It is no step of the cluster's own soak: that it began is only known here.
             let since = status.healthy_since.get_or_insert_with(|| whole_seconds(now)).0;
             healthy_since = healthy_since.max(Some(since));
@@ -85,10 +91,11 @@ pub fn evaluate<'a>(
         }
     }
     let is_good = missing.is_empty() && waits_for.is_empty() && tolerated && status.passed_at.is_some();
-    let passed = is_good || status.promoted_at.is_some();
+    let has_run = is_revision && status.passed_at.is_some();
+    let passed = is_good || has_run || status.promoted_at.is_some();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     status.members = number(members.len());
-    status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
+    status.at_target = number(members.iter().filter(|one| has_run || of.has_version(one.member)).count());
     status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
     status.state = if !tolerated {
@@ -130,6 +137,8 @@ struct Found<'r> {
     release: &'r Release,
     wave: &'r WavePolicy,
     step: Step,
+    /// Whether its clusters follow their source without a ticket.
+    leads: bool,
     ignores: bool,
     now: Timestamp,
 }
@@ -164,6 +173,12 @@ impl Found<'_> {
         self.ignores && !self.has_version(member) && !self.asks(member)
     }
 
+    /// Whether its source has fetched the revision.
+    fn has_fetched(&self, member: &Member) -> bool {
+        let fetched = member.source.as_ref().and_then(SourceState::revision);
+        fetched.is_some_and(|revision| Target::Revision(revision) == self.step.target)
+    }
+
     /// The health that counts for this release.
     fn health(&self, member: &Member) -> Health {
         member.health_of(self.step.gate)
@@ -175,9 +190,11 @@ impl Found<'_> {
 
     /// When the step of a cluster that has not finished takes too long.
     fn deadline(&self, member: &Member) -> Option<Timestamp> {
-        let ticket = self.ticket(member)?;
+        let has_fetched = self.leads && self.has_fetched(member);
+        let given =
+            self.ticket(member).map(|ticket| ticket.since.0).or(has_fetched.then_some(self.release.status.since.0))?;
         let is_finished = self.has_version(member) && self.health(member).since().is_some();
-        let since = ticket.since.0.max(self.release.counts_since());
+        let since = given.max(self.release.counts_since());
         let deadline = SignedDuration::try_from(self.wave.deadline).unwrap_or(SignedDuration::MAX);
         (!is_finished).then(|| since.saturating_add(deadline).unwrap_or(Timestamp::MAX))
     }

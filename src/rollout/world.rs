@@ -208,7 +208,7 @@ impl World {
 
     /// An operator reconciles a cluster: AWS as it is, the objects as it has read them.
     pub fn reconcile(&mut self, operator: usize, uid: &str) -> Checked {
-        for lane in Lane::ALL {
+        for lane in [Lane::Kubernetes, Lane::Agent] {
             self.reconcile_lane(operator, uid, lane)?;
         }
         Ok(())
@@ -274,6 +274,7 @@ impl World {
         self.change(uid, |member| match lane {
             Lane::Kubernetes => member.request = new,
             Lane::Agent => member.agent_request = new,
+            Lane::Revision => member.revision_request = new,
         });
         Ok(true)
     }
@@ -312,6 +313,7 @@ impl World {
                         Target::Kubernetes(to) if step.gate == Gate::ControlPlane => truth.control_plane = to,
                         Target::Kubernetes(to) => truth.node_groups = to,
                         Target::Agent(to) => truth.agent = Some(to),
+                        Target::Revision(_) => {}
                     }
                     *truth.running_mut(Lane::of(step.gate)) = None;
                     truth.stalled = None;

@@ -57,13 +57,14 @@ impl Truth {
         match lane {
             Lane::Kubernetes => self.running,
             Lane::Agent => self.agent_running,
+            Lane::Revision => None,
         }
     }
 
     pub fn running_mut(&mut self, lane: Lane) -> &mut Option<Step> {
         match lane {
             Lane::Kubernetes => &mut self.running,
-            Lane::Agent => &mut self.agent_running,
+            Lane::Agent | Lane::Revision => &mut self.agent_running,
         }
     }
 
@@ -77,6 +78,7 @@ pub fn request(member: &Member, lane: Lane) -> &Request {
     match lane {
         Lane::Kubernetes => &member.request,
         Lane::Agent => &member.agent_request,
+        Lane::Revision => &member.revision_request,
     }
 }
 
@@ -103,6 +105,8 @@ pub fn member(uid: &str, name: &str, ring: &str, at: KubernetesVersion, now: Tim
         request: Request::default(),
         agent: None,
         agent_request: Request::default(),
+        source: None,
+        revision_request: Request::default(),
         health: Health::Since(now),
         stalled: None,
         waits_for: None,

@@ -58,6 +58,7 @@ fn is_reached(step: Step, kubernetes: (KubernetesVersion, KubernetesVersion), ag
         (Gate::ControlPlane, Target::Kubernetes(target)) => kubernetes.0 >= target,
         (_, Target::Kubernetes(target)) => kubernetes.1 >= target,
         (_, Target::Agent(target)) => agent.is_some_and(|at| at >= target),
+        (_, Target::Revision(_)) => false,
     }
 }
 

@@ -23,8 +23,7 @@ INVALID = [
     invalid("gates", [], "should have at least 1 items"),
     invalid("gates", ["ControlPlane", "ControlPlane"], "each entry may be listed once only"),
     # Not built: a value that would be ignored is rejected.
-    Rejected({"gates": ["Agent"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups"'),
-    Rejected({"gates": ["Revision"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups"'),
+    Rejected({"gates": ["Addons"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups", "Agent", "Revision"'),
     Rejected({"waves": wave(maxConcurrent=0)}, "spec.waves[0].maxConcurrent", "greater than or equal to 1"),
     Rejected({"waves": wave(maxConcurrent="0%")}, "spec.waves[0].maxConcurrent", "should match"),
     Rejected({"waves": wave(maxConcurrent="101%")}, "spec.waves[0].maxConcurrent", "should match"),
@@ -48,5 +47,6 @@ CHANGEABLE = [
     change("unmatched", "Block", "Last"),
     Accepted({"waves": [{"name": "canary", "maxConcurrent": "10%", "soak": "24h"}, {"name": "prod", "selector": {}}]}),
     Accepted({"gates": ["NodeGroups"]}),
+    Accepted({"gates": ["ControlPlane", "NodeGroups", "Agent", "Revision"]}),
     Accepted({"clusterSelector": selector(operator="NotIn", values=["0", "1"])}),
 ]

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::handover::is_owned_by_git;
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Observation};
+use super::sync::is_adopted;
 use crate::agents::roll_up::{Counted, Health, count, short_revision};
 use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::workload::error::{MESSAGE, bounded};
@@ -74,6 +75,8 @@ pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::
             .map(|text| bounded(text, 32)),
         adopted: is_owned_by_git(observed),
         url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
+        source_adopted: source.as_ref().is_some_and(|source| is_adopted(&source.metadata.labels)),
+        held_revision: None,
         source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root
             .and_then(|root| root.status.last_attempted_revision.as_deref())

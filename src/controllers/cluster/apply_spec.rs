@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
-use super::agent::{self, steps};
+use super::agent::{self, held_revision, steps};
 use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
@@ -232,11 +232,17 @@ impl Reconcile<'_> {
         if let Some(interval) = self.nodes_poll() {
             next = next.or(Next::after(span(interval), self.now));
         }
+        let held = self.held_revision(previous, &agent).await;
         let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
-            self.gitops(previous, cloud, secrets, &agent).await;
+            self.gitops(previous, cloud, secrets, &agent, held.as_ref()).await;
+        if held.as_ref().is_some_and(|held| held_revision::to_apply(held, previous).1) {
+            next = Next::at(self.now).or(next);
+        }
         agent.keep(gitops.as_mut(), reached);
-        let condition = agent.with_upgrade_note(condition);
-        let agent_next = agent.next.into_iter().chain(self.wave_retry(Lane::Agent)).min();
+        held_revision::keep(held, self.object.spec.gitops.as_ref(), &mut gitops);
+        let condition = held_revision::with_note(agent.with_upgrade_note(condition), gitops.as_ref());
+        let retries = [Lane::Agent, Lane::Revision].map(|lane| self.wave_retry(lane));
+        let agent_next = agent.next.into_iter().chain(retries.into_iter().flatten()).min();
         next = next.or(then).or(agent_next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {

@@ -5,6 +5,7 @@
 mod access;
 mod backoff;
 mod events;
+pub mod held_revision;
 mod own_cni;
 pub mod part;
 mod secrets;

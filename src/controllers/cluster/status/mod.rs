@@ -145,7 +145,7 @@ pub fn forget_cluster(status: &mut EksClusterStatus) {
 /// Leaves out what the cluster says to its FleetRollout: that is written on its own, with a resourceVersion.
 pub fn forget_wave(status: &mut EksClusterStatus) {
     let is_nothing_else = |upgrade: &mut UpgradeStatus| {
-        (upgrade.wave, upgrade.agent_wave) = (None, None);
+        (upgrade.wave, upgrade.agent_wave, upgrade.revision_wave) = (None, None, None);
         *upgrade == UpgradeStatus::default()
     };
     if status.upgrade.as_mut().is_some_and(is_nothing_else) {

@@ -14,8 +14,8 @@ pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
     pub(super) refresh: Refresh,
-    wave: WaveMemory,
-    agent_wave: WaveMemory,
+    /// Of each lane.
+    waves: [WaveMemory; Lane::ALL.len()],
 }
 
 /// What is remembered of the writes of what the cluster says to its FleetRollout, until the cache shows them.
@@ -31,17 +31,11 @@ pub struct WaveMemory {
 impl UpgradeState {
     /// What is remembered of the writes of a lane.
     pub(super) fn wave(&self, lane: Lane) -> &WaveMemory {
-        match lane {
-            Lane::Kubernetes => &self.wave,
-            Lane::Agent => &self.agent_wave,
-        }
+        &self.waves[lane as usize]
     }
 
     pub(super) fn wave_mut(&mut self, lane: Lane) -> &mut WaveMemory {
-        match lane {
-            Lane::Kubernetes => &mut self.wave,
-            Lane::Agent => &mut self.agent_wave,
-        }
+        &mut self.waves[lane as usize]
     }
 
     /// On the user's request: repeats the checks, from data that is read from now on.

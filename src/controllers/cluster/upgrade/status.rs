@@ -157,6 +157,7 @@ impl Input<'_> {
             // It is written on its own.
             wave: None,
             agent_wave: None,
+            revision_wave: None,
             history: self.history(previous.history, previous.since.as_ref()),
         }
     }

@@ -16,7 +16,8 @@ use crate::controllers::runtime::apply;
 use crate::controllers::states::LastWrite;
 use crate::engine::{Action, Change, ExecutionPolicy};
 use crate::rollout::{
-    Answer, ClaimFacts, ClaimedStep, HoldKind, Lane, Question, Request, Step as GatedStep, Target, ask,
+    Answer, ClaimFacts, ClaimedStep, Follow, HoldKind, Lane, Question, Request, Rollouts, SourceKey, Step as GatedStep,
+    Target, ask, follow,
 };
 use crate::upgrade::{AddonState, ControlPlaneWork, Decision, Goal, Hold, Observation, State, Step, WaveState};
 
@@ -26,6 +27,7 @@ const fn field(lane: Lane) -> (&'static str, &'static str) {
     match lane {
         Lane::Kubernetes => ("keelson-wave", "wave"),
         Lane::Agent => ("keelson-agent-wave", "agentWave"),
+        Lane::Revision => ("keelson-revision-wave", "revisionWave"),
     }
 }
 
@@ -63,17 +65,10 @@ impl Reconcile<'_> {
         }
         let term = self.ctx.leading_since.as_millisecond() + memory.unanswered;
         let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
-        let reply = ask(&Question {
-            uid: &self.object.uid().unwrap_or_default(),
-            labels: self.object.labels(),
-            rollout: self.object.spec.upgrade.rollout.as_deref(),
-            request,
-            wants,
-            claim: claim.unwrap_or(ClaimedStep::Ongoing),
-            rollouts: &snapshot.rollouts(),
-            term,
-            now: self.now,
-        });
+        let rollouts = snapshot.rollouts();
+        let uid = self.object.uid().unwrap_or_default();
+        let claim = claim.unwrap_or(ClaimedStep::Ongoing);
+        let reply = ask(&Question { request, wants, claim, term, ..self.question(&uid, &rollouts) });
         if reply.request != request && !self.record_request(lane, reply.request).await {
             // Nothing begins on what the API server may not have stored.
             let has_claimed =
@@ -85,6 +80,29 @@ impl Reconcile<'_> {
             Answer::Held(hold) if hold.kind == HoldKind::Blocked => WaveState::Blocked { message: hold.message },
             Answer::Held(hold) => WaveState::Held { halted: hold.kind == HoldKind::Halted, message: hold.message },
         }
+    }
+
+    /// What its FleetRollout decides on, without a step.
+    fn question<'q>(&'q self, uid: &'q str, rollouts: &'q Rollouts<'q>) -> Question<'q> {
+        Question {
+            uid,
+            labels: self.object.labels(),
+            rollout: self.object.spec.upgrade.rollout.as_deref(),
+            request: Request::default(),
+            wants: None,
+            claim: ClaimedStep::Ongoing,
+            rollouts,
+            term: 0,
+            now: self.now,
+        }
+    }
+
+    /// Whether the cluster follows the source of its agent.
+    pub(in crate::controllers::cluster) fn follow_source(&self, source: SourceKey) -> Follow {
+        let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
+        let rollouts = snapshot.rollouts();
+        let plans = self.ctx.rollouts.plans();
+        follow(&self.question("", &rollouts), source, |name| plans.get(name).map(Vec::as_slice))
     }
 
     /// When to record again what the cluster says.
@@ -113,6 +131,7 @@ impl Reconcile<'_> {
                 let of_lane = |upgrade: &UpgradeStatus| match lane {
                     Lane::Kubernetes => upgrade.wave.as_ref().map(Request::of),
                     Lane::Agent => upgrade.agent_wave.as_ref().map(Request::of),
+                    Lane::Revision => upgrade.revision_wave.as_ref().map(Request::of),
                 };
                 upgrade.and_then(of_lane).unwrap_or_default()
             }
@@ -191,7 +210,7 @@ fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observati
     let is_version_update = observed.control_plane_work == ControlPlaneWork::Version;
     let (is_reached, is_in_progress) = match step.gate {
         Gate::ControlPlane => (is_at_version, is_version_update || !is_at_version && has_addon_updates),
-        Gate::NodeGroups | Gate::Agent => {
+        Gate::NodeGroups | Gate::Agent | Gate::Revision => {
             let is_left = |one: &Step| matches!(one, Step::NodeGroups { to, .. } if *to <= target);
             (is_at_version && !decision.remaining_steps.iter().any(is_left), has_group_updates)
         }
