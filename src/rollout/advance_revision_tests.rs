@@ -215,6 +215,17 @@ fn sync_that_fails_in_the_first_wave_halts_its_revision_and_a_later_commit_goes_
 }
 
 #[test]
+fn stalled_cluster_gets_the_commit_that_may_mend_it() {
+    let mut fleet = Fleet::new(json!({}));
+    fleet.advance();
+    fleet.runs("a", 2);
+    fleet.advance();
+    let since = fleet.now;
+    fleet.clusters.get_mut("b").unwrap().stalled = Some(Stalled { since, message: "Timeout: SyncFailed".into() });
+    fleet.follow(&["b"], 2);
+}
+
+#[test]
 fn soak_counts_from_the_revision() {
     let mut fleet = Fleet::new(json!({}));
     fleet.spec.waves[0].soak = "10m".into();

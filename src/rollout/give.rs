@@ -11,6 +11,7 @@ use super::release::{Release, whole_seconds};
 use super::request::{RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
+use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
 
 /// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the tickets of all releases,
@@ -27,8 +28,9 @@ pub fn give(
         let mut asking: Vec<(RequestId, &Member)> = found
             .members
             .iter()
-            // One that a person must look at first would keep its slot.
-            .filter(|one| !one.contested && !one.member.suspended && one.member.stalled.is_none())
+            // One that a person must look at first would keep its slot. A commit may be what mends it.
+            .filter(|one| !one.contested && !one.member.suspended)
+            .filter(|one| one.member.stalled.is_none() || release.step.gate == Gate::Revision)
             .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
             .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
             // One at a time: a cluster finishes a step before it begins the next one.
