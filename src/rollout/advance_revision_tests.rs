@@ -30,7 +30,6 @@ struct Fleet {
     status: FleetRolloutStatus,
     clusters: BTreeMap<&'static str, Member>,
     plans: Vec<SourcePlan>,
-    events: Vec<&'static str>,
 }
 
 impl Fleet {
@@ -59,8 +58,8 @@ impl Fleet {
             clusters.insert(name, Member { source: Some(source), ..of });
         }
         let spec = serde_json::from_value(spec).unwrap();
-        let (status, plans, events) = (FleetRolloutStatus::default(), Vec::new(), Vec::new());
-        let mut fleet = Self { now, spec, status, clusters, plans, events };
+        let (status, plans) = (FleetRolloutStatus::default(), Vec::new());
+        let mut fleet = Self { now, spec, status, clusters, plans };
         for name in ["a", "b", "c", "d"] {
             fleet.runs(name, 1);
         }
@@ -97,7 +96,6 @@ impl Fleet {
             unreadable: &BTreeSet::new(),
             now: self.now,
         });
-        self.events.extend(outcome.events.iter().map(|event| event.reason));
         self.status = outcome.status;
         self.plans = outcome.plans.unwrap();
     }
