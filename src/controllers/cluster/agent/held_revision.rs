@@ -37,7 +37,7 @@ pub fn source_of(gitops: Option<&GitOps>) -> Option<SourceKey> {
 }
 
 /// Whether the agent follows that source already, and Git does not manage it.
-fn follows<'a>(source: SourceKey, status: &'a EksClusterStatus) -> Option<&'a GitOpsStatus> {
+fn follows(source: SourceKey, status: &EksClusterStatus) -> Option<&GitOpsStatus> {
     let applied = steps::applied(status)?;
     (source_in(&applied) == Some(source)).then_some(status.gitops.as_ref()).flatten()
 }
