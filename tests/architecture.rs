@@ -83,6 +83,7 @@ const RULES: &[Rule] = &[
         may_use: &["api", "upgrade"],
         never: &["kube", "aws_sdk_ec2", "aws_sdk_eks", "aws_sdk_iam", "aws_sdk_sqs", "aws_sdk_sts", "aws_config"],
     },
+    Rule {
         folder: "hooks",
         may_use: &["api", "jobs"],
         never: &[

@@ -72,10 +72,11 @@ pub struct FleetRolloutSpec {
     /// not upgraded.
     pub cluster_selector: LabelSelector,
     /// The steps that wait for their wave: `ControlPlane` (a new minor version of the control plane, with the add-on
-    /// updates before it), `NodeGroups` (node groups that follow it).
+    /// updates before it), `NodeGroups` (node groups that follow it), `Agent` (a newer version of the GitOps agent that
+    /// Keelson installed), `Revision` (a new revision of the agent's source, unless Git has adopted the source; not a default).
     #[serde(default = "default_gates")]
     // Not a set: defaults would stay in it after a server-side apply with fewer items.
-    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::unique())]
     pub gates: Vec<Gate>,
     /// While true, no further cluster begins; what has begun is finished.
@@ -96,25 +97,29 @@ pub struct FleetRolloutSpec {
 }
 
 fn default_gates() -> Vec<Gate> {
-    vec![Gate::ControlPlane, Gate::NodeGroups]
+    vec![Gate::ControlPlane, Gate::NodeGroups, Gate::Agent]
 }
 
-/// A step that waits for its wave: `ControlPlane` or `NodeGroups`.
+/// A step that waits for its wave: `ControlPlane`, `NodeGroups`, `Agent` or `Revision`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Gate {
     ControlPlane,
     NodeGroups,
+    Agent,
+    Revision,
 }
 
 impl Gate {
     /// All gates, in the order of an upgrade.
-    pub const ALL: [Self; 2] = [Self::ControlPlane, Self::NodeGroups];
+    pub const ALL: [Self; 4] = [Self::ControlPlane, Self::NodeGroups, Self::Agent, Self::Revision];
 
     /// The gate as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ControlPlane => "ControlPlane",
             Self::NodeGroups => "NodeGroups",
+            Self::Agent => "Agent",
+            Self::Revision => "Revision",
         }
     }
 
@@ -123,6 +128,8 @@ impl Gate {
         match self {
             Self::ControlPlane => "control planes",
             Self::NodeGroups => "node groups",
+            Self::Agent => "GitOps agents",
+            Self::Revision => "sources",
         }
     }
 }

@@ -13,9 +13,9 @@ use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::request::Step;
+use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
 use super::wave::{CheckInput, Evaluation, evaluate};
-use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::FleetRolloutSpec;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus};
@@ -74,6 +74,8 @@ pub struct Outcome {
     pub problem: Option<String>,
     /// Checks that must be run now, apart from those that run already.
     pub due: Vec<DueCheck>,
+    /// Which revisions clusters may have; `None`: that is unknown.
+    pub plans: Option<Vec<SourcePlan>>,
 }
 
 /// Decides the next status of a rollout.
@@ -86,7 +88,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for release in &mut status.releases {
             take_back_only(release, &existing);
         }
-        Outcome { status, events: Vec::new(), problem: Some(why), due: Vec::new() }
+        Outcome { status, events: Vec::new(), problem: Some(why), due: Vec::new(), plans: None }
     };
     let policy = match Policy::of(input.spec) {
         Ok(policy) => policy,
@@ -104,7 +106,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
     let last_handled_retry = retry(input, &mut all, &mut events);
     let mut found: Vec<Vec<Evaluation<'_>>> =
         all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
-    let halted_at = all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step.target).min();
+    let halted: Vec<Step> =
+        all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step).collect();
     let mut out: Vec<(String, String)> = all
         .iter()
         .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
@@ -114,20 +117,29 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
         for (index, wave) in waves.iter_mut().take(open).enumerate() {
+            if revision::leads(release.step, index, &placed) {
+                // It follows its source by itself.
+                continue;
+            }
             approve(wave, &policy.waves[index], release.step, input.annotations.approve, &mut events);
         }
-        let is_halted = halted_at.is_some_and(|at| at <= release.step.target);
-        if !is_halted && !policy.suspended && policy.gates.contains(&release.step.gate) {
+        let halted_by = halted
+            .iter()
+            .copied()
+            .filter(|halted| release.step.is_stopped_by(*halted))
+            .min_by_key(|halted| halted.target);
+        if halted_by.is_none() && !policy.suspended && policy.gates.contains(&release.step.gate) {
             give(release, &policy, &waves[..open], &mut out, input.now);
         }
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
         summary::close(waves, open);
-        summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
+        summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }
-    drop_ended(&mut all, &policy, &placed);
+    let plans = revision::plans(&all, &policy, &placed);
+    drop_ended(&mut all, &policy, &placed, &revision::kept(&plans, &policy, &placed));
     all.sort_by_key(summary::order);
     let status = FleetRolloutStatus {
         members: i32::try_from(placed.len()).unwrap_or(i32::MAX),
@@ -136,7 +148,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         ..before.clone()
     };
     let due = found.into_iter().flatten().flat_map(|wave| wave.checks.due).collect();
-    Outcome { status, events, problem: None, due }
+    Outcome { status, events, problem: None, due, plans: Some(plans) }
 }
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
@@ -144,7 +156,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
     let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
     let has_none = |member: &Member| !have_one.contains(member.uid.as_str());
-    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(one.member));
+    let claimed = placed.iter().filter(|one| one.member.has_claimed() && has_none(one.member));
     let slot = |one: &Placed<'_>| {
         let wave = match one.placement {
             Placement::Wave(index) => policy.waves[index].name.clone(),
@@ -158,8 +170,7 @@ fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String
 }
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
-    if let Ok(target) = status.target.parse() {
-        let step = Step { gate: status.gate, target };
+    if let Some(step) = Step::of(status.gate, &status.target) {
         let mut release = Release { step, status: status.clone() };
         release.take_back(existing);
         *status = release.status;
@@ -197,9 +208,9 @@ fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>)
     if asked.is_none() || asked == input.status.last_handled_retry {
         return input.status.last_handled_retry.clone();
     }
-    let target = asked.as_deref().and_then(|text| text.split('/').next()?.parse::<KubernetesVersion>().ok());
+    let target = asked.as_deref().and_then(|text| text.split('/').next()).unwrap_or_default();
     let mut continues = false;
-    for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
+    for release in all.iter_mut().filter(|release| release.status.target == target) {
         if release.status.halt.take().is_some() {
             release.status.retried_at = Some(whole_seconds(input.now));
             // Failures and errors are counted anew.

@@ -11,6 +11,7 @@ use super::release::{Release, whole_seconds};
 use super::request::{RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
+use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
 
 /// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the tickets of all releases,
@@ -28,8 +29,9 @@ pub fn give(
         let mut asking: Vec<(RequestId, &Member)> = found
             .members
             .iter()
-            // One that a person must look at first would keep its slot.
-            .filter(|one| !one.contested && !one.member.suspended && one.member.stalled.is_none())
+            // One that a person must look at first would keep its slot. A commit may be what mends it.
+            .filter(|one| !one.contested && !one.member.suspended)
+            .filter(|one| one.member.stalled.is_none() || release.step.gate == Gate::Revision)
             .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
             .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
             // One at a time: a cluster finishes a step before it begins the next one.
@@ -58,7 +60,8 @@ pub fn give(
 
 /// The request of a cluster for this step.
 fn asks(member: &Member, step: Step) -> Option<RequestId> {
-    member.request.asks.filter(|id| id.step == step && member.wanted >= step.target)
+    let is_asked = member.standing(step).is_some_and(|standing| standing.is_asked);
+    member.request_of(step.gate).asks.filter(|id| id.step == step && is_asked)
 }
 
 /// Accepts an approval, and says what needs one. Clusters without an approval wait; those that join later, too.
@@ -98,7 +101,7 @@ pub fn approve(
 
 /// The clusters that do not have the version, each with what is kept of an approved one.
 pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)> {
-    let has_version = |member: &Member| member.at(step.gate).is_some_and(|at| at >= step.target);
+    let has_version = |member: &Member| member.standing(step).is_some_and(|standing| standing.is_reached);
     let left = found.members.iter().map(|one| one.member).filter(|member| !has_version(member));
     left.map(|member| (member, approval::digest(&member.uid))).collect()
 }
@@ -106,7 +109,6 @@ pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)>
 /// Of those that are left, the clusters that an approval would let begin.
 pub fn waiting<'a>(left: &[(&'a Member, String)], approved: &[String], step: Step) -> Vec<&'a Member> {
     let approved: HashSet<&str> = approved.iter().map(String::as_str).collect();
-    let waits =
-        |(member, digest): &&(&Member, String)| member.wanted >= step.target && !approved.contains(digest.as_str());
+    let waits = |(member, digest): &&(&Member, String)| member.is_left(step) && !approved.contains(digest.as_str());
     left.iter().filter(waits).map(|(member, _)| *member).collect()
 }

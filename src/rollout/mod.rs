@@ -21,7 +21,9 @@ pub mod membership;
 pub mod policy;
 mod release;
 pub mod request;
+pub mod revision;
 mod summary;
+pub mod target;
 pub mod view;
 mod wave;
 
@@ -29,11 +31,17 @@ pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
 pub use check::DueCheck;
 pub use check_result::{CheckKey, CheckRun, ClusterOutcome, Outcome};
-pub use member::{Health, Member, Stalled};
+pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
-pub use request::{Request, Step};
+pub use request::{Lane, Request, Step};
+pub use revision::{Candidate, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
+pub use target::{AgentVersion, Revision, SourceKey, Target};
 
+#[cfg(test)]
+mod advance_agent_tests;
+#[cfg(test)]
+mod advance_revision_tests;
 #[cfg(test)]
 mod advance_tests;
 #[cfg(test)]
@@ -41,8 +49,11 @@ mod ask_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod revision_properties;
+#[cfg(test)]
 mod world;
 #[cfg(test)]
 mod world_checks;
+mod world_objects;
 #[cfg(test)]
 mod world_rules;

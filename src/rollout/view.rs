@@ -6,13 +6,12 @@ use jiff::Timestamp;
 use super::advance::placed;
 use super::approval;
 use super::give::{left, waiting};
-use super::member::{Health, Member};
+use super::member::{Health, Member, Standing};
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
 use super::request::Step;
-use super::wave::{Evaluation, evaluate};
-use crate::api::KubernetesVersion;
+use super::wave::{CheckInput, Evaluation, evaluate};
 use crate::api::fleet_rollout_status::ReleaseStatus;
 
 /// A rollout with its clusters.
@@ -58,8 +57,8 @@ pub enum Doing {
     WaitsForTurn,
     /// Something else holds it, such as its maintenance window.
     Waits(Option<String>),
-    /// Its spec asks for this version, which is an earlier one.
-    NotAsked(KubernetesVersion),
+    /// Its spec asks for an earlier version, and which one.
+    NotAsked(String),
     /// It has the version, and is healthy since then.
     Arrived(Timestamp),
 }
@@ -93,7 +92,8 @@ impl<'a> View<'a> {
     pub fn wave(&self, release: &ReleaseStatus, name: &str) -> Option<WaveView<'a>> {
         let index = self.policy.waves.iter().position(|wave| wave.name == name)?;
         let release = Release::of(release)?;
-        let found = evaluate(&release, &self.policy, index, &self.placed, self.now);
+        let checks = CheckInput { may_run: false, results: &[] };
+        let found = evaluate(&release, &self.policy, index, &self.placed, checks, self.now);
         let needs_approval = self.policy.waves[index].needs_approval;
         let left = if needs_approval { left(&found, release.step) } else { Vec::new() };
         let waiting = waiting(&left, &found.status.approved, release.step);
@@ -121,10 +121,12 @@ fn doing(one: &Placed<'_>, found: &Evaluation<'_>, release: &Release, waiting: &
     if let Some((_, why)) = found.failed.iter().find(|(failed, _)| failed.uid == member.uid) {
         return Doing::Failed(why.clone());
     }
-    if member.at(release.step.gate).is_some_and(|at| at >= release.step.target) {
-        return match &member.health {
-            Health::Since(since) => Doing::Arrived(*since),
-            Health::Unhealthy(why) => Doing::Unhealthy(why.clone()),
+    let gate = release.step.gate;
+    let is = |what: fn(&Standing) -> bool| member.standing(release.step).is_some_and(|standing| what(&standing));
+    if is(|standing| standing.is_reached) {
+        return match member.health_of(gate) {
+            Health::Since(since) => Doing::Arrived(since),
+            Health::Unhealthy(why) => Doing::Unhealthy(why),
         };
     }
     if *contested {
@@ -136,7 +138,7 @@ fn doing(one: &Placed<'_>, found: &Evaluation<'_>, release: &Release, waiting: &
     let ticket = release.status.tickets.iter().find(|ticket| ticket.uid == member.uid);
     match (ticket, &member.stalled) {
         (Some(ticket), _) => Doing::InProgress { since: ticket.since.0, what: member.waits_for.clone() },
-        (None, _) if member.wanted < release.step.target => Doing::NotAsked(member.wanted),
+        (None, _) if !is(|standing| standing.is_asked) => Doing::NotAsked(member.describe_wanted(gate)),
         (None, Some(stalled)) => Doing::Blocked(stalled.message.clone()),
         (None, None) if waiting.iter().any(|other| other.uid == member.uid) => Doing::WaitsForApproval,
         (None, None) if asks(member, release.step) => Doing::WaitsForTurn,
@@ -145,7 +147,7 @@ fn doing(one: &Placed<'_>, found: &Evaluation<'_>, release: &Release, waiting: &
 }
 
 fn asks(member: &Member, step: Step) -> bool {
-    member.request.asks.is_some_and(|asked| asked.step == step)
+    member.request_of(step.gate).asks.is_some_and(|asked| asked.step == step)
 }
 
 #[cfg(test)]
@@ -156,26 +158,16 @@ mod tests {
 
     use super::super::member::Stalled;
     use super::super::request::Request;
+    use super::super::world_objects;
     use super::*;
+    use crate::api::KubernetesVersion;
     use crate::api::fleet_rollout::FleetRolloutSpec;
     use crate::api::fleet_rollout_status::FleetRolloutStatus;
 
     fn member(name: &str, ring: &str, at: &str) -> Member {
         let at: KubernetesVersion = at.parse().unwrap();
-        Member {
-            uid: name.to_owned(),
-            name: format!("team/{name}"),
-            labels: BTreeMap::from([("ring".to_owned(), ring.to_owned())]),
-            wanted: "1.36".parse().unwrap(),
-            control_plane: Some(at),
-            node_groups: Some(at),
-            suspended: false,
-            deleting: false,
-            request: Request::default(),
-            health: Health::Since(Timestamp::UNIX_EPOCH),
-            stalled: None,
-            waits_for: None,
-        }
+        let healthy = world_objects::member(name, &format!("team/{name}"), ring, at, Timestamp::UNIX_EPOCH);
+        Member { wanted: "1.36".parse().unwrap(), ..healthy }
     }
 
     #[test]
@@ -225,7 +217,7 @@ mod tests {
             ("fails", Doing::Failed("no capacity".into())),
             ("done", Doing::Arrived(Timestamp::UNIX_EPOCH)),
             ("ill", Doing::Unhealthy("add-on x is DEGRADED".into())),
-            ("old", Doing::NotAsked("1.35".parse().unwrap())),
+            ("old", Doing::NotAsked("its spec.version is 1.35".into())),
             ("stuck", Doing::Blocked("no capacity".into())),
             ("next", Doing::WaitsForTurn),
             ("window", Doing::Waits(Some("OutsideMaintenanceWindow".into()))),

@@ -78,7 +78,7 @@ pub fn were_good(world: &World, view: &Operator, wave: &Wave, step: Step) -> Res
         };
         let members = view.clusters.values().map(|cluster| &cluster.member);
         let arrived = members.filter(|member| {
-            let has_version = member.at(step.gate).is_some_and(|at| at >= step.target);
+            let has_version = member.standing(step).is_some_and(|standing| standing.is_reached);
             is_own(member) && has_version && !member.deleting && !member.suspended
         });
         let bad: Vec<&str> = arrived

@@ -64,6 +64,7 @@ class Kubelet:
         self._pods: dict[str, _Pod] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._paused = threading.Event()
         directory.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
@@ -75,6 +76,13 @@ class Kubelet:
             pods, self._pods = list(self._pods.values()), {}
         for pod in pods:
             pod.stop()
+
+    def pause(self) -> None:
+        """Pods that are created from now on do not start until `resume`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        self._paused.clear()
 
     def processes(self) -> list[Process]:
         with self._lock:
@@ -107,7 +115,7 @@ class Kubelet:
             if not gone and pod is None:
                 app = _app(item)
                 kind = _JobPod if _is_of_job(item) else _Pod
-                pod = kind(self._cluster, item, self._directory / uid, self._runners.get(app), self._node)
+                pod = kind(self._cluster, item, self._directory / uid, self._runners.get(app), self._node, self._paused)
                 self._pods[uid] = pod
                 threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
                 return
@@ -179,9 +187,10 @@ class _Pod:
     """Runs one pod, in its own thread."""
 
     def __init__(
-        self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None, node: Node | None = None
+        self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None, node: Node | None, paused: threading.Event
     ):
         self._node = node
+        self._paused = paused
         meta = item["metadata"]
         self.app = _app(item)
         self.process: Process | None = None
@@ -203,6 +212,8 @@ class _Pod:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self) -> None:
+        while self._paused.is_set() and not self._gone.is_set():
+            self._gone.wait(POLL_SECONDS)
         while self._node and not self._gone.is_set() and not self._is_ready(lambda: self._node.can_start(self._item)):
             self._gone.wait(POLL_SECONDS)
         restarts = 0

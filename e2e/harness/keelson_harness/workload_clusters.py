@@ -83,10 +83,17 @@ class WorkloadClusters:
 
     def control_plane(self, cluster: str, account: str | None = None) -> ControlPlane:
         """The control plane of the EKS cluster of that name."""
+        return self._find(cluster, account)[0]
+
+    def kubelet(self, cluster: str, account: str | None = None) -> Kubelet:
+        """The simulated kubelet of the EKS cluster of that name."""
+        return self._find(cluster, account)[1]
+
+    def _find(self, cluster: str, account: str | None) -> tuple[ControlPlane, Kubelet]:
         with self._lock:
-            for (of_account, _, name, _), (plane, _) in self._running.items():
+            for (of_account, _, name, _), found in self._running.items():
                 if name == cluster and account in (None, of_account):
-                    return plane
+                    return found
         raise KeyError(f"no cluster {cluster} has an API server")
 
     def _follow(self) -> None:

@@ -38,8 +38,7 @@ INVALID = [
     invalid("gates", [], "should have at least 1 items"),
     invalid("gates", ["ControlPlane", "ControlPlane"], "each entry may be listed once only"),
     # Not built: a value that would be ignored is rejected.
-    Rejected({"gates": ["Agent"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups"'),
-    Rejected({"gates": ["Revision"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups"'),
+    Rejected({"gates": ["Addons"]}, "spec.gates[0]", 'supported values: "ControlPlane", "NodeGroups", "Agent", "Revision"'),
     Rejected({"waves": wave(maxConcurrent=0)}, "spec.waves[0].maxConcurrent", "greater than or equal to 1"),
     Rejected({"waves": wave(maxConcurrent="0%")}, "spec.waves[0].maxConcurrent", "should match"),
     Rejected({"waves": wave(maxConcurrent="101%")}, "spec.waves[0].maxConcurrent", "should match"),
@@ -89,5 +88,6 @@ CHANGEABLE = [
     Accepted(queried(query="a{cluster=\"${CLUSTER_NAME}\",b=~\"x$\"} / b{r=\"${AWS_REGION}\"}", min=-1, max=0.5, address="https://[::1]:9090/prometheus")),
     Accepted(queried(max=None, min=0.99, secretRef={"namespace": "fleet", "name": "prometheus"})),
     Accepted(ran(timeout="2h", failureLimit=1)),
+    Accepted({"gates": ["ControlPlane", "NodeGroups", "Agent", "Revision"]}),
     Accepted({"clusterSelector": selector(operator="NotIn", values=["0", "1"])}),
 ]

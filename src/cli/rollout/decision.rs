@@ -58,7 +58,7 @@ pub fn waiting(
                 return Ok(Waiting::Unsettled(of.name.clone()));
             }
             let clusters = seen.filter(|seen| seen.hash.as_ref() == Some(wanted)).map(|seen| {
-                let version = |member: &Member| member.at(release.gate).map(|at| at.to_string()).unwrap_or_default();
+                let version = |member: &Member| member.describe_at(release.gate).unwrap_or_default();
                 let of = |member: &&Member| (member.name.clone(), version(member));
                 let mut all: Vec<_> = seen.waiting.iter().map(of).collect();
                 all.sort();

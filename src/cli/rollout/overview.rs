@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout::{Share, Wave, WaveApproval};
 use crate::api::fleet_rollout_status::{HaltStatus, ReleaseState, ReleaseStatus, WaveState, WaveStatus};
-use crate::api::{FleetRollout, KubernetesVersion};
+use crate::api::FleetRollout;
 use crate::rollout::Member;
 use crate::rollout::view::{Doing, View};
 
@@ -184,12 +184,12 @@ fn cluster(release: &ReleaseStatus, member: &Member, doing: &Doing) -> ClusterOv
         Doing::InProgress { since, what } => (ClusterState::InProgress, Some(*since), what.clone()),
         Doing::Unhealthy(why) => (ClusterState::Unhealthy, None, Some(why.clone())),
         Doing::WaitsForApproval => (ClusterState::WaitingForApproval, None, None),
-        Doing::NotAsked(version) => (ClusterState::NotAsked, None, Some(format!("its spec.version is {version}"))),
+        Doing::NotAsked(why) => (ClusterState::NotAsked, None, Some(why.clone())),
         Doing::WaitsForTurn => (ClusterState::WaitingForTurn, None, None),
         Doing::Waits(what) => (ClusterState::Waiting, None, what.clone()),
         Doing::Arrived(since) => (ClusterState::Arrived, Some(*since), None),
     };
-    let version = member.at(release.gate).as_ref().map(KubernetesVersion::to_string);
+    let version = member.describe_at(release.gate);
     ClusterOverview { cluster: member.name.clone(), version, doing: state, since, message }
 }
 

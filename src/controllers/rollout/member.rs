@@ -10,6 +10,8 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::cluster::agent::held_revision::source_state;
+use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
 use crate::rollout::{Health, Member, Request, Stalled};
 
@@ -38,6 +40,8 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
     let status = cluster.status.as_ref().unwrap_or(&nothing);
     let control_plane = status.version.as_deref().and_then(|version| version.parse().ok());
     let request = status.upgrade.as_ref().and_then(|upgrade| upgrade.wave.as_ref());
+    let revision_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.revision_wave.as_ref());
+    let agent_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.agent_wave.as_ref());
     Member {
         uid: cluster.uid().unwrap_or_default(),
         name: format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()),
@@ -48,6 +52,10 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
         suspended: cluster.spec.suspend,
         deleting: cluster.metadata.deletion_timestamp.is_some(),
         request: request.map(Request::of).unwrap_or_default(),
+        agent: agent_state(cluster, status),
+        agent_request: agent_request.map(Request::of).unwrap_or_default(),
+        source: source_state(cluster, status),
+        revision_request: revision_request.map(Request::of).unwrap_or_default(),
         health: health(cluster, status, groups),
         stalled: stalled(status, groups),
         waits_for: waits_for(status),

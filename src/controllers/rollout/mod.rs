@@ -27,9 +27,10 @@ use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
+use crate::api::status::UpgradeStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 use crate::aws::WriteGate as _;
-use crate::rollout::{Annotations, Input, Member, RolloutEvent, advance};
+use crate::rollout::{Annotations, Input, Member, RolloutEvent, SourcePlan, advance};
 use crate::telemetry::rollouts::{self, RolloutState};
 use checks::CheckRuns;
 use store::Snapshot;
@@ -82,13 +83,21 @@ fn seen_by_clusters(release: &ReleaseStatus) -> String {
 fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
     let waits = |cluster: &EksCluster| {
         let Some(status) = &cluster.status else { return false };
-        let asks = status
-            .upgrade
-            .as_ref()
-            .is_some_and(|upgrade| upgrade.wave.as_ref().is_some_and(|wave| wave.asks.is_some()));
+        let asks = |upgrade: &UpgradeStatus| {
+            let requests = [&upgrade.wave, &upgrade.agent_wave, &upgrade.revision_wave];
+            requests.into_iter().flatten().any(|request| request.asks.is_some())
+        };
+        let asks = status.upgrade.as_ref().is_some_and(asks);
         asks || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {
+        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
+    }
+}
+
+/// Requests reconciles of the clusters whose sources a rollout may hold.
+fn enqueue_clusters_with_sources(ctx: &Context) {
+    for cluster in ctx.clusters.state_filter(|cluster| cluster.spec.gitops.is_some()) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
     }
 }
@@ -121,12 +130,22 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
         checks.retain(exists);
         rollouts::set(snapshot.readable.iter().map(|rollout| state(rollout)));
         if snapshot.readable.is_empty() {
+            ctx.rollouts.set_plans(HashMap::new());
             continue;
         }
         let members = member::members(&ctx.clusters.state(), ctx.node_groups.state());
+        let known = ctx.rollouts.plans();
+        let mut plans = HashMap::new();
         for rollout in &snapshot.readable {
             let written = written.entry(rollout.uid().unwrap_or_default()).or_default();
-            advance_one(ctx, rollout, &snapshot, &members, written, &mut checks).await;
+            let plan = advance_one(ctx, rollout, &snapshot, &members, written, &mut checks).await;
+            let name = rollout.name_any();
+            if let Some(plan) = plan.or_else(|| known.get(&name).cloned()) {
+                plans.insert(name, plan);
+            }
+        }
+        if ctx.rollouts.set_plans(plans) {
+            enqueue_clusters_with_sources(ctx);
         }
     }
 }
@@ -138,10 +157,10 @@ async fn advance_one(
     members: &[Member],
     written: &mut Written,
     checks: &mut CheckRuns,
-) {
+) -> Option<Vec<SourcePlan>> {
     let is_current = written.last.is_in(rollout.metadata.resource_version.as_deref());
     if !is_current || written.retry_at.is_some_and(|at| at > Instant::now()) {
-        return;
+        return None;
     }
     let nothing = FleetRolloutStatus::default();
     let before = rollout.status.as_ref().unwrap_or(&nothing);
@@ -171,7 +190,7 @@ async fn advance_one(
     let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
     if status == *before {
-        return;
+        return outcome.plans;
     }
     match apply::patch_unchanged_status(&ctx.client, rollout, MANAGER, &*ctx.gate, &status).await {
         Ok(version) => {
@@ -186,6 +205,7 @@ async fn advance_one(
             tracing::warn!(name, error, "failed to write the status of a FleetRollout; Keelson will retry");
         }
     }
+    outcome.plans
 }
 
 async fn publish(ctx: &Context, rollout: &FleetRollout, events: Vec<RolloutEvent>) {

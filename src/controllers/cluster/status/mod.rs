@@ -148,7 +148,7 @@ pub fn forget_cluster(status: &mut EksClusterStatus) {
 pub fn forget_wave(status: &mut EksClusterStatus) {
     status.hooks = Vec::new();
     let is_nothing_else = |upgrade: &mut UpgradeStatus| {
-        upgrade.wave = None;
+        (upgrade.wave, upgrade.agent_wave, upgrade.revision_wave) = (None, None, None);
         *upgrade == UpgradeStatus::default()
     };
     if status.upgrade.as_mut().is_some_and(is_nothing_else) {

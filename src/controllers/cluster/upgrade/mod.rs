@@ -32,6 +32,7 @@ use crate::hooks::Held;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
 use crate::resources::graph::expand::Versions;
+use crate::rollout::Lane;
 use crate::upgrade::preflight::{self, Insight, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
@@ -183,7 +184,7 @@ impl Reconcile<'_> {
         }
         let preflight = made.map(|(preflight, _)| preflight);
         let refreshing = self.state.kind.upgrade.refresh.is_running();
-        let wave_retry = self.state.kind.upgrade.wave.retry_at;
+        let wave_retry = self.wave_retry(Lane::Kubernetes);
         Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing, wave_retry, hook })
     }
 

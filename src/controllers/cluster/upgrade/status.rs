@@ -156,6 +156,8 @@ impl Input<'_> {
             support_warning: previous.support_warning,
             // It is written on its own.
             wave: None,
+            agent_wave: None,
+            revision_wave: None,
             history: self.history(previous.history, previous.since.as_ref()),
         }
     }
