@@ -4,6 +4,7 @@
 //! clusters may begin; [`resources`] expands
 //! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
 //! [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
+//! [`page`] shows what they wrote.
 //! `tests/architecture.rs` enforces the boundaries of these folders.
 
 mod agents;
@@ -12,6 +13,7 @@ mod aws;
 pub mod cli;
 mod controllers;
 mod engine;
+mod page;
 mod resources;
 mod rollout;
 mod telemetry;

@@ -86,9 +86,21 @@ const RULES: &[Rule] = &[
         may_use: &["agents", "api", "aws", "engine", "resources", "rollout", "telemetry", "upgrade", "workload"],
         never: AWS_SDK,
     },
+    Rule { folder: "page", may_use: &["api", "cli", "controllers", "engine"], never: AWS_SDK },
     Rule {
         folder: "cli",
-        may_use: &["agents", "api", "aws", "controllers", "engine", "resources", "telemetry", "upgrade", "workload"],
+        may_use: &[
+            "agents",
+            "api",
+            "aws",
+            "controllers",
+            "engine",
+            "page",
+            "resources",
+            "telemetry",
+            "upgrade",
+            "workload",
+        ],
         never: AWS_SDK,
     },
 ];
