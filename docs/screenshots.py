@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "e2e" / "tests"), str(ROOT / "e2e" / "harness")]
+sys.path[:0] = [str(ROOT / "e2e" / name) for name in ("tests", "harness", "aws")]
 
 from fleet.environment import environment  # noqa: E402
 from fleet.example_fleet import fill  # noqa: E402

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Finds a Chromium without a window for the tests of the fleet page: in PATH, in the cache, or in Debian's packages, which are unpacked and not
-installed, with the libraries and a font that this machine lacks.
+installed, with the libraries and the fonts that this machine lacks.
 
 Progress goes to stderr; `--json` prints {"executable": path}. apt verifies the packages against the signed index of its archive.
 """
@@ -24,7 +24,7 @@ import debian  # noqa: E402
 NAME = "chromium"
 IN_PATH = ("chromium-headless-shell", "chromium", "google-chrome")
 PACKAGE = "chromium-headless-shell"
-FONTS = "fonts-liberation"
+FONTS = ("fonts-inter", "fonts-liberation")
 MISSING = (
     "chromium: neither in PATH nor in the cache, and {why}.\n"
     "Install Chromium, so that chromium is in PATH: apt install chromium"
@@ -41,6 +41,9 @@ FONT_CONFIGURATION = """<?xml version="1.0"?>
 <dir>/usr/share/fonts</dir>
 <dir>{fonts}</dir>
 <cachedir>{cache}</cachedir>
+<alias><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
+<alias><family>sans-serif</family><prefer><family>Liberation Sans</family></prefer></alias>
+<alias><family>monospace</family><prefer><family>Liberation Mono</family></prefer></alias>
 </fontconfig>
 """
 
@@ -65,9 +68,9 @@ def run(*command: str, cwd: Path) -> str:
 
 def needed(folder: Path) -> list[str]:
     """The package with what it needs and the machine lacks, as apt would install it."""
-    plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE, FONTS, cwd=folder)
+    plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE, *FONTS, cwd=folder)
     names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
-    return sorted({*names, PACKAGE, FONTS})
+    return sorted({*names, PACKAGE, *FONTS})
 
 
 def download() -> Path:
