@@ -1,32 +1,30 @@
 //! The objects that the page shows, as they were read last, with what lists show of them. Bounded per object. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 
 use super::id::{Id, Kind, Place};
 use super::row::Row;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::events::EventLine;
+use crate::controllers::runtime::apply;
+use crate::controllers::runtime::decode::Unreadable;
 
 /// Events that are kept of an object.
 const MAX_EVENTS: usize = 30;
 /// Objects beyond those in the fleet of which events are kept: an event may be read before its object.
 const MAX_UNKNOWN: usize = 1000;
-/// Where `kubectl apply` keeps the whole manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A kind that is watched.
-pub trait Shown:
-    Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + Sync + 'static
-{
+pub trait Shown: apply::Kind {
     const KIND: Kind;
     /// Removes what no view shows.
-    fn trim(&mut self);
+    fn trim(&mut self) {}
     fn row(&self, fleet: &Fleet, now: Timestamp) -> Row;
     fn all(fleet: &Fleet) -> &Objects<Self>;
     fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self>;
@@ -50,6 +48,8 @@ pub struct Fleet {
     pub rollouts: Objects<FleetRollout>,
     /// Names of the node groups of each cluster.
     groups_of: HashMap<Place, BTreeSet<String>>,
+    /// Objects that cannot be decoded.
+    unreadable: BTreeMap<Id, Arc<Row>>,
     events: HashMap<Id, VecDeque<(String, EventLine)>>,
     sources: BTreeMap<&'static str, Source>,
 }
@@ -76,7 +76,8 @@ impl Fleet {
     /// Stores an object.
     pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
-        let id = id_of(&object);
+        let id = id_of(K::KIND, object.meta());
+        self.unreadable.remove(&id);
         let cluster = self.remember_cluster(&object);
         let row = Arc::new(object.row(self, now));
         K::all_mut(self).insert(id.place(), Kept { object: Arc::new(object), row });
@@ -86,9 +87,23 @@ impl Fleet {
         vec![Change::Object { id, cluster }]
     }
 
+    /// Stores that an object cannot be decoded, instead of what was known of it.
+    pub fn isolate<K: Shown>(&mut self, object: &Unreadable) -> Vec<Change> {
+        let id = id_of(K::KIND, &object.meta);
+        let changes = self.delete::<K>(&id);
+        self.unreadable.insert(id, Arc::new(Row::of_unreadable(K::KIND, object)));
+        changes
+    }
+
+    /// The objects that cannot be decoded.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Arc<Row>> {
+        self.unreadable.values()
+    }
+
     /// Removes an object.
     pub fn delete<K: Shown>(&mut self, id: &Id) -> Vec<Change> {
         self.events.remove(id);
+        self.unreadable.remove(id);
         let cluster = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
         let cluster = cluster.map(|group| cluster_of(&group.object));
         if let Some(names) = cluster.as_ref().and_then(|cluster| self.groups_of.get_mut(&cluster.place())) {
@@ -101,6 +116,7 @@ impl Fleet {
     /// Completes a list: what it does not contain was deleted while nothing was read.
     pub fn finish_list<K: Shown>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
         let ids = K::all(self).values().map(|kept| kept.row.id.clone());
+        let ids = ids.chain(self.unreadable.keys().filter(|id| id.kind == K::KIND).cloned());
         let gone: Vec<Id> = ids.filter(|id| !listed.contains(id)).collect();
         let mut changes: Vec<Change> = gone.iter().flat_map(|id| self.delete::<K>(id)).collect();
         let source = self.sources.entry(K::KIND.as_str()).or_default();
@@ -175,12 +191,13 @@ impl Fleet {
     /// What lists show of an object; `None`: it does not exist.
     pub fn row(&self, id: &Id) -> Option<&Arc<Row>> {
         let place = id.place();
-        match id.kind {
+        let row = match id.kind {
             Kind::EksCluster => self.clusters.get(&place).map(|kept| &kept.row),
             Kind::NodeGroup => self.groups.get(&place).map(|kept| &kept.row),
             Kind::AwsAccount => self.accounts.get(&place).map(|kept| &kept.row),
             Kind::FleetRollout => self.rollouts.get(&place).map(|kept| &kept.row),
-        }
+        };
+        row.or_else(|| self.unreadable.get(id))
     }
 
     /// The node groups of a cluster, by name.
@@ -213,22 +230,14 @@ pub fn cluster_of(group: &NodeGroup) -> Id {
 }
 
 /// How an object is named.
-pub fn id_of<K: Shown>(object: &K) -> Id {
-    Id { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-}
-
-fn trim_metadata(object: &mut impl ResourceExt) {
-    object.meta_mut().managed_fields = None;
-    if let Some(annotations) = &mut object.meta_mut().annotations {
-        annotations.remove(LAST_APPLIED);
-    }
+pub fn id_of(kind: Kind, meta: &ObjectMeta) -> Id {
+    Id::new(kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
 impl Shown for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
-        trim_metadata(self);
         if let Some(status) = &mut self.status {
             status.certificate_authority = None;
             status.certificate_authorities.clear();
@@ -256,7 +265,6 @@ impl Shown for NodeGroup {
     const KIND: Kind = Kind::NodeGroup;
 
     fn trim(&mut self) {
-        trim_metadata(self);
         if let Some(status) = &mut self.status {
             status.tag_keys.clear();
             status.auto_scaling_group_tag_keys.clear();
@@ -283,10 +291,6 @@ impl Shown for NodeGroup {
 impl Shown for AwsAccount {
     const KIND: Kind = Kind::AwsAccount;
 
-    fn trim(&mut self) {
-        trim_metadata(self);
-    }
-
     fn row(&self, _: &Fleet, _: Timestamp) -> Row {
         Row::of_account(self)
     }
@@ -302,10 +306,6 @@ impl Shown for AwsAccount {
 
 impl Shown for FleetRollout {
     const KIND: Kind = Kind::FleetRollout;
-
-    fn trim(&mut self) {
-        trim_metadata(self);
-    }
 
     fn row(&self, _: &Fleet, _: Timestamp) -> Row {
         Row::of_rollout(self)

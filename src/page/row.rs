@@ -11,6 +11,7 @@ use crate::api::policy::DriftPolicy;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::status::problems;
 use crate::cli::subject::Subject;
+use crate::controllers::runtime::decode::Unreadable;
 
 /// Longest message in a list.
 const MAX_MESSAGE: usize = 600;
@@ -173,6 +174,11 @@ impl Row {
             ..Self::new(Kind::FleetRollout, &object.metadata, state, reason, message)
         };
         row.with_search()
+    }
+
+    /// The row of an object that cannot be decoded.
+    pub fn of_unreadable(kind: Kind, object: &Unreadable) -> Self {
+        Self::new(kind, &object.meta, State::Blocked, "Unreadable", &object.reason).with_search()
     }
 
     fn with_search(mut self) -> Self {

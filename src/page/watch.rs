@@ -7,12 +7,13 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 
 use super::Page;
-use super::fleet::{Shown, id_of};
+use super::fleet::{Change, Fleet, Shown, id_of};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::{connection, errors, events, watching};
+use crate::controllers::runtime::decode::Decoded;
 
 /// The source of events.
 pub const EVENTS: &str = "events";
@@ -26,7 +27,7 @@ pub fn start(client: &Client, namespace: Option<&str>, page: &Arc<Page>) {
     tokio::spawn(follow_events(connection::api(client, namespace), Arc::clone(page)));
 }
 
-async fn follow<K: Shown>(api: Api<K>, page: Arc<Page>) {
+async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
     let name = K::KIND.as_str();
     let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut listed = BTreeSet::new();
@@ -38,18 +39,25 @@ async fn follow<K: Shown>(api: Api<K>, page: Arc<Page>) {
                 Vec::new()
             }
             Ok(watcher::Event::InitApply(object)) => {
-                listed.insert(id_of(&object));
-                fleet.apply(object, now)
+                listed.insert(id_of(K::KIND, object.meta()));
+                store(fleet, object, now)
             }
             Ok(watcher::Event::InitDone) => fleet.finish_list::<K>(&std::mem::take(&mut listed)),
             Ok(watcher::Event::Apply(object)) => {
                 let mut changes = fleet.recovered(name);
-                changes.extend(fleet.apply(object, now));
+                changes.extend(store(fleet, object, now));
                 changes
             }
-            Ok(watcher::Event::Delete(object)) => fleet.delete::<K>(&id_of(&object)),
+            Ok(watcher::Event::Delete(object)) => fleet.delete::<K>(&id_of(K::KIND, object.meta())),
             Err(error) => fleet.failed(name, describe(error), now),
         });
+    }
+}
+
+fn store<K: Shown>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec<Change> {
+    match object {
+        Decoded::Object(object) => fleet.apply(*object, now),
+        Decoded::Unreadable(object) => fleet.isolate::<K>(&object),
     }
 }
 

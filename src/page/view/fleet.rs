@@ -68,6 +68,7 @@ fn needs(context: &Context<'_>) -> Vec<Arc<Row>> {
     let fleet = context.fleet;
     let clusters = fleet.clusters.values().map(|kept| &kept.row);
     let others = fleet.rollouts.values().map(|kept| &kept.row).chain(fleet.accounts.values().map(|kept| &kept.row));
+    let others = others.chain(fleet.unreadable());
     let all = clusters.chain(fleet.groups.values().map(|kept| &kept.row)).chain(others);
     let mut found: Vec<Arc<Row>> =
         all.filter(|row| row.needs_a_person(context.now) && context.viewer.may_see(&row.id)).cloned().collect();

@@ -92,6 +92,9 @@ pub fn accounts(context: &Context<'_>) -> String {
 
 /// One object; `None`: it does not exist.
 pub fn object(context: &Context<'_>, id: &Id) -> Option<String> {
+    if let Some(row) = context.fleet.unreadable().find(|row| row.id == *id) {
+        return Some(message(&format!("{} {} cannot be read", id.kind.as_str(), id.title()), &row.message));
+    }
     Some(match id.kind {
         Kind::EksCluster => render(&cluster::Page::new(context, id)?),
         Kind::NodeGroup => render(&node_group::Page::new(context, id)?),

@@ -7,6 +7,7 @@ use super::Context;
 use super::badge::Badge;
 use crate::api::conditions::bounded;
 use crate::cli::time::{format_age, format_between};
+use crate::page::id::Kind;
 use crate::page::query::{Query, Sort};
 use crate::page::row::Row;
 use crate::page::state::State;
@@ -85,6 +86,7 @@ pub fn clusters(context: &Context<'_>, query: &Query) -> Table {
         .clusters
         .values()
         .map(|kept| &kept.row)
+        .chain(context.fleet.unreadable().filter(|row| row.id.kind == Kind::EksCluster))
         .filter(|row| context.viewer.may_see_namespace(&row.id.namespace))
         .collect();
     let filter = query.filter();
