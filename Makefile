@@ -105,9 +105,10 @@ chart: ## regenerate what the Helm chart and deploy/iam contain of crds/ and dep
 	@$(PYTHON) deploy/charts/generate.py
 	@$(PYTHON) deploy/iam/generate.py
 
-tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry, Helm, Prometheus) into the cache, once
+tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry, Helm, Prometheus, Chromium) into the cache, once
 	@$(PYTHON) e2e/kubernetes/build.py
 	@$(PYTHON) e2e/kubernetes/prometheus.py
+	@$(PYTHON) e2e/kubernetes/chromium.py
 
 tools-demo: need-go
 	@$(PYTHON) e2e/kubernetes/build.py $(DEMO_TOOLS)

@@ -119,6 +119,7 @@ const RULES: &[Rule] = &[
         ],
         never: AWS_SDK,
     },
+    Rule { folder: "page", may_use: &["api", "cli", "controllers", "engine"], never: AWS_SDK },
     Rule {
         folder: "cli",
         may_use: &[
@@ -128,6 +129,7 @@ const RULES: &[Rule] = &[
             "controllers",
             "engine",
             "notify",
+            "page",
             "resources",
             "rollout",
             "telemetry",

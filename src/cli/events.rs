@@ -90,7 +90,7 @@ fn is_of(event: &Event, names: Option<&[(Kind, String)]>) -> bool {
 }
 
 /// The field selector of events of Keelson's objects.
-fn of_keelson() -> String {
+pub fn of_keelson() -> String {
     format!("involvedObject.apiVersion={GROUP}/v1alpha1")
 }
 

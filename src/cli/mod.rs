@@ -4,13 +4,13 @@
 
 mod approve;
 mod confirm;
-mod connection;
+pub(crate) mod connection;
 mod controller;
 mod crds;
 mod doctor;
-mod errors;
+pub(crate) mod errors;
 mod estimate;
-mod events;
+pub(crate) mod events;
 mod files;
 mod get;
 mod import;
@@ -27,14 +27,15 @@ mod relocate;
 mod rollout;
 mod runtime;
 mod screen;
-mod status;
-mod subject;
+pub(crate) mod status;
+pub(crate) mod subject;
 mod suspend;
 mod table;
 mod terminal;
-mod time;
+pub(crate) mod time;
+mod ui;
 mod version;
-mod watching;
+pub(crate) mod watching;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,6 +95,8 @@ enum Verb {
     /// Move EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Only tags are
     /// written.
     Move(relocate::Args),
+    /// Open a page in the browser that shows the fleet, what needs a person first, and follows changes. It changes nothing.
+    Ui(ui::Args),
     /// Print the versions of this command line, of the operator, and of the API.
     Version(version::Args),
     /// Print the completion script of a shell.
@@ -153,6 +156,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Import(args) => import::run(args),
         Verb::Recover(args) => recover::run(&args),
         Verb::Move(args) => relocate::run(&args),
+        Verb::Ui(args) => ui::run(&args),
         Verb::Version(args) => version::run(&args),
         Verb::Completion(args) => reference::completion(&args, command()),
         Verb::Man(args) => reference::man(&args, command()),

@@ -128,7 +128,7 @@ pub fn check(error: watcher::Error) -> anyhow::Result<()> {
 }
 
 /// The error of the API server, or of the way to it.
-fn cause(error: watcher::Error) -> anyhow::Error {
+pub fn cause(error: watcher::Error) -> anyhow::Error {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
+use crate::api::FleetRollout;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout::{Share, Wave, WaveApproval};
 use crate::api::fleet_rollout_status::{HaltStatus, ReleaseState, ReleaseStatus, WaveState, WaveStatus};
-use crate::api::FleetRollout;
 use crate::rollout::Member;
 use crate::rollout::view::{Doing, View};
 

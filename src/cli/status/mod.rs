@@ -5,7 +5,7 @@
 mod node_group_tests;
 pub mod overview;
 pub mod print;
-mod problems;
+pub mod problems;
 #[cfg(test)]
 mod status_tests;
 

@@ -1,0 +1,94 @@
+"""An API server that serves ten thousand clusters, and nothing else: what it costs to show them, without what it costs to store them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from fleet import API
+from fleet.page import condition
+
+PAGE = 500
+REASONS = ("Available", "Available", "Available", "Available", "Creating", "AwsError", "Suspended", "NotOwned")
+
+
+def one(number: int) -> dict:
+    reason = REASONS[number % len(REASONS)] if number % 10 == 0 else "Available"
+    message = "" if reason == "Available" else f"control plane: what is said of cluster {number} in a sentence of usual length, and what to do about it"
+    region = ("eu-west-1", "eu-central-1", "us-east-1")[number % 3]
+    return {
+        "apiVersion": API,
+        "kind": "EksCluster",
+        "metadata": {
+            "name": f"cluster-{number:05}", "namespace": f"team-{number % 40}", "uid": str(number), "resourceVersion": "1", "generation": 1,
+            "labels": {"env": "prod" if number % 4 == 0 else "test", "team": f"team-{number % 40}"},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"region": region, "version": "1.35", "accountRef": {"name": f"account-{number % 12}"}},
+        "status": {
+            "observedGeneration": 1, "accountId": f"{111122220000 + number % 12}", "version": f"1.{33 + number % 3}",
+            "conditions": [condition("Ready", "True" if reason == "Available" else "False", reason, message)],
+            "nodeGroups": {"ready": 2, "total": 2, "nodes": 9}, "gitops": {"revision": f"{number:07x}"},
+        },
+    }
+
+
+class ManyClusters:
+    """The server, and a kubeconfig for it."""
+
+    def __init__(self, folder: Path, count: int):
+        pages = [[one(number) for number in range(start, min(start + PAGE, count))] for start in range(0, count, PAGE)]
+        bodies = [self._list("EksCluster", page, str(at + 1) if at + 1 < len(pages) else "") for at, page in enumerate(pages)]
+        ended = self.ended = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:  # noqa: N802
+                url = urlsplit(self.path)
+                query = {key: values[0] for key, values in parse_qs(url.query).items()}
+                if query.get("watch"):
+                    self.send_response(200)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    ended.wait()
+                    return
+                if url.path == "/version":
+                    body = json.dumps({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}).encode()
+                elif url.path.endswith("/eksclusters"):
+                    body = bodies[int(query.get("continue") or 0)]
+                else:
+                    body = ManyClusters._list("Other", [], "")
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.kubeconfig = folder / "many-clusters.kubeconfig"
+        context = {"cluster": "many", "user": "nobody"}
+        self.kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "many",
+            "clusters": [{"name": "many", "cluster": {"server": f"http://127.0.0.1:{self.server.server_port}"}}],
+            "contexts": [{"name": "many", "context": context}],
+            "users": [{"name": "nobody", "user": {}}],
+        }))
+
+    @staticmethod
+    def _list(kind: str, items: list[dict], following: str) -> bytes:
+        metadata = {"resourceVersion": "1", **({"continue": following} if following else {})}
+        return json.dumps({"apiVersion": API, "kind": f"{kind}List", "metadata": metadata, "items": items}).encode()
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.server.shutdown()

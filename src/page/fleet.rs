@@ -1,0 +1,321 @@
+//! The objects that the page shows, as they were read last, with what lists show of them. Bounded per object. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
+
+use super::id::{Id, Kind, Place};
+use super::row::Row;
+use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
+use crate::cli::events::EventLine;
+use crate::controllers::runtime::apply;
+use crate::controllers::runtime::decode::Unreadable;
+
+/// Events that are kept of an object.
+const MAX_EVENTS: usize = 30;
+/// Objects beyond those in the fleet of which events are kept: an event may be read before its object.
+const MAX_UNKNOWN: usize = 1000;
+
+/// A kind that is watched.
+pub trait Shown: apply::Kind {
+    const KIND: Kind;
+    /// Removes what no view shows.
+    fn trim(&mut self) {}
+    fn row(&self, fleet: &Fleet, now: Timestamp) -> Row;
+    fn all(fleet: &Fleet) -> &Objects<Self>;
+    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self>;
+}
+
+/// The objects of a kind.
+pub type Objects<K> = BTreeMap<Place, Kept<K>>;
+
+/// An object, and what lists show of it.
+pub struct Kept<K> {
+    pub object: Arc<K>,
+    pub row: Arc<Row>,
+}
+
+/// All objects.
+#[derive(Default)]
+pub struct Fleet {
+    pub clusters: Objects<EksCluster>,
+    pub groups: Objects<NodeGroup>,
+    pub accounts: Objects<AwsAccount>,
+    pub rollouts: Objects<FleetRollout>,
+    /// Names of the node groups of each cluster.
+    groups_of: HashMap<Place, BTreeSet<String>>,
+    /// Objects that cannot be decoded.
+    unreadable: BTreeMap<Id, Arc<Row>>,
+    events: HashMap<Id, VecDeque<(String, EventLine)>>,
+    sources: BTreeMap<&'static str, Source>,
+}
+
+/// Where objects are read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Whether all objects were read.
+    pub is_listed: bool,
+    /// Why they cannot be read at present, and since when.
+    pub failure: Option<(String, Timestamp)>,
+}
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An object, an event of it, or its deletion. `cluster`: that of a node group.
+    Object { id: Id, cluster: Option<Id> },
+    /// Whether the objects can be read.
+    Source,
+}
+
+impl Fleet {
+    /// Stores an object.
+    pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
+        object.trim();
+        let id = id_of(K::KIND, object.meta());
+        self.unreadable.remove(&id);
+        let cluster = self.remember_cluster(&object);
+        let row = Arc::new(object.row(self, now));
+        K::all_mut(self).insert(id.place(), Kept { object: Arc::new(object), row });
+        if K::KIND == Kind::EksCluster {
+            self.update_groups_of(&id.place(), now);
+        }
+        vec![Change::Object { id, cluster }]
+    }
+
+    /// Stores that an object cannot be decoded, instead of what was known of it.
+    pub fn isolate<K: Shown>(&mut self, object: &Unreadable) -> Vec<Change> {
+        let id = id_of(K::KIND, &object.meta);
+        let changes = self.delete::<K>(&id);
+        self.unreadable.insert(id, Arc::new(Row::of_unreadable(K::KIND, object)));
+        changes
+    }
+
+    /// The objects that cannot be decoded.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Arc<Row>> {
+        self.unreadable.values()
+    }
+
+    /// Removes an object.
+    pub fn delete<K: Shown>(&mut self, id: &Id) -> Vec<Change> {
+        self.events.remove(id);
+        self.unreadable.remove(id);
+        let cluster = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
+        let cluster = cluster.map(|group| cluster_of(&group.object));
+        if let Some(names) = cluster.as_ref().and_then(|cluster| self.groups_of.get_mut(&cluster.place())) {
+            names.remove(&id.name);
+        }
+        K::all_mut(self).remove(&id.place());
+        vec![Change::Object { id: id.clone(), cluster }]
+    }
+
+    /// Completes a list: what it does not contain was deleted while nothing was read.
+    pub fn finish_list<K: Shown>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
+        let ids = K::all(self).values().map(|kept| kept.row.id.clone());
+        let ids = ids.chain(self.unreadable.keys().filter(|id| id.kind == K::KIND).cloned());
+        let gone: Vec<Id> = ids.filter(|id| !listed.contains(id)).collect();
+        let mut changes: Vec<Change> = gone.iter().flat_map(|id| self.delete::<K>(id)).collect();
+        let source = self.sources.entry(K::KIND.as_str()).or_default();
+        if !source.is_listed || source.failure.is_some() {
+            changes.push(Change::Source);
+        }
+        (source.is_listed, source.failure) = (true, None);
+        changes
+    }
+
+    /// The source can be read again.
+    pub fn recovered(&mut self, name: &'static str) -> Vec<Change> {
+        let source = self.sources.entry(name).or_default();
+        if source.failure.take().is_some() { vec![Change::Source] } else { Vec::new() }
+    }
+
+    /// The source cannot be read.
+    pub fn failed(&mut self, name: &'static str, message: String, now: Timestamp) -> Vec<Change> {
+        let source = self.sources.entry(name).or_default();
+        let since = source.failure.as_ref().map_or(now, |(_, since)| *since);
+        let failure = Some((message, since));
+        let is_new = source.failure != failure;
+        source.failure = failure;
+        if is_new { vec![Change::Source] } else { Vec::new() }
+    }
+
+    /// The state of a source.
+    pub fn source(&self, name: &str) -> Source {
+        self.sources.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The sources that cannot be read.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str, Timestamp)> {
+        self.sources.iter().filter_map(|(name, source)| {
+            let (message, since) = source.failure.as_ref()?;
+            Some((*name, message.as_str(), *since))
+        })
+    }
+
+    /// Stores an event of an object.
+    pub fn add_event(&mut self, event: &Event) -> Vec<Change> {
+        let of = &event.involved_object;
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let Some(kind) = of.kind.as_deref().and_then(Kind::parse) else { return Vec::new() };
+        let namespace = if kind.is_namespaced() { text(&of.namespace) } else { String::new() };
+        let id = Id { kind, namespace, name: text(&of.name) };
+        let uid = event.uid().unwrap_or_default();
+        let known = self.events.entry(id.clone()).or_default();
+        // A series is one event that is written again.
+        known.retain(|(other, _)| *other != uid);
+        known.push_back((uid, EventLine::from(event)));
+        known.make_contiguous().sort_by_key(|(_, line)| line.at);
+        while known.len() > MAX_EVENTS {
+            known.pop_front();
+        }
+        let objects = self.clusters.len() + self.groups.len() + self.accounts.len() + self.rollouts.len();
+        if self.events.len() > objects + MAX_UNKNOWN {
+            let mut events = std::mem::take(&mut self.events);
+            events.retain(|id, _| self.row(id).is_some());
+            self.events = events;
+        }
+        let cluster = self.groups.get(&id.place()).filter(|_| kind == Kind::NodeGroup);
+        let cluster = cluster.map(|group| cluster_of(&group.object));
+        vec![Change::Object { id, cluster }]
+    }
+
+    /// The events of an object, newest first.
+    pub fn events(&self, id: &Id) -> impl Iterator<Item = &EventLine> {
+        self.events.get(id).into_iter().flatten().rev().map(|(_, line)| line)
+    }
+
+    /// What lists show of an object; `None`: it does not exist.
+    pub fn row(&self, id: &Id) -> Option<&Arc<Row>> {
+        let place = id.place();
+        let row = match id.kind {
+            Kind::EksCluster => self.clusters.get(&place).map(|kept| &kept.row),
+            Kind::NodeGroup => self.groups.get(&place).map(|kept| &kept.row),
+            Kind::AwsAccount => self.accounts.get(&place).map(|kept| &kept.row),
+            Kind::FleetRollout => self.rollouts.get(&place).map(|kept| &kept.row),
+        };
+        row.or_else(|| self.unreadable.get(id))
+    }
+
+    /// The node groups of a cluster, by name.
+    pub fn groups_of(&self, cluster: &Place) -> impl Iterator<Item = &Kept<NodeGroup>> {
+        let names = self.groups_of.get(cluster).into_iter().flatten();
+        let namespace = cluster.0.clone();
+        names.filter_map(move |name| self.groups.get(&(namespace.clone(), name.clone())))
+    }
+
+    fn remember_cluster<K: Shown>(&mut self, object: &K) -> Option<Id> {
+        let group = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>()?;
+        let cluster = cluster_of(group);
+        self.groups_of.entry(cluster.place()).or_default().insert(group.name_any());
+        Some(cluster)
+    }
+
+    /// Rows of node groups show what a person can do by their cluster's policy.
+    fn update_groups_of(&mut self, cluster: &Place, now: Timestamp) {
+        let groups: Vec<_> = self.groups_of(cluster).map(|kept| Arc::clone(&kept.object)).collect();
+        for group in groups {
+            let row = Arc::new(group.row(self, now));
+            self.groups.insert(row.id.place(), Kept { object: group, row });
+        }
+    }
+}
+
+/// The cluster of a node group.
+pub fn cluster_of(group: &NodeGroup) -> Id {
+    Id::new(Kind::EksCluster, group.metadata.namespace.as_deref().unwrap_or_default(), &group.spec.cluster_ref.name)
+}
+
+/// How an object is named.
+pub fn id_of(kind: Kind, meta: &ObjectMeta) -> Id {
+    Id::new(kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+impl Shown for EksCluster {
+    const KIND: Kind = Kind::EksCluster;
+
+    fn trim(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.certificate_authority = None;
+            status.certificate_authorities.clear();
+            status.tag_keys.clear();
+            if let Some(plan) = &mut status.plan {
+                plan.approved.clear();
+            }
+        }
+    }
+
+    fn row(&self, _: &Fleet, now: Timestamp) -> Row {
+        Row::of_cluster(self, now)
+    }
+
+    fn all(fleet: &Fleet) -> &Objects<Self> {
+        &fleet.clusters
+    }
+
+    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
+        &mut fleet.clusters
+    }
+}
+
+impl Shown for NodeGroup {
+    const KIND: Kind = Kind::NodeGroup;
+
+    fn trim(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.tag_keys.clear();
+            status.auto_scaling_group_tag_keys.clear();
+            if let Some(plan) = &mut status.plan {
+                plan.approved.clear();
+            }
+        }
+    }
+
+    fn row(&self, fleet: &Fleet, now: Timestamp) -> Row {
+        let cluster = fleet.clusters.get(&cluster_of(self).place());
+        Row::of_group(self, cluster.map(|kept| kept.object.spec.drift_policy), now)
+    }
+
+    fn all(fleet: &Fleet) -> &Objects<Self> {
+        &fleet.groups
+    }
+
+    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
+        &mut fleet.groups
+    }
+}
+
+impl Shown for AwsAccount {
+    const KIND: Kind = Kind::AwsAccount;
+
+    fn row(&self, _: &Fleet, _: Timestamp) -> Row {
+        Row::of_account(self)
+    }
+
+    fn all(fleet: &Fleet) -> &Objects<Self> {
+        &fleet.accounts
+    }
+
+    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
+        &mut fleet.accounts
+    }
+}
+
+impl Shown for FleetRollout {
+    const KIND: Kind = Kind::FleetRollout;
+
+    fn row(&self, _: &Fleet, _: Timestamp) -> Row {
+        Row::of_rollout(self)
+    }
+
+    fn all(fleet: &Fleet) -> &Objects<Self> {
+        &fleet.rollouts
+    }
+
+    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
+        &mut fleet.rollouts
+    }
+}

@@ -1,0 +1,220 @@
+//! A FleetRollout: its releases, each with its waves as lanes. Pure.
+
+use askama::Template;
+
+use super::badge::Badge;
+use super::cluster::{EventRow, event_rows};
+use super::command::{Command, capital};
+use super::{Context, Frame};
+use crate::api::FleetRollout;
+use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
+use crate::page::fleet::Kept;
+use crate::page::id::{Id, Kind};
+use crate::page::state::State;
+
+/// Clusters of a wave that are listed.
+const MAX_TICKETS: usize = 40;
+/// Width of a lane's bar, in its own units.
+const WIDTH: f64 = 100.0;
+
+#[derive(Template)]
+#[template(path = "rollout.html")]
+pub struct Page {
+    frame: Frame,
+    id: Id,
+    badge: Badge,
+    members: i32,
+    message: String,
+    releases: Vec<Release>,
+    events: Vec<EventRow>,
+    commands: Vec<Command>,
+}
+
+/// A rollout on the landing page: its most urgent release.
+pub struct Card {
+    pub name: String,
+    pub href: String,
+    pub badge: Badge,
+    pub message: String,
+    pub releases: Vec<Release>,
+}
+
+/// A version on its way through the waves.
+pub struct Release {
+    pub title: String,
+    pub badge: Badge,
+    pub progress: String,
+    pub message: String,
+    pub elapsed: String,
+    pub lanes: Vec<Lane>,
+    pub commands: Vec<Command>,
+}
+
+/// A wave.
+pub struct Lane {
+    pub name: String,
+    pub badge: Badge,
+    pub counts: String,
+    /// Parts of the bar: class, left edge, width.
+    pub parts: Vec<(&'static str, String, String)>,
+    pub tickets: Vec<Ticket>,
+    pub more_tickets: usize,
+}
+
+/// A cluster that is in the middle of its step.
+pub struct Ticket {
+    pub cluster: String,
+    pub href: String,
+    pub badge: Badge,
+    pub elapsed: String,
+}
+
+impl Card {
+    pub fn new(kept: &Kept<FleetRollout>, context: &Context<'_>) -> Self {
+        let Kept { object, row } = kept;
+        let status = object.status.clone().unwrap_or_default();
+        Self {
+            name: row.id.name.clone(),
+            href: row.id.path(),
+            badge: Badge::new(row.state),
+            message: row.message.clone(),
+            releases: status.releases.iter().take(1).map(|one| release(one, object, context)).collect(),
+        }
+    }
+}
+
+impl Page {
+    /// The page of a rollout; `None`: it does not exist.
+    pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
+        let Kept { object, row } = context.fleet.rollouts.get(&id.place())?;
+        let status = object.status.clone().unwrap_or_default();
+        Some(Self {
+            frame: context.frame(&id.name, "/events".to_owned(), "fleet"),
+            badge: Badge::new(row.state),
+            members: status.members,
+            message: row.message.clone(),
+            releases: status.releases.iter().map(|one| release(one, object, context)).collect(),
+            events: event_rows(context.fleet.events(id), context),
+            commands: vec![
+                Command::new("See it on a terminal", format!("kubectl describe fleetrollout {}", id.name)),
+                Command::new(
+                    "Stop further clusters from beginning, until it is set to false again",
+                    format!(
+                        "kubectl patch fleetrollout {} --type merge -p '{{\"spec\":{{\"suspend\":true}}}}'",
+                        id.name
+                    ),
+                ),
+            ],
+            id: id.clone(),
+        })
+    }
+}
+
+fn release(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> Release {
+    let message = of.halt.as_ref().map(|halt| halt.message.clone()).or_else(|| of.message.clone());
+    let since = of.halt.as_ref().map_or(of.since.0, |halt| halt.since.0);
+    Release {
+        title: format!("{} to {}", capital(of.gate.describe()), of.target),
+        badge: Badge::new(State::of_release(of.state)),
+        progress: of.progress.clone(),
+        message: message.unwrap_or_default(),
+        elapsed: context.elapsed(Some(since)),
+        lanes: of.waves.iter().map(|wave| lane(wave, of, context)).collect(),
+        commands: commands(of, object, context),
+    }
+}
+
+fn lane(wave: &WaveStatus, of: &ReleaseStatus, context: &Context<'_>) -> Lane {
+    let state = match wave.state {
+        WaveState::Pending => State::Unknown,
+        WaveState::WaitingForApproval => State::Approval,
+        WaveState::Progressing | WaveState::Soaking => State::Progressing,
+        WaveState::Failed => State::Halted,
+        WaveState::Passed => State::Ready,
+    };
+    let text = match wave.state {
+        WaveState::Pending => "waits for earlier waves",
+        WaveState::WaitingForApproval => "needs approval",
+        WaveState::Progressing => "in progress",
+        WaveState::Soaking => "observed",
+        WaveState::Failed => "failed",
+        WaveState::Passed => "passed",
+    };
+    let may_see = |ticket: &&TicketStatus| {
+        ticket.wave == wave.name
+            && ticket.cluster.split_once('/').is_some_and(|(namespace, _)| context.viewer.may_see_namespace(namespace))
+    };
+    let tickets: Vec<Ticket> = of.tickets.iter().filter(may_see).map(|one| ticket(one, context)).collect();
+    let more_tickets = tickets.len().saturating_sub(MAX_TICKETS);
+    let mut counts = format!("{} of {}", wave.at_target, wave.members);
+    for (count, what) in [(wave.in_progress, "in progress"), (wave.failed, "failed")] {
+        if count > 0 {
+            counts += &format!(", {count} {what}");
+        }
+    }
+    Lane {
+        name: wave.name.clone(),
+        badge: Badge::with_text(state, text),
+        counts,
+        parts: parts(wave),
+        tickets: tickets.into_iter().take(MAX_TICKETS).collect(),
+        more_tickets,
+    }
+}
+
+/// How much of the wave has the version, fails, and is on its way.
+fn parts(wave: &WaveStatus) -> Vec<(&'static str, String, String)> {
+    let all = f64::from(wave.members.max(1));
+    let mut left = 0.0;
+    let mut parts = Vec::new();
+    for (class, count) in [("ready", wave.at_target), ("failing", wave.failed), ("progressing", wave.in_progress)] {
+        let width = (f64::from(count.max(0)) / all * WIDTH).min(WIDTH - left);
+        if width > 0.0 {
+            parts.push((class, format!("{left:.2}"), format!("{width:.2}")));
+            left += width;
+        }
+    }
+    parts
+}
+
+fn ticket(of: &TicketStatus, context: &Context<'_>) -> Ticket {
+    let (namespace, name) = of.cluster.split_once('/').unwrap_or_default();
+    let id = Id::new(Kind::EksCluster, namespace, name);
+    let state = context.fleet.row(&id).map_or(State::Unknown, |row| row.state);
+    Ticket {
+        cluster: of.cluster.clone(),
+        href: id.path(),
+        badge: Badge::new(state),
+        elapsed: context.elapsed(Some(of.since.0)),
+    }
+}
+
+/// What a person can do about a release that does not go on by itself.
+fn commands(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> Vec<Command> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let annotate = |annotation: &str, value: &str| {
+        format!("kubectl annotate --overwrite fleetrollout {name} {annotation}={value}")
+    };
+    match of.state {
+        ReleaseState::Halted => {
+            let retry = annotate(crate::api::RETRY_ANNOTATION, &format!("{}/{}", of.target, context.now.as_second()));
+            vec![Command::new("Once the cause is removed, let it continue", retry)]
+        }
+        ReleaseState::WaitingForApproval => {
+            let waiting = of.waves.iter().filter(|wave| wave.state == WaveState::WaitingForApproval);
+            let approve = |wave: &WaveStatus| {
+                let hash = wave.approval_hash.as_deref()?;
+                Some(Command::new(
+                    &format!("Let wave {} begin", wave.name),
+                    annotate(crate::api::APPROVE_ANNOTATION, hash),
+                ))
+            };
+            waiting.filter_map(approve).collect()
+        }
+        ReleaseState::Blocked
+        | ReleaseState::Suspended
+        | ReleaseState::Progressing
+        | ReleaseState::Soaking
+        | ReleaseState::Completed => Vec::new(),
+    }
+}

@@ -1,0 +1,164 @@
+//! The plan of an object as bars in time: what is done, runs and waits, and when each step should end. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Context;
+use super::badge::Badge;
+use crate::api::status::{PlanStatus, PlanStep, StepAction, StepState};
+use crate::cli::time::{between, format_between, format_duration};
+use crate::controllers::status::progress::label;
+use crate::engine::Key;
+use crate::page::state::State;
+
+/// Width of the picture, in its own units.
+const WIDTH: f64 = 1000.0;
+/// Narrowest bar that can be seen.
+const MIN_WIDTH: f64 = 6.0;
+
+/// The steps of a plan.
+#[derive(Default)]
+pub struct Schedule {
+    pub steps: Vec<Bar>,
+    /// Where now is; empty if no step has a time.
+    pub now: String,
+    /// What the picture covers, such as `about 12 min`.
+    pub span: String,
+    /// Steps that status does not list.
+    pub omitted: i32,
+    pub summary: String,
+}
+
+/// A step, and its bar.
+pub struct Bar {
+    /// `+`, `~` or `-`, as `keelson plan` prints it.
+    pub sign: &'static str,
+    pub action: &'static str,
+    pub name: String,
+    pub badge: Badge,
+    pub detail: String,
+    pub time: String,
+    /// Left edge and width; empty: the step has no times.
+    pub x: String,
+    pub width: String,
+    pub is_overdue: bool,
+}
+
+/// The plan, in the order in which its steps start.
+pub fn schedule(plan: &PlanStatus, context: &Context<'_>) -> Schedule {
+    let steps: BTreeMap<&str, &PlanStep> = plan.steps.iter().map(|step| (step.resource.as_str(), step)).collect();
+    let slots: Vec<Option<(Timestamp, Timestamp)>> =
+        plan.steps.iter().map(|step| slot(step, &steps, context.now, plan.steps.len())).collect();
+    let start = slots.iter().flatten().map(|(start, _)| *start).min().unwrap_or(context.now).min(context.now);
+    let end = slots.iter().flatten().map(|(_, end)| *end).max().unwrap_or(context.now).max(context.now);
+    let whole = between(start, end).as_secs_f64();
+    let place = |at: Timestamp| if whole > 0.0 { between(start, at).as_secs_f64() / whole * WIDTH } else { 0.0 };
+    let mut all: Vec<_> = plan.steps.iter().zip(slots).collect();
+    all.sort_by_key(|(step, slot)| (slot.map_or(context.now, |(start, _)| start), step.state == StepState::Pending));
+    let bars = all.into_iter().map(|(step, slot)| {
+        let geometry = slot.filter(|_| whole > 0.0).map(|(start, end)| {
+            let (left, right) = (place(start).min(WIDTH - MIN_WIDTH), place(end));
+            (format!("{left:.1}"), format!("{:.1}", (right - left).max(MIN_WIDTH)))
+        });
+        let (x, width) = geometry.unwrap_or_default();
+        let is_overdue = step.state == StepState::Running && expected_end(step).is_some_and(|end| end < context.now);
+        Bar {
+            sign: sign(step.action),
+            action: action(step.action),
+            name: label(&Key::parse(&step.resource)),
+            badge: badge(step.state),
+            detail: detail(step),
+            time: time(step, context),
+            x,
+            width,
+            is_overdue,
+        }
+    });
+    Schedule {
+        steps: bars.collect(),
+        now: if whole > 0.0 { format!("{:.1}", place(context.now)) } else { String::new() },
+        span: if end > context.now { format!("about {}", format_between(context.now, end)) } else { String::new() },
+        omitted: plan.omitted_steps.unwrap_or_default(),
+        summary: plan.summary.clone(),
+    }
+}
+
+/// When a step starts and ends; `None`: it does not go on by itself, or its duration is unknown. `depth` limits a chain that is a
+/// circle.
+fn slot(
+    step: &PlanStep,
+    steps: &BTreeMap<&str, &PlanStep>,
+    now: Timestamp,
+    depth: usize,
+) -> Option<(Timestamp, Timestamp)> {
+    let takes = SignedDuration::from_secs(step.expected_seconds?);
+    let start = match step.state {
+        StepState::Running => step.since.as_ref()?.0,
+        StepState::Pending => match step.after.as_deref().and_then(|after| steps.get(after)) {
+            Some(before) if before.state != StepState::Done => slot(before, steps, now, depth.checked_sub(1)?)?.1,
+            _ => now,
+        },
+        StepState::Blocked | StepState::Failed | StepState::Done => return None,
+    };
+    let end = start.saturating_add(takes).ok()?;
+    // What takes longer than expected has not ended.
+    Some((start, if step.state == StepState::Running { end.max(now) } else { end }))
+}
+
+fn expected_end(step: &PlanStep) -> Option<Timestamp> {
+    let takes = SignedDuration::from_secs(step.expected_seconds?);
+    step.since.as_ref()?.0.saturating_add(takes).ok()
+}
+
+/// The sign of `keelson plan`.
+const fn sign(action: StepAction) -> &'static str {
+    match action {
+        StepAction::Create => "+",
+        StepAction::Update => "~",
+        StepAction::Adopt => "@",
+        StepAction::Delete => "-",
+        StepAction::Release => "^",
+    }
+}
+
+const fn action(action: StepAction) -> &'static str {
+    match action {
+        StepAction::Create => "create",
+        StepAction::Update => "update",
+        StepAction::Adopt => "adopt",
+        StepAction::Delete => "delete",
+        StepAction::Release => "release",
+    }
+}
+
+fn badge(state: StepState) -> Badge {
+    match state {
+        StepState::Pending => Badge::with_text(State::Unknown, "waits"),
+        StepState::Running => Badge::with_text(State::Progressing, "runs"),
+        StepState::Blocked => Badge::with_text(State::Blocked, "blocked"),
+        StepState::Failed => Badge::with_text(State::Failing, "failed"),
+        StepState::Done => Badge::with_text(State::Ready, "done"),
+    }
+}
+
+fn detail(step: &PlanStep) -> String {
+    let after = step.after.as_deref().map(|after| format!("after {}", label(&Key::parse(after))));
+    let parts = [after, step.reason.clone(), step.detail.clone()];
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// How long it runs and how long it still takes, or how long it will take.
+fn time(step: &PlanStep, context: &Context<'_>) -> String {
+    let takes = step.expected_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let takes = takes.map(|seconds| format_duration(std::time::Duration::from_secs(seconds)));
+    match (step.state, expected_end(step)) {
+        (StepState::Running, Some(end)) if end > context.now => {
+            format!("about {} left, until {}", format_between(context.now, end), context.time(end))
+        }
+        (StepState::Running, Some(end)) => format!("{} longer than usual", format_between(end, context.now)),
+        (StepState::Running, None) => format!("for {}", context.elapsed(step.since.as_ref().map(|since| since.0))),
+        (StepState::Pending, _) => takes.map(|takes| format!("takes about {takes}")).unwrap_or_default(),
+        (StepState::Blocked | StepState::Failed | StepState::Done, _) => String::new(),
+    }
+}
