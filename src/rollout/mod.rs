@@ -54,6 +54,7 @@ mod revision_properties;
 mod world;
 #[cfg(test)]
 mod world_checks;
+#[cfg(test)]
 mod world_objects;
 #[cfg(test)]
 mod world_rules;

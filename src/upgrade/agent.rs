@@ -81,6 +81,7 @@ impl AgentUpgrade {
             (WindowState::Closed { opens }, _) => Some(Hold::OutsideWindow { opens: opens.clone() }),
             (WindowState::Always | WindowState::Open { .. }, WaveState::Free) => None,
             (_, WaveState::Held { halted, message }) => Some(Hold::Wave { halted: *halted, message: message.clone() }),
+            (_, WaveState::Hook { failed, message }) => Some(Hold::Hook { failed: *failed, message: message.clone() }),
             (_, WaveState::Blocked { message }) => Some(Hold::Wave { halted: false, message: message.clone() }),
         }
     }

@@ -164,7 +164,9 @@ impl Input<'_> {
         let of = |revision: Option<&String>| Revision::new(self.source, revision?);
         let wanted = newest.clone().filter(|newest| of(Some(newest)) != of(allowed.as_ref()));
         let message = match wave {
-            WaveState::Held { message, .. } | WaveState::Blocked { message } => Some(message.as_str()),
+            WaveState::Held { message, .. } | WaveState::Blocked { message } | WaveState::Hook { message, .. } => {
+                Some(message.as_str())
+            }
             WaveState::Free if wanted.is_some() && !may_move => {
                 Some("the waves before have not run the newest one yet")
             }

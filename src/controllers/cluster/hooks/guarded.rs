@@ -11,6 +11,7 @@ use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
 use crate::hooks::{Held, Moment, UpgradeFacts, moments, settle};
 use crate::resources::cloud::Cloud;
+use crate::rollout::Target;
 use crate::upgrade::{ControlPlaneWork, Decision, Goal, Observation, Step};
 
 /// The step of a creation.
@@ -101,7 +102,10 @@ impl Reconcile<'_> {
             is_changing: observed.control_plane_work == ControlPlaneWork::Version,
             node_groups_to: decision.remaining_steps.iter().filter_map(to_of).collect(),
             has_steps: decision.is_upgrade(),
-            next: wanted.map(|step| (step.gate, step.target)),
+            next: wanted.and_then(|step| match step.target {
+                Target::Kubernetes(target) => Some((step.gate, target)),
+                Target::Agent(_) | Target::Revision(_) => None,
+            }),
         };
         let stored = self.stored_hooks();
         let settled = settle(&stored, &facts, |entry| self.passes(entry));
