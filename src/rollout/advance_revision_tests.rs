@@ -94,6 +94,7 @@ impl Fleet {
             rollouts: &rollouts,
             clusters: &clusters,
             unreadable: &BTreeSet::new(),
+            results: &[],
             now: self.now,
         });
         self.status = outcome.status;

@@ -74,6 +74,7 @@ impl World {
             rollouts: &Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() },
             clusters: &clusters,
             unreadable: &BTreeSet::new(),
+            results: &[],
             now: self.now,
         });
         self.status = outcome.status;

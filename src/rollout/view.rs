@@ -152,8 +152,6 @@ fn asks(member: &Member, step: Step) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::super::member::Stalled;

@@ -3,7 +3,8 @@
 
 use jiff::SignedDuration;
 
-use super::world::{Operator, World};
+use super::world::World;
+use super::world_objects::Operator;
 use super::*;
 use crate::api::fleet_rollout::Wave;
 
@@ -64,7 +65,7 @@ pub fn were_good(world: &World, view: &Operator, wave: &Wave, step: Step) -> Res
     for check in &wave.checks {
         let is_good = |run: &CheckRun, member: &Member| {
             let mut of_it = run.found.iter().filter(|one| one.cluster.as_ref().is_none_or(|name| *name == member.name));
-            let is_late_enough = member.healthy_since().is_some_and(|since| {
+            let is_late_enough = member.health.since().is_some_and(|since| {
                 let soak = if check.job.is_some() { SignedDuration::ZERO } else { soak };
                 run.began_at.as_second() >= (since + soak).as_second()
             });

@@ -199,7 +199,7 @@ pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) ->
             let policy = view.rollout.spec.waves.iter().find(|one| one.name == wave.name);
             if let Some(policy) = policy.filter(|_| !had) {
                 is_good(world, view, policy, release, true)
-                    .and_then(|()| super::world_checks::were_good(world, view, policy, Step { gate, target }))
+                    .and_then(|()| super::world_checks::were_good(world, view, policy, step))
                     .map_err(|why| format!("wave {} has passed: {why}", wave.name))?;
             }
         }

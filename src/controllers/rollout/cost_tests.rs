@@ -86,6 +86,7 @@ fn pass(
         rollouts: &rollouts,
         clusters: &members,
         unreadable: &BTreeSet::new(),
+        results: &[],
         now,
     });
     let conditions = conditions(&outcome.status, Some(1), outcome.problem.as_deref(), now);
