@@ -105,7 +105,7 @@ fn result_of_before_a_retry_does_not_count() {
     let mut fleet = arrived(&query(OF_WAVE, (0, 4)), &json!({}));
     fleet.value(1.0);
     assert_eq!(fleet.state().0, ReleaseState::Halted);
-    let [run] = fleet.results.clone().try_into().unwrap();
+    let run = fleet.results[0].clone();
     fleet.retry = Some("1.36/1".into());
     fleet.results = vec![CheckRun { found: vec![], ..run.clone() }];
     fleet.advance();

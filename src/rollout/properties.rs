@@ -30,7 +30,7 @@ fn some_checks(limit: i32) -> [Value; 3] {
 fn a_wave(name: &'static str, ring: Option<u8>) -> impl Strategy<Value = Value> {
     let soak = prop_oneof![2 => Just("0s"), 1 => Just("5m")];
     let approval = prop_oneof![3 => Just("Automatic"), 1 => Just("Required")];
-    let checks = prop_oneof![2 => Just(0), 1 => Just(1), 1 => Just(2), 1 => Just(3)];
+    let checks = prop_oneof![2 => Just(0_usize), 1 => Just(1), 1 => Just(2), 1 => Just(3)];
     let rest = (any::<bool>(), checks, 0i32..3);
     (1u32..3, 0i32..2, soak, approval, rest).prop_map(move |(max_concurrent, max_failed, soak, approval, rest)| {
         let (slow, checks, limit) = rest;

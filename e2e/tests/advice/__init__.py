@@ -453,6 +453,7 @@ NO_EDIT = [
     "relax the PodDisruptionBudget, add replicas",
     "Keelson recreates the capability",
     "check that it reaches issuerUrl from the internet",
+    "Secret {namespace}/{name} not found: create it",
     # Not advice; they only match the pattern.
     "write rejected: the lease is lost",
     "has apiVersion, kind and name",

@@ -120,7 +120,8 @@ impl Server {
                 return Err(format!("the answer is larger than {} KiB", MAX_BYTES >> 10));
             }
         }
-        Ok(response::outcome(status, &bytes))
+        // Before anything is cut off: a part of a token is one, too.
+        Ok(response::outcome(status, self.credentials.redact(&String::from_utf8_lossy(&bytes)).as_bytes()))
     }
 }
 
