@@ -131,7 +131,7 @@ pub struct Args {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
     otlp_endpoint: Option<OtlpEndpoint>,
     #[command(flatten)]
-    notify: super::notify::Args,
+    notify: super::notify::NotifyArgs,
     /// Format of log lines.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: LogFormat,

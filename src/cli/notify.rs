@@ -9,7 +9,7 @@ use crate::notify::{Sender, Target};
 
 /// Flags of notifications.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct NotifyArgs {
     /// Send an event (CloudEvents 1.0, JSON) to this URL for what needs a person: a rollout that halted, an approval, an
     /// object that is Stalled, the end of AWS's support; and when it no longer does. Needs --notify-secret-file
     /// [default: none].
@@ -24,7 +24,7 @@ pub struct Args {
     notify_ca_file: Option<PathBuf>,
 }
 
-impl Args {
+impl NotifyArgs {
     /// Sends notifications, if they go anywhere.
     ///
     /// # Errors
@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn events_are_never_sent_unsigned() {
-        let args = |url: &str| Args { notify_url: Some(url.into()), notify_secret_file: None, notify_ca_file: None };
+        let args =
+            |url: &str| NotifyArgs { notify_url: Some(url.into()), notify_secret_file: None, notify_ca_file: None };
         assert!(args("").target().unwrap().is_none());
         let why = args("https://hooks.example.com/hunter2").target().unwrap_err().to_string();
         assert!(why.contains("--notify-secret-file") && !why.contains("hunter2"), "{why}");
