@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
@@ -37,6 +38,9 @@ use crate::resources::graph::expand::Versions;
 use crate::resources::karpenter::names;
 use crate::rollout::Lane;
 use crate::upgrade::Decision;
+
+/// How often a cluster looks whether a step of its agent has ended.
+const CLAIMED_POLL: SignedDuration = SignedDuration::from_secs(3);
 
 /// What an EksCluster refers to in the management cluster.
 pub struct References {
@@ -243,6 +247,10 @@ impl Reconcile<'_> {
         let condition = held_revision::with_note(agent.with_upgrade_note(condition), gitops.as_ref());
         let retries = [Lane::Agent, Lane::Revision].map(|lane| self.wave_retry(lane));
         let agent_next = agent.next.into_iter().chain(retries.into_iter().flatten()).min();
+        if [Lane::Agent, Lane::Revision].iter().any(|lane| self.stored_request(*lane).claimed.is_some()) {
+            // Status shows its end, and no watch reports that: other clusters wait for it.
+            next = next.or(Next::after(CLAIMED_POLL, self.now));
+        }
         next = next.or(then).or(agent_next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
