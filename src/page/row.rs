@@ -190,7 +190,7 @@ impl Row {
     }
 
     /// Whether a person has to do something about it.
-    pub fn needs_a_person(&self, now: Timestamp) -> bool {
-        self.state.needs_a_person(self.since, now)
+    pub fn requires_intervention(&self, now: Timestamp) -> bool {
+        self.state.requires_intervention(self.since, now)
     }
 }

@@ -77,7 +77,7 @@ impl State {
     }
 
     /// Whether a person has to do something, `since` that time.
-    pub fn needs_a_person(self, since: Option<Timestamp>, now: Timestamp) -> bool {
+    pub fn requires_intervention(self, since: Option<Timestamp>, now: Timestamp) -> bool {
         match self {
             Self::Halted | Self::Blocked | Self::Approval => true,
             Self::Failing => since.is_none_or(|since| now.duration_since(since) >= FAILING_FOR),

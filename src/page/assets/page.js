@@ -45,6 +45,7 @@
     const fresh = [...next.childNodes];
     fresh.forEach((child, at) => (at < old.length ? morph(old[at], child) : present.append(document.importNode(child, true))));
     old.slice(fresh.length).forEach((child) => child.remove());
+    if (present.matches("select")) present.value = next.value;
   }
 
   function show(page) {

@@ -71,7 +71,7 @@ fn needs(context: &Context<'_>) -> Vec<Arc<Row>> {
     let others = others.chain(fleet.unreadable());
     let all = clusters.chain(fleet.groups.values().map(|kept| &kept.row)).chain(others);
     let mut found: Vec<Arc<Row>> =
-        all.filter(|row| row.needs_a_person(context.now) && context.viewer.may_see(&row.id)).cloned().collect();
+        all.filter(|row| row.requires_intervention(context.now) && context.viewer.may_see(&row.id)).cloned().collect();
     found.sort_by(|a, b| (a.state, a.since, &a.id).cmp(&(b.state, b.since, &b.id)));
     found
 }
