@@ -161,7 +161,7 @@ pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) ->
             for wave in view.rollout.spec.waves.iter().take_while(|wave| wave.name != given.wave) {
                 let promoted = release.waves.iter().any(|one| one.name == wave.name && one.promoted_at.is_some());
                 if !promoted {
-                    is_good(world, view, wave, Step { gate, target }, false)
+                    is_good(world, view, wave, release, false)
                         .map_err(|why| format!("{} may begin before wave {}: {why}", given.uid, wave.name))?;
                 }
             }
@@ -172,7 +172,7 @@ pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) ->
                 old.is_some_and(|old| old.waves.iter().any(|one| one.name == wave.name && one.passed_at.is_some()));
             let policy = view.rollout.spec.waves.iter().find(|one| one.name == wave.name);
             if let Some(policy) = policy.filter(|_| !had) {
-                is_good(world, view, policy, Step { gate, target }, true)
+                is_good(world, view, policy, release, true)
                     .map_err(|why| format!("wave {} has passed: {why}", wave.name))?;
             }
         }
@@ -180,8 +180,10 @@ pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) ->
     Ok(())
 }
 
-/// Whether all clusters of a wave have the version and are healthy; `soaked`: throughout the soak, in truth.
-fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool) -> Checked {
+/// Whether all clusters of a wave have the version of the release that is written, and are healthy; `soaked`: throughout the soak, in
+/// truth.
+fn is_good(world: &World, view: &Operator, wave: &Wave, release: &ReleaseStatus, soaked: bool) -> Checked {
+    let step = Step { gate: release.gate, target: release.target.parse().unwrap() };
     let soak = crate::api::duration::parse(&wave.soak).unwrap();
     let soak = SignedDuration::try_from(soak).unwrap();
     let spec = &view.rollout.spec;
@@ -194,13 +196,8 @@ fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool
             ring.is_none_or(|ring| member.labels.get("ring") == Some(ring))
         };
         let is_own = spec.waves.iter().find(|wave| selects(wave)).is_some_and(|own| own.name == wave.name);
-        let release = view
-            .rollout
-            .status
-            .releases
-            .iter()
-            .find(|one| one.gate == step.gate && one.target == step.target.to_string());
-        let has_ticket = release.is_some_and(|one| one.tickets.iter().any(|ticket| ticket.uid == member.uid));
+        // One that is suspended and has returned its ticket has left.
+        let has_ticket = release.tickets.iter().any(|ticket| ticket.uid == member.uid);
         if !is_own || member.deleting || (member.suspended && !has_ticket) {
             continue;
         }
