@@ -156,7 +156,7 @@ impl Query {
                 Sort::Region => a.region.cmp(&b.region),
                 Sort::Account => a.account.cmp(&b.account),
             };
-            let by_name = || (&a.id.namespace, &a.id.name).cmp(&(&b.id.namespace, &b.id.name));
+            let by_name = || (&a.id.name, &a.id.namespace).cmp(&(&b.id.name, &b.id.namespace));
             let order = if sort == Sort::Name { by_name() } else { order };
             let order = if descending { order.reverse() } else { order };
             order.then_with(by_name)

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Context;
 use super::badge::Badge;
+use super::context::Context;
 use crate::api::conditions::bounded;
 use crate::cli::time::{format_age, format_between};
 use crate::page::id::Kind;
