@@ -134,29 +134,6 @@ def test_condition_shows_within_two_seconds(on: Environment, ui: Ui, browser: Br
     expect(page.get_by_text("attempt 2 of")).to_have_count(0, timeout=LIVE_MILLISECONDS)
 
 
-def test_page_follows_a_creation_through_a_restart_of_the_operator(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
-    shop = Shop(on)
-    on.aws.add_fault({"account": shop.account.id, "action": "CreateCluster"}, {"delay": 3})
-    shop.apply()
-    page = enter(ui, browser, people, "/")
-    row = page.locator("tbody tr", has_text=shop.name)
-    with on.operator() as operator:
-        on.await_condition(shop.cluster, status="False", reason="Creating")
-        expect(row.get_by_text("In progress")).to_be_visible(timeout=LIVE_MILLISECONDS)
-        row.get_by_role("link").click()
-        expect(page.get_by_role("heading", name="Plan")).to_be_visible()
-        operator.kill()
-        operator.restart()
-        operator.wait_ready()
-        on.ready(shop.cluster, timeout=90)
-        expect(page.locator(".head .badge")).to_have_text("Ready", timeout=LIVE_MILLISECONDS)
-        expect(page.get_by_text("Created").first).to_be_visible()
-    on.aws.clear_faults()
-    with on.operator():
-        shop.go_away()
-    expect(page.get_by_text("It is not here")).to_be_visible(timeout=LIVE_MILLISECONDS)
-
-
 def test_state_of_the_table_is_in_the_address(ui: Ui, browser: Browser, people: list) -> None:
     page = enter(ui, browser, people)
     page.get_by_label("Search").fill("stu")
@@ -279,7 +256,7 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
         slowest: dict[str, float] = {}
         for query in ("q=cluster-01234", "state=failing&sort=-since", "label=env%3Dprod&region=eu-west-1&page=5", "sort=version"):
             times = []
-            for _ in range(3):
+            for _ in range(5):
                 started = time.monotonic()
                 answer = requests.get(f"{ui.root}/?{query}", cookies=cookies, timeout=10)
                 times.append(1000 * (time.monotonic() - started))
@@ -290,3 +267,27 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
     finally:
         ui.stop()
         server.stop()
+
+
+def test_page_follows_a_creation_through_a_restart_of_the_operator(browser: Browser, people: list) -> None:
+    # Of its own: an operator would change the status of the others.
+    with environment(workload=False, git=False) as on, Ui(on) as ui:
+        write(on, cluster("fine", suspend=True), {"conditions": ready("Suspended")})
+        shop = Shop(on)
+        on.aws.add_fault({"account": shop.account.id, "action": "CreateCluster"}, {"delay": 3})
+        page = enter(ui, browser, people)
+        row = page.locator("tbody tr", has_text=shop.name)
+        with on.operator() as operator:
+            shop.apply()
+            on.await_condition(shop.cluster, status="False", reason="Creating")
+            expect(row.get_by_text("In progress")).to_be_visible(timeout=LIVE_MILLISECONDS)
+            row.get_by_role("link").click()
+            expect(page.get_by_role("heading", name="Plan")).to_be_visible()
+            operator.kill()
+            operator.restart()
+            operator.wait_ready()
+            on.ready(shop.cluster, timeout=90)
+            expect(page.locator(".head .badge")).to_have_text("Ready", timeout=LIVE_MILLISECONDS)
+            expect(page.locator(".events li").first).to_be_visible()
+            shop.go_away()
+            expect(page.get_by_text("It is not here")).to_be_visible(timeout=LIVE_MILLISECONDS)

@@ -15,6 +15,8 @@ use crate::cli::events::EventLine;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::decode::Unreadable;
 
+/// The source of events; those of objects are named as their kinds.
+pub const EVENTS: &str = "events";
 /// Events that are kept of an object.
 const MAX_EVENTS: usize = 30;
 /// Objects beyond those in the fleet of which events are kept: an event may be read before its object.

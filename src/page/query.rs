@@ -1,5 +1,7 @@
 //! The state of a page, which is in its address: filter, sort and page of the table. It can be sent to a colleague. Pure.
 
+use std::cmp::Ordering;
+
 use url::form_urlencoded;
 
 use super::row::Row;
@@ -142,31 +144,31 @@ impl Query {
         }
     }
 
-    /// Sorts rows. Equal ones are in the order of their names.
-    pub fn sort<R: AsRef<Row>>(&self, rows: &mut [R]) {
-        let Self { sort, descending, .. } = *self;
-        rows.sort_by(|a, b| {
-            let (a, b) = (a.as_ref(), b.as_ref());
-            let order = match sort {
-                Sort::State => a.state.cmp(&b.state),
-                Sort::Name => std::cmp::Ordering::Equal,
-                // The longest first.
-                Sort::Since => a.since.cmp(&b.since),
-                Sort::Version => version(&a.version).cmp(&version(&b.version)),
-                Sort::Region => a.region.cmp(&b.region),
-                Sort::Account => a.account.cmp(&b.account),
-            };
-            let by_name = || (&a.id.namespace, &a.id.name).cmp(&(&b.id.namespace, &b.id.name));
-            let order = if sort == Sort::Name { by_name() } else { order };
-            let order = if descending { order.reverse() } else { order };
-            order.then_with(by_name)
-        });
+    /// The rows of a page, in order: the others stay unsorted, as they are many. Equal ones are in the order of their names.
+    pub fn page_of<'a>(&self, mut rows: Vec<&'a Row>, start: usize, end: usize) -> Vec<&'a Row> {
+        if end < rows.len() {
+            rows.select_nth_unstable_by(end, |a, b| self.compare(a, b));
+            rows.truncate(end);
+        }
+        rows.sort_by(|a, b| self.compare(a, b));
+        rows.split_off(start.min(rows.len()))
     }
-}
 
-/// `1.9` comes before `1.10`.
-fn version(text: &str) -> Vec<u32> {
-    text.split('.').map(|part| part.parse().unwrap_or_default()).collect()
+    fn compare(&self, a: &Row, b: &Row) -> Ordering {
+        let Self { sort, descending, .. } = *self;
+        let by_name = || (&a.id.name, &a.id.namespace).cmp(&(&b.id.name, &b.id.namespace));
+        let order = match sort {
+            Sort::State => a.state.cmp(&b.state),
+            Sort::Name => by_name(),
+            // The longest first.
+            Sort::Since => a.since.cmp(&b.since),
+            Sort::Version => a.version_order.cmp(&b.version_order),
+            Sort::Region => a.region.cmp(&b.region),
+            Sort::Account => a.account.cmp(&b.account),
+        };
+        let order = if descending { order.reverse() } else { order };
+        order.then_with(by_name)
+    }
 }
 
 #[cfg(test)]
@@ -210,13 +212,17 @@ mod tests {
     #[test]
     fn what_needs_a_person_comes_first() {
         let sorted = |text: &str| {
-            let mut rows = rows();
-            Query::parse(text).sort(&mut rows);
-            rows.iter().map(|row| row.id.name.clone()).collect::<Vec<_>>()
+            let rows = rows();
+            let sorted = Query::parse(text).page_of(rows.iter().map(|row| &**row).collect(), 0, 3);
+            sorted.iter().map(|row| row.id.name.clone()).collect::<Vec<_>>()
         };
         assert_eq!(sorted(""), ["blocked", "held", "ready"]);
         assert_eq!(sorted("sort=-state"), ["ready", "held", "blocked"]);
         assert_eq!(sorted("sort=-name"), ["ready", "held", "blocked"]);
-        assert!(version("1.9") < version("1.10"));
+        let rows = rows();
+        let all = || rows.iter().map(|row| &**row).collect::<Vec<_>>();
+        let page: Vec<_> = Query::parse("").page_of(all(), 1, 2).iter().map(|row| row.id.name.clone()).collect();
+        assert_eq!(page, ["held"]);
+        assert!(Query::parse("").page_of(all(), 3, 103).is_empty());
     }
 }

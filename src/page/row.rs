@@ -38,6 +38,8 @@ pub struct Row {
     /// Name of its AwsAccount.
     pub account_name: String,
     pub version: String,
+    /// Its numbers: `1.9` comes before `1.10`.
+    pub version_order: Vec<u32>,
     pub target: String,
     pub nodes: String,
     /// Node groups: ready and all.
@@ -67,6 +69,7 @@ impl Row {
             account: String::new(),
             account_name: String::new(),
             version: String::new(),
+            version_order: Vec::new(),
             target: String::new(),
             nodes: String::new(),
             groups: (0, 0),
@@ -186,6 +189,7 @@ impl Row {
         let parts = [&id.title(), region, account, account_name, version, reason, revision];
         let text = parts.into_iter().chain(labels).map(String::as_str).collect::<Vec<_>>().join("\n");
         self.search = text.to_lowercase();
+        self.version_order = self.version.split('.').map(|part| part.parse().unwrap_or_default()).collect();
         self
     }
 

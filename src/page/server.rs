@@ -31,6 +31,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After that time a browser connects again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A browser ignores a message without data.
+const NOTHING_MORE: &str = "-";
+
 /// Files that the page refers to: no data.
 const ASSETS: [(&str, &str, &str); 3] = [
     ("/assets/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
@@ -160,7 +163,7 @@ fn exchange(page: &Page, token: &str, headers: &HeaderMap) -> Response {
 /// A message whenever something changes of that object, or of anything that the viewer may see.
 fn live(page: &Page, viewer: Viewer, of: Option<Id>) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let receiver = page.changes.subscribe();
-    let first = Event::default().event("connected").data("").retry(RETRY);
+    let first = Event::default().event("connected").data(NOTHING_MORE).retry(RETRY);
     let changes = futures::stream::unfold((receiver, viewer, of), |(mut receiver, viewer, of)| async move {
         loop {
             match receiver.recv().await {
@@ -174,7 +177,7 @@ fn live(page: &Page, viewer: Viewer, of: Option<Id>) -> Sse<impl Stream<Item = R
         tokio::time::sleep(COALESCE).await;
         // What comes with it, is part of it.
         receiver = receiver.resubscribe();
-        let event = Event::default().event("changed").data("");
+        let event = Event::default().event("changed").data(NOTHING_MORE);
         Some((Ok(event), (receiver, viewer, of)))
     });
     let all = futures::StreamExt::chain(futures::stream::iter([Ok(first)]), changes);

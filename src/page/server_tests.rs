@@ -115,9 +115,10 @@ async fn change_is_announced_to_those_who_look_at_it() {
         let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap().unwrap().unwrap();
         String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
     };
-    assert!(next().await.contains("event: connected"));
+    let is_message = |text: &str, event: &str| text.contains(&format!("event: {event}")) && text.contains("data: -\n");
+    assert!(is_message(&next().await, "connected"));
     client.page.update(|fleet| fleet.apply(ready("team-a", "demo"), Timestamp::now()));
-    assert!(next().await.contains("event: changed"));
+    assert!(is_message(&next().await, "changed"));
     let of_other = Change::Object { id: Id::of_path("/clusters/team-b/x").unwrap(), cluster: None };
     let of_group = Change::Object {
         id: Id::of_path("/nodegroups/team-a/g").unwrap(),

@@ -10,13 +10,10 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource as _};
 
 use super::Page;
-use super::fleet::{Change, Fleet, Shown, id_of};
+use super::fleet::{Change, EVENTS, Fleet, Shown, id_of};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::{connection, errors, events, watching};
 use crate::controllers::runtime::decode::Decoded;
-
-/// The source of events.
-pub const EVENTS: &str = "events";
 
 /// Starts to watch. `namespace`: all if `None`. What cannot be read is a warning on the page.
 pub fn start(client: &Client, namespace: Option<&str>, page: &Arc<Page>) {

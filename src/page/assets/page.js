@@ -7,21 +7,20 @@
   const TYPING = 150;
   const events = document.body.dataset.events;
   let source = null;
-  let request = null;
   let isStale = false;
+  let isLoading = false;
+  let isAskedAgain = false;
   let typing = 0;
 
   /** The document at an address, parsed by the browser without running anything in it. */
   function load(address) {
     return new Promise((resolve, reject) => {
-      request?.abort();
-      request = new XMLHttpRequest();
+      const request = new XMLHttpRequest();
       request.open("GET", address);
       request.responseType = "document";
       request.timeout = 10_000;
-      const current = request;
-      request.onload = () => (current.status === 200 || current.status === 404 ? resolve(current.response) : reject(current.status));
-      request.onerror = request.ontimeout = () => reject(0);
+      request.onload = () => (request.status === 200 || request.status === 404 ? resolve(request.response) : reject(request.status));
+      request.onerror = request.ontimeout = request.onabort = () => reject(0);
       request.send();
     });
   }
@@ -59,14 +58,25 @@
     prepare();
   }
 
-  async function refresh(address = location.href) {
+  /** Fetches the page; once more, if something changed meanwhile, so that many changes do not postpone it for ever. */
+  async function refresh() {
+    isAskedAgain = isLoading;
+    if (isLoading) return;
+    isLoading = true;
     try {
-      show(await load(address));
+      do {
+        isAskedAgain = false;
+        const address = location.href;
+        const page = await load(address);
+        if (address === location.href) show(page);
+        else isAskedAgain = true;
+      } while (isAskedAgain);
       isStale = false;
       live(true);
     } catch {
       isStale = true;
     }
+    isLoading = false;
   }
 
   function live(isLive) {

@@ -4,10 +4,10 @@ use askama::Template;
 
 use super::badge::Badge;
 use super::command::Command;
+use super::context::{Context, Frame};
 use super::network::{self, Network};
 use super::schedule::{self, Schedule};
 use super::upgrade::{self, Upgrade};
-use super::{Context, Frame};
 use crate::api::EksCluster;
 use crate::api::status::GitOpsStatus;
 use crate::cli::events::EventLine;
@@ -149,11 +149,15 @@ impl Page {
 fn facts(object: &EksCluster, subject: &Subject, row: &Row, context: &Context<'_>) -> Vec<Fact> {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
-    let target = if row.target == row.version { String::new() } else { format!(" → {}", row.target) };
+    let version = match (row.version.as_str(), row.target.as_str()) {
+        ("", target) => format!("{target}, not created yet"),
+        (version, target) if version == target => version.to_owned(),
+        (version, target) => format!("{version} → {target}"),
+    };
     let account = Id::new(Kind::AwsAccount, "", &row.account_name);
     let href = if context.viewer.may_see(&account) { account.path() } else { String::new() };
     let mut facts = vec![
-        Fact::new("Kubernetes", format!("{}{target}", row.version)),
+        Fact::new("Kubernetes", version),
         Fact::new("Platform version", text(&status.platform_version)),
         Fact::new("Region", row.region.clone()),
         Fact { href, ..Fact::new("Account", row.account.clone()) },

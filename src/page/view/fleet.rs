@@ -6,9 +6,9 @@ use askama::Template;
 
 use super::badge::Badge;
 use super::command::Command;
+use super::context::{Context, Frame};
 use super::rollout::Card;
 use super::table::{self, Table};
-use super::{Context, Frame};
 use crate::page::id::Kind;
 use crate::page::query::Query;
 use crate::page::row::Row;

@@ -5,7 +5,7 @@ use askama::Template;
 use super::badge::Badge;
 use super::cluster::{EventRow, event_rows};
 use super::command::{Command, capital};
-use super::{Context, Frame};
+use super::context::{Context, Frame};
 use crate::api::FleetRollout;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
 use crate::page::fleet::Kept;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Context;
 use super::badge::Badge;
+use super::context::Context;
 use crate::api::status::{PlanStatus, PlanStep, StepAction, StepState};
 use crate::cli::time::{between, format_between, format_duration};
 use crate::controllers::status::progress::label;
@@ -55,7 +55,9 @@ pub fn schedule(plan: &PlanStatus, context: &Context<'_>) -> Schedule {
     let whole = between(start, end).as_secs_f64();
     let place = |at: Timestamp| if whole > 0.0 { between(start, at).as_secs_f64() / whole * WIDTH } else { 0.0 };
     let mut all: Vec<_> = plan.steps.iter().zip(slots).collect();
-    all.sort_by_key(|(step, slot)| (slot.map_or(context.now, |(start, _)| start), step.state == StepState::Pending));
+    all.sort_by_key(|(step, slot)| {
+        (step.state != StepState::Done, slot.map_or(context.now, |(start, _)| start), step.state == StepState::Pending)
+    });
     let bars = all.into_iter().map(|(step, slot)| {
         let geometry = slot.filter(|_| whole > 0.0).map(|(start, end)| {
             let (left, right) = (place(start).min(WIDTH - MIN_WIDTH), place(end));

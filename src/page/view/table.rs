@@ -1,10 +1,9 @@
 //! The table of clusters: filtered, sorted and cut into pages here, so that a browser never holds ten thousand rows. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::Context;
 use super::badge::Badge;
+use super::context::Context;
 use crate::api::conditions::bounded;
 use crate::cli::time::{format_age, format_between};
 use crate::page::id::Kind;
@@ -81,23 +80,24 @@ pub struct TableRow {
 
 /// The table of clusters that the viewer may see.
 pub fn clusters(context: &Context<'_>, query: &Query) -> Table {
-    let all: Vec<&Arc<Row>> = context
+    let all: Vec<&Row> = context
         .fleet
         .clusters
         .values()
         .map(|kept| &kept.row)
         .chain(context.fleet.unreadable().filter(|row| row.id.kind == Kind::EksCluster))
+        .map(|row| &**row)
         .filter(|row| context.viewer.may_see_namespace(&row.id.namespace))
         .collect();
     let filter = query.filter();
-    let matching: Vec<&Arc<Row>> = all.iter().copied().filter(|row| filter(row)).collect();
-    let mut rows: Vec<&Arc<Row>> =
+    let matching: Vec<&Row> = all.iter().copied().filter(|row| filter(row)).collect();
+    let rows: Vec<&Row> =
         matching.iter().copied().filter(|row| query.state.is_none_or(|state| row.state == state)).collect();
-    query.sort(&mut rows);
-    let pages = rows.len().div_ceil(PAGE_SIZE).max(1);
+    let count = rows.len();
+    let pages = count.div_ceil(PAGE_SIZE).max(1);
     let page = query.page.clamp(1, pages);
     let start = (page - 1) * PAGE_SIZE;
-    let shown = &rows[start..rows.len().min(start + PAGE_SIZE)];
+    let shown = query.page_of(rows, start, start + PAGE_SIZE);
     let on_page = |page: usize| Query { page, ..query.clone() }.href();
     Table {
         sort_value: query.sort_value(),
@@ -107,7 +107,7 @@ pub fn clusters(context: &Context<'_>, query: &Query) -> Table {
         regions: options(all.iter().map(|row| row.region.as_str()), &query.region),
         versions: options(all.iter().map(|row| row.version.as_str()), &query.version),
         columns: columns(query),
-        range: range(start, shown.len(), rows.len()),
+        range: range(start, shown.len(), count),
         previous: if page > 1 { on_page(page - 1) } else { String::new() },
         next: if page < pages { on_page(page + 1) } else { String::new() },
         rows: shown.iter().map(|row| table_row(row, context)).collect(),
@@ -117,7 +117,7 @@ pub fn clusters(context: &Context<'_>, query: &Query) -> Table {
 }
 
 /// The states that occur, and the chosen one.
-fn states(matching: &[&Arc<Row>], query: &Query) -> Vec<StateFilter> {
+fn states(matching: &[&Row], query: &Query) -> Vec<StateFilter> {
     let mut counts: BTreeMap<State, usize> = BTreeMap::new();
     for row in matching {
         *counts.entry(row.state).or_default() += 1;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::Context;
 use super::badge::Badge;
+use super::context::Context;
 use crate::api::status::{SupportStatus, UpgradeStatus, Verdict};
 use crate::cli::time::{between, format_between, format_duration};
 use crate::page::state::State;
