@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::overview::{ClusterOverview, ClusterState, Overview, ReleaseOverview, WaveOverview};
 use crate::api::fleet_rollout::Share;
+use crate::api::fleet_rollout_check::CheckState;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
 use crate::api::listing::first_few;
 use crate::cli::plan::style::{self, styled};
@@ -112,7 +113,7 @@ fn release(of: &ReleaseOverview, at: Reading<'_>) -> String {
         let cells =
             [format!("{branch} {mark} {}", wave.status.name), state_of(wave).to_owned(), arrived, details(wave, at)];
         table.styled_row(style, cells);
-        below.push(clusters(wave, trunk, at));
+        below.push(clusters(wave, trunk, at) + &checks(wave, trunk, at));
     }
     // Each line of the table, followed by the clusters of its wave.
     let lines = table.format("");
@@ -203,6 +204,26 @@ fn clusters(wave: &WaveOverview, trunk: &str, at: Reading<'_>) -> String {
         let _ = writeln!(out, "{trunk}   and {more} more (-o json shows all)");
     }
     out
+}
+
+/// The checks of a wave that is not pending: the last result of each.
+fn checks(wave: &WaveOverview, trunk: &str, at: Reading<'_>) -> String {
+    let mut table = Table::default();
+    for one in wave.status.checks.iter().filter(|_| wave.status.state != WaveState::Pending) {
+        let (state, sign) = match one.state {
+            CheckState::Passed => ("passed", "+"),
+            CheckState::Failed => ("failed", "!"),
+            CheckState::Error => ("has an error", "-"),
+            CheckState::Pending => ("has no result yet", ""),
+        };
+        let cluster = one.cluster.as_ref().map(|cluster| format!("{cluster}: "));
+        let found = one.message.as_ref().or(one.value.as_ref());
+        let found = found.map(|found| format!(": {}{found}", cluster.unwrap_or_default())).unwrap_or_default();
+        let age = one.last_run_at.as_ref().map(|run| format!(" {} ago", format_age(Some(run.0), at.now)));
+        let what = format!("{state}{}{found}", age.unwrap_or_default());
+        table.styled_row(style::of_sign(sign), [format!("check {}", one.name), one_line(&what)]);
+    }
+    table.format(&format!("{trunk}   "))
 }
 
 fn describe(one: &ClusterOverview, at: Reading<'_>) -> String {

@@ -80,7 +80,11 @@ fn with_halt() -> FleetRollout {
             "message": message, "since": "2026-11-28T10:00:00Z",
             "halt": {"wave": "canary", "message": why, "since": "2026-11-28T11:48:10Z"},
             "waves": [
-                {"name": "canary", "state": "Failed", "members": 3, "atTarget": 1, "inProgress": 2, "failed": 1},
+                {"name": "canary", "state": "Failed", "members": 3, "atTarget": 1, "inProgress": 2, "failed": 1, "checks": [
+                    {"name": "errors", "state": "Failed", "value": "0.04", "cluster": "shop/canary-0", "failures": 1,
+                        "lastRunAt": "2026-11-28T11:45:00Z", "message": "0.04 is above 0.01"},
+                    {"name": "smoke", "state": "Pending"},
+                ]},
                 {"name": "prod", "state": "Pending", "members": 2},
             ],
             "tickets": [ticket("canary-1"), ticket("canary-2")],
