@@ -188,7 +188,7 @@ impl Reconcile<'_> {
     }
 
     /// Deletes the Jobs of all hooks: the object is about to be gone, and with it the record of them.
-    pub(super) async fn delete_hook_jobs(&self) {
+    pub(super) async fn end_hook_jobs(&self) {
         for entry in self.stored_hooks() {
             self.delete_hook_job(&entry).await;
         }
