@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-pub use self::guarded::overall;
 pub use self::record::Memory;
 use super::Reconcile;
 use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
