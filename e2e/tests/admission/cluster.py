@@ -106,7 +106,7 @@ INVALID = [
     Rejected(hook(job={"cronJob": {"name": "A"}}), "spec.hooks[0].job.cronJob.name", "must be the name of a Kubernetes object"),
     Rejected(hook(timeout="soon"), "spec.hooks[0].timeout", "must be a duration"),
     Rejected(hook(timeout="0s"), "spec.hooks[0].timeout", "must be at least 1s"),
-    Rejected(hook(onFailure="Ignore"), "spec.hooks[0].onFailure", 'supported values: "Continue", "Stop"'),
+    Rejected(hook(onFailure="Ignore"), "spec.hooks[0].onFailure", 'supported values: "Stop", "Continue"'),
     Rejected({"hooks": [HOOK, HOOK]}, "spec.hooks", "each name may be listed once only"),
     Rejected({"hooks": [{**HOOK, "name": f"h{n}"} for n in range(11)]}, "spec.hooks", "must have at most 10 items"),
     Rejected({"region": None}, "spec.region", "Required value"),

@@ -13,7 +13,7 @@ use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
-use super::{ClusterController, Reconcile, hooks, validate};
+use super::{ClusterController, Reconcile, validate};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
@@ -292,16 +292,9 @@ impl Reconcile<'_> {
             (Overall::Ready(_), Some(pending)) => pending,
             (overall, _) => overall,
         };
-        let hook = match &overall {
-            Overall::Ready(_) => match upgrade.as_ref().and_then(|upgrade| upgrade.hook.clone()) {
-                Some(held) => Some(held),
-                None => self.hooks_after_create(cloud).await,
-            },
-            _ => None,
-        };
-        let overall = hook.as_ref().map_or(overall, hooks::overall);
-        next = next.or(hook.map_or(Next::change(), |held| Next::after(held.again, self.now)));
-        self.tidy_hooks().await;
+        let of_upgrade = upgrade.as_ref().and_then(|upgrade| upgrade.hook.clone());
+        let (overall, then) = self.with_hooks(overall, of_upgrade, cloud).await;
+        next = next.or(then);
         let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let overridden = self
             .grant()

@@ -170,7 +170,7 @@ impl Provisioned for ClusterController {
 
     async fn release(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Step<Self, ()> {
         run.deregister(previous).await.map_err(Stop::with_outcome)?;
-        run.delete_hook_jobs().await;
+        run.end_hook_jobs().await;
         Ok(())
     }
 

@@ -20,7 +20,7 @@ const CREATE: &str = "create";
 const DELETE: &str = "delete";
 
 /// The state of a cluster that waits for a hook.
-pub fn overall(held: &Held) -> Overall {
+fn overall(held: &Held) -> Overall {
     match held.failed {
         true => Overall::Stalled(ConditionValue::false_(Reason::HookFailed, held.message.clone())),
         false => Overall::Reconciling(ConditionValue::false_(Reason::WaitingForHook, held.message.clone())),
@@ -54,11 +54,31 @@ impl Reconcile<'_> {
     }
 
     /// Once the cluster is Ready for the first time: only then it has these entries.
-    pub(in crate::controllers::cluster) async fn hooks_after_create(&mut self, cloud: &Cloud) -> Option<Held> {
+    async fn hooks_after_create(&mut self, cloud: &Cloud) -> Option<Held> {
         if self.observes() || !self.stored_hooks().iter().any(|entry| entry.at == HookPoint::AfterCreate) {
             return None;
         }
         self.run_hooks(&Moment::new(HookPoint::AfterCreate, CREATE), cloud).await
+    }
+
+    /// The overall state with the hooks that come once all else is done, and when to reconcile again. `of_upgrade`: the hook that an
+    /// upgrade waits for.
+    pub(in crate::controllers::cluster) async fn with_hooks(
+        &mut self,
+        state: Overall,
+        of_upgrade: Option<Held>,
+        cloud: &Cloud,
+    ) -> (Overall, Next) {
+        let held = match (&state, of_upgrade) {
+            (Overall::Ready(_), Some(held)) => Some(held),
+            (Overall::Ready(_), None) => self.hooks_after_create(cloud).await,
+            _ => None,
+        };
+        self.tidy_hooks().await;
+        match held {
+            Some(held) => (overall(&held), Next::after(held.again, self.now)),
+            None => (state, Next::change()),
+        }
     }
 
     /// Before a deletion starts. A cluster that owns nothing has nothing to delete.

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-pub use self::guarded::overall;
 pub use self::record::Memory;
 use super::Reconcile;
 use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
@@ -188,7 +187,7 @@ impl Reconcile<'_> {
     }
 
     /// Deletes the Jobs of all hooks: the object is about to be gone, and with it the record of them.
-    pub(super) async fn delete_hook_jobs(&self) {
+    pub(super) async fn end_hook_jobs(&self) {
         for entry in self.stored_hooks() {
             self.delete_hook_job(&entry).await;
         }
