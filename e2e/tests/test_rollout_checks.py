@@ -236,7 +236,8 @@ def jobs(on) -> list[dict]:
 def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
     said = tmp_path / "said"
     check = {"name": "smoke", "job": {"cronJob": {"namespace": "default", "name": "smoke"}, "interval": "5s", "failureLimit": 9}}
-    fleet = rings(on, check)
+    # One release: each runs its own Job.
+    fleet = Rings(on, {"canary": 1, "prod": 1}, {"canary": {"checks": [check]}}, gates=["ControlPlane"])
     cluster = f"default/{name_of(fleet)}"
     with on.operator(account=fleet.account.id) as operator:
         fleet.make()

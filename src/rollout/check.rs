@@ -136,6 +136,10 @@ pub fn evaluate(
         let records = !only_confirms(&last, &next) || is_good && soak.ends <= soak.now;
         found.status.push(if records { next } else { last });
     }
+    // The wave passes.
+    if found.are_good() && soak.ends <= soak.now {
+        found.due.clear();
+    }
     found
 }
 

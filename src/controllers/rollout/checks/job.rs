@@ -53,8 +53,12 @@ pub fn request(rollout: &FleetRollout, due: &DueCheck, check: &JobCheck) -> Requ
         ("KEELSON_TARGET", step.target.to_string()),
         ("KEELSON_CLUSTERS", due.clusters.join(",")),
     ];
-    let labels =
-        [("rollout", short(&rollout.name_any())), ("wave", due.key.wave.clone()), ("check", due.key.check.clone())];
+    let labels = [
+        ("rollout", short(&rollout.name_any())),
+        ("gate", step.gate.as_str().to_owned()),
+        ("wave", due.key.wave.clone()),
+        ("check", due.key.check.clone()),
+    ];
     Requested {
         name: job_name(&format!("{}-{}", due.key.wave, due.key.check), &identity),
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
