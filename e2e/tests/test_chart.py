@@ -40,6 +40,7 @@ NO_VALUE = {
     "--leader-election-namespace": "the Role is in the release's namespace",
     "--leader-election-name": "the Role names the Lease and the ConfigMaps",
     "--allow-http-git": "for tests",
+    "--notify-ca-file": "a file of one's own: extraVolumes and extraEnv",
     "--pod-credentials-lifetime": "the sessions of EKS Pod Identity last six hours",
 }
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet import restore
+from fleet import API, restore
 from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
@@ -520,6 +520,26 @@ def test_cluster_suspended_after_an_undone_move_is_suspended_in_the_next(on, sec
         move(on, second)
         assert second.api.get(*key_of(item))["spec"].get("suspend") is True
         second_operator.stop()
+
+
+def test_fleet_rollout_that_selects_a_cluster_must_exist_there_first(on, second):
+    account = on.account(fresh_account())
+    second.start(account.id).stop()
+    with on.operator(account=account.id):
+        pass
+    item = cluster("gated", suspend=True)
+    item["metadata"]["labels"] = {"fleet": "gated"}
+    selector = {"matchLabels": {"fleet": "gated"}}
+    rollout = {"apiVersion": API, "kind": "FleetRollout", "metadata": {"name": "gated"}, "spec": {"clusterSelector": selector, "waves": [{"name": "all"}]}}
+    on.apply(item, rollout)
+    refused = attempt(on, second, "--dry-run")
+    assert refused.returncode == 1 and "FleetRollout gated selects default/gated, is not moved" in refused.stderr, refused
+    assert "Nothing was changed" in refused.stderr and second.api.find(*key_of(item)) is None
+    second.api.apply_all([rollout])
+    assert "nothing was changed" in move(on, second, "--dry-run")
+    for api in (on.api, second.api):
+        api.delete(*key_of(rollout))
+    on.api.delete(*key_of(item))
 
 
 def test_secrets_are_copied_only_for_the_uses_that_their_owners_allow(on, second):

@@ -77,9 +77,10 @@ class Webhook:
             taken = [event for event, status in self.attempts if status == 200]
         return [event for event in taken if event["type"].startswith(kind) and (not name or event["data"]["object"]["name"] == name)]
 
-    def refused(self) -> int:
+    def refused(self, name: str = "") -> int:
+        """How many requests were not taken; with `name`, of those about the object of that name."""
         with self._lock:
-            return sum(status != 200 for _, status in self.attempts)
+            return sum(status != 200 for event, status in self.attempts if name in ("", event["data"]["object"]["name"]))
 
     def receive(self, path: str, headers: dict[str, str], body: bytes) -> int:
         try:

@@ -17,8 +17,8 @@ use crate::rollout::{Annotations, Input, Member, Rollout, Rollouts, advance};
 
 const CLUSTERS: usize = 1000;
 const GROUPS: usize = 3;
-/// The promise for a release build is 100 ms. Without optimisation, and beside other tests, it takes up to ten times as
-/// long; a loop within a loop over all clusters would take a hundred times as long.
+/// The promise is 100 ms. Measured on two cores, without optimisation: 17 to 27 ms. A busy machine may take longer; a loop
+/// within a loop over all clusters would take a hundred times as long.
 const MAX_PASS: Duration = Duration::from_secs(1);
 const PASSES: usize = 5;
 
