@@ -21,14 +21,11 @@ ELLIPSIS = "..."
 def abridged(output: str) -> str:
     """Without the progress of what is not about waves; each gap is marked."""
     kept: list[str] = []
-    for part in re.split(r"^(?=== )", output.strip(), flags=re.MULTILINE):
-        title, *lines = part.splitlines()
-        if not title:
-            continue
+    for part in filter(None, re.split(r"^(?=== )", output.strip(), flags=re.MULTILINE)):
+        title, *lines = part.strip().splitlines()
         logs = [line for line in lines if line.startswith("[")]
         is_routine = title.removeprefix("== ").startswith(ROUTINE)
-        shown = [line for line in lines if not is_routine or line not in logs[1:-1]]
-        kept += [title, *marked(lines, shown), ""]
+        kept += [title, *marked(lines, [line for line in lines if not is_routine or line not in logs[1:-1]]), ""]
     return "\n".join(kept).strip()
 
 
