@@ -116,7 +116,7 @@ def test_agent_that_does_not_become_ready_halts_its_release_and_other_steps_go_o
         until(lambda: "has halted in wave canary" in fleet.message(prod), 20, "WaveHalted")
         stays(lambda: fleet.installed(prod) == OLDER, 4, "the agent of the next wave")
         kubelet.resume()
-        until(lambda: not on.status(canary)["gitops"].get("upgrade"), SECONDS, "the canary's agent")
+        until(lambda: set(fleet.agent_status(canary)) == {"released", "term"}, SECONDS, "the canary's agent")
         stays(lambda: fleet.installed(prod) == OLDER, 3, "the halt")
         fleet.annotate(retry=f"{TARGET}/1")
         until(lambda: fleet.installed(prod) == NEWER, SECONDS, "the agent of the next wave")

@@ -157,7 +157,8 @@ impl World {
             (Follow::Held { .. }, _, _) => present,
             _ => None,
         };
-        if allowed != held && wants.is_some() {
+        // The first time it is held at what it runs.
+        if allowed != held && allowed != present {
             self.check(uid, allowed)?;
         }
         let (member, truth) = self.clusters.get_mut(uid).unwrap();

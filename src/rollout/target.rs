@@ -208,7 +208,7 @@ mod tests {
             "Flux-v2.9.5",
             "flux-v2/9",
             "flux-v2 9",
-            "flux-v2.9.5.x.x.x.x.x.x.x.x.x",
+            "flux-v2.9.5-a-version-that-is-too-long",
         ] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }

@@ -77,7 +77,11 @@ pub fn ask_by(
             is_reached: is_reached(claimed.step, (truth.control_plane, truth.node_groups), truth.agent),
             is_healthy: truth.healthy_since.is_some(),
             is_in_progress: truth.running(lane).is_some(),
-            is_wanted: is_reached(claimed.step, (member.wanted, member.wanted), wanted),
+            // Another version of an agent is another step.
+            is_wanted: match claimed.step.target {
+                Target::Agent(target) => wanted == Some(target),
+                _ => is_reached(claimed.step, (member.wanted, member.wanted), wanted),
+            },
             is_held: truth.window_closed,
         })
     });

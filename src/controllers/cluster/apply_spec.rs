@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
@@ -36,11 +35,7 @@ use crate::engine::{Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
 use crate::resources::karpenter::names;
-use crate::rollout::Lane;
 use crate::upgrade::Decision;
-
-/// How often a cluster looks whether a step of its agent has ended.
-const CLAIMED_POLL: SignedDuration = SignedDuration::from_secs(3);
 
 /// What an EksCluster refers to in the management cluster.
 pub struct References {
@@ -239,19 +234,10 @@ impl Reconcile<'_> {
         let held = self.held_revision(previous, &agent).await;
         let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
             self.gitops(previous, cloud, secrets, &agent, held.as_ref()).await;
-        if held.as_ref().is_some_and(|held| held_revision::to_apply(held, previous).1) {
-            next = Next::at(self.now).or(next);
-        }
+        next = next.or(then).or(self.next_of_agent(previous, &agent, held.as_ref()));
         agent.keep(gitops.as_mut(), reached);
         held_revision::keep(held, self.object.spec.gitops.as_ref(), &mut gitops);
         let condition = held_revision::with_note(agent.with_upgrade_note(condition), gitops.as_ref());
-        let retries = [Lane::Agent, Lane::Revision].map(|lane| self.wave_retry(lane));
-        let agent_next = agent.next.into_iter().chain(retries.into_iter().flatten()).min();
-        if [Lane::Agent, Lane::Revision].iter().any(|lane| self.stored_request(*lane).claimed.is_some()) {
-            // Status shows its end, and no watch reports that: other clusters wait for it.
-            next = next.or(Next::after(CLAIMED_POLL, self.now));
-        }
-        next = next.or(then).or(agent_next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,

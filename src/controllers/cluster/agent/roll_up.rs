@@ -1,6 +1,7 @@
 //! The agent's part in a reconcile: its Secrets, a pass when one is due, and what conditions, status, events and
 //! metrics report of it. I/O: through [`crate::controllers::cluster::agent`].
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
@@ -22,6 +23,9 @@ use crate::resources::cloud::Cloud;
 use crate::resources::graph::source_identity;
 use crate::rollout::{ClaimedStep, Follow, Lane};
 use crate::upgrade::WaveState;
+
+/// How often a cluster looks whether a step of its agent has ended.
+const CLAIMED_POLL: SignedDuration = SignedDuration::from_secs(3);
 
 /// The result of reading the agent's Secrets.
 pub(crate) enum Secrets {
@@ -172,6 +176,23 @@ impl Reconcile<'_> {
         let claim = self.stored_request(Lane::Revision).claimed.map(|claimed| input.claim(claimed.step));
         let wave = self.ask_rollout(Lane::Revision, input.wants(), claim).await;
         input.decide(&wave)
+    }
+
+    /// When a step of the agent may go on, or may have ended.
+    pub(crate) fn next_of_agent(
+        &self,
+        previous: &EksClusterStatus,
+        part: &AgentPart,
+        held: Option<&HeldRevisionStatus>,
+    ) -> Next {
+        let lanes = [Lane::Agent, Lane::Revision];
+        let records_first = held.is_some_and(|held| held_revision::to_apply(held, previous).1);
+        let retries = lanes.map(|lane| self.wave_retry(lane)).into_iter().flatten();
+        let at = part.next.into_iter().chain(retries).chain(records_first.then_some(self.now)).min();
+        let next = at.map_or(Next::change(), Next::at);
+        // Status shows that it has ended, and no watch reports that: other clusters wait for it.
+        let has_claimed = lanes.iter().any(|lane| self.stored_request(*lane).claimed.is_some());
+        if has_claimed { next.or(Next::after(CLAIMED_POLL, self.now)) } else { next }
     }
 
     /// Stops observing the agent, and drops its metrics.

@@ -51,7 +51,8 @@ impl Turn {
             is_reached: is_at_least(self.at.as_ref()),
             is_healthy,
             is_in_progress: self.is_upgrade && self.in_progress,
-            is_wanted: is_at_least(self.wanted.as_ref()),
+            // Another version is another step: one that has not begun gives way to it.
+            is_wanted: self.version(self.wanted.as_ref()) == Some(target),
             is_held: self.is_upgrade && self.is_held,
         })
     }
@@ -136,6 +137,8 @@ mod tests {
             (Turn { is_held: true, ..pending.clone() }, true, ClaimedStep::Dropped),
             (Turn { is_held: true, in_progress: true, ..pending }, true, ClaimedStep::Ongoing),
             (turn(OLD, OLD), true, ClaimedStep::Dropped),
+            // A newer Keelson brings a newer version along, before this one has begun.
+            (turn(OLD, "v2.99.0"), true, ClaimedStep::Dropped),
             (Turn::default(), true, ClaimedStep::Dropped),
         ];
         for (turn, is_healthy, expected) in table {
