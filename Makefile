@@ -23,7 +23,7 @@ PARALLEL = +@$(MAKE) --no-print-directory -j 2
 WITH_CLIPPY = RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build docs docs-serve image image-packages test lint-and-unit lint-without-clippy test-unit test-e2e lint pins words supply-chain features workflows crds chart tools tools-demo tools-conformance bench audit clean need-rust need-go
+.PHONY: help demo demo-fleet dev aws build docs docs-serve image image-packages test lint-and-unit lint-without-clippy test-unit test-e2e lint pins words supply-chain features workflows crds chart tools tools-demo tools-conformance bench audit clean need-rust need-go
 .PHONY: conformance-aws conformance-janitor conformance-check
 
 help: ## list the targets
@@ -33,9 +33,13 @@ demo: need-rust need-go ## create a cluster from a manifest on this machine, dep
 	$(PARALLEL) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo
 
-dev: need-rust need-go ## start the demo environment and leave it running; EMPTY=1: without a cluster
+demo-fleet: need-rust need-go ## upgrade six clusters on this machine in waves, with one that fails, then delete them
 	$(PARALLEL) tools-demo build
-	@$(HARNESS) $(PYTHON) -m keelson_harness.demo $(if $(EMPTY),--empty,--stay)
+	@$(HARNESS) $(PYTHON) -m keelson_harness.demo_fleet
+
+dev: need-rust need-go ## start the demo environment and leave it running; EMPTY=1: without a cluster; FLEET=1: that of demo-fleet
+	$(PARALLEL) tools-demo build
+	@$(HARNESS) $(PYTHON) -m keelson_harness.$(if $(FLEET),demo_fleet --stay,demo $(if $(EMPTY),--empty,--stay))
 
 aws: ## only the AWS emulator; make aws PORT=4566
 	@PYTHONPATH=e2e/aws $(PYTHON) -m keelson_aws --port $(PORT)

@@ -237,6 +237,7 @@ def test_defaults_of_the_operator_in_comments_are_true():
         ({"operator": {"leaderElection": False}}, "set replicas to 1"),
         ({"metrics": {"podMonitor": {"enabled": True}}}, "set metrics.scrape.tokenSecret.name"),
         ({"operator": {"workloadProxy": {"url": "http://proxy:1", "secret": {"name": "proxy"}}}}, "set one of them"),
+        ({"operator": {"notifications": {"url": "https://hooks.example.com"}}}, "needs operator.notifications.secret.name"),
     ],
 )
 def test_values_that_exclude_each_other_are_rejected_with_what_to_do(helm, values, message):
@@ -261,6 +262,16 @@ def test_port_of_the_collector_is_open_in_the_network_policy(helm, endpoint, por
 
     before, after = egress({}), egress({"operator": {"otlp": {"endpoint": endpoint}}})
     assert [rule for rule in after if rule not in before] == [{"ports": [{"protocol": "TCP", "port": port}]}]
+
+
+@pytest.mark.parametrize(("url", "ports"), [("https://hooks.example.com/keelson", []), ("http://hooks", [80]), ("https://hooks.example.com:8443/x?y=z", [8443])])
+def test_port_of_the_endpoint_of_notifications_is_open_in_the_network_policy(helm, url, ports):
+    def egress(values: dict) -> list[dict]:
+        (policy,) = [i for i in render(helm, merged(CRDS_OFF, values)) if i["kind"] == "NetworkPolicy" and i["metadata"]["name"] == "keelson"]
+        return policy["spec"]["egress"]
+
+    before, after = egress({}), egress({"operator": {"notifications": {"url": url, "secret": {"name": "notifications"}}}})
+    assert [rule for rule in after if rule not in before] == [{"ports": [{"protocol": "TCP", "port": port}]} for port in ports]
 
 
 def test_single_replica_has_no_disruption_budget(helm):

@@ -340,16 +340,27 @@ def own_username(api: KubeApi) -> str:
     return api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json=review).json()["status"]["userInfo"]["username"]
 
 
-def run_lifecycle(api: KubeApi, names_secret: bool = True, registers: bool = True) -> None:
-    """Creates and deletes a cluster with its node group; also covers an account, with `names_secret` a missing Secret, and with
-    `registers` its registration in Argo CD."""
+def hooks(api: KubeApi) -> list[dict]:
+    """A hook whose Job never ends, as no Job controller runs: it is deleted at its timeout, and its failure is ignored."""
+    container = {"name": "main", "image": "local", "command": ["true"]}
+    job = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
+    api.apply({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "hook", "namespace": "default"},
+        "spec": {"suspend": True, "schedule": "0 0 1 1 *", "jobTemplate": job},
+    })
+    return [{"name": "hook", "at": ["BeforeCreate"], "job": {"cronJob": {"name": "hook"}}, "timeout": "1s", "onFailure": "Continue"}]
+
+
+def run_lifecycle(api: KubeApi, names_secret: bool = True, registers: bool = True, has_hooks: bool = False) -> None:
+    """Creates and deletes a cluster with its node group; also covers an account, with `names_secret` a missing Secret, with `registers`
+    its registration in Argo CD, and with `has_hooks` a hook."""
     account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
     api.apply({**manifest("AwsAccount", "here", account), "metadata": {"name": "here"}})
     rollout = manifest("FleetRollout", "main", {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "all"}]})
     api.apply({**rollout, "metadata": {"name": "main"}})
     api.wait_condition(API, "FleetRollout", "main", "Ready", None)
     spec = {"region": "eu-west-1", "version": "1.34"}
-    api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}, **({"registerWith": "ArgoCd"} if registers else {})}))
+    api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}, **({"registerWith": "ArgoCd"} if registers else {}), **({"hooks": hooks(api)} if has_hooks else {})}))
     group = {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}}
     api.apply(manifest("NodeGroup", "demo-default", group))
     git = {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}

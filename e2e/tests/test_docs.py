@@ -160,6 +160,23 @@ def test_k9s_plugins_use_commands_and_options_that_exist():
     assert {key for _, key in seen} == set(re.findall(r"^\| ((?:Shift|Ctrl)-\w) \|", page, re.MULTILINE))
 
 
+def test_backstage_example_names_kinds_and_a_label_that_exist():
+    folder = CHECKOUT / "examples" / "backstage"
+    (locator,) = yaml.safe_load((folder / "app-config.yaml").read_text())["kubernetes"]["clusterLocatorMethods"]
+    crds = [yaml.safe_load(path.read_text())["spec"] for path in (CHECKOUT / "crds").glob("*.yaml")]
+    served = {(crd["group"], version["name"], crd["names"]["plural"]) for crd in crds for version in crd["versions"]}
+    (management,) = locator["clusters"]
+    assert {(kind["group"], kind["apiVersion"], kind["plural"]) for kind in management["customResources"]} <= served
+    metadata = yaml.safe_load((folder / "catalog-info.yaml").read_text())["metadata"]
+    annotations = metadata["annotations"]
+    assert annotations["backstage.io/kubernetes-cluster"] == management["name"]
+    demo, nodes = yaml.safe_load_all((CHECKOUT / "examples" / "minimal.yaml").read_text())
+    assert annotations["backstage.io/kubernetes-namespace"] == demo["metadata"]["namespace"]
+    page = (CHECKOUT / "docs" / "how-to" / "other-tools.md").read_text()
+    names = f"ekscluster/{demo['metadata']['name']} nodegroup/{nodes['metadata']['name']}"
+    assert f"kubectl label {names} backstage.io/kubernetes-id={annotations['backstage.io/kubernetes-id']}\n" in page
+
+
 def test_flag_table_is_complete():
     text = (CHECKOUT / "docs" / "install.md").read_text()
     table = text[text.index("## 4. Flags") : text.index("## 5.")]

@@ -24,6 +24,7 @@ from keelson_harness.paths import CRDS, DEPLOY, EXAMPLES
 FLEET = EXAMPLES / "fleet"
 FLUX = "flux-system"
 KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
+CLUSTERS = ("staging", "pilot", "production")
 NEWEST, BEFORE = 'version: "1.36"', 'version: "1.35"'
 MANIFEST = "management/clusters/staging/cluster.yaml"
 LIST = "management/kustomization.yaml"
@@ -136,7 +137,7 @@ def fleet(on: Environment) -> Fleet:
     operator.commit_directory(DEPLOY, "deploy")
     operator.commit(tag=KEELSON_TAG)
     created = Fleet(on, on.cloud.git.repository("fleet"))
-    files = created.without("staging", "production")
+    files = created.without(*CLUSTERS)
     files["management/keelson.yaml"] = files["management/keelson.yaml"].replace(
         "https://github.com/acme/keelson", operator.url
     )
@@ -155,7 +156,7 @@ def staging_without_nodes(on: Environment, fleet: Fleet) -> dict:
     files = fleet.of("staging")
     only_cluster, _ = files[MANIFEST].split("---\n")
     files[MANIFEST] = only_cluster
-    fleet.repository.commit({**files, LIST: fleet.listing("production")}, message="Add staging")
+    fleet.repository.commit({**files, LIST: fleet.listing("pilot", "production")}, message="Add staging")
     cluster = object_reference("EksCluster", "staging")
     until(lambda: on.api.find(API, "EksCluster", "staging", "fleet"), SECONDS, "the cluster's object")
     on.await_condition(cluster, status="False", reason="WaitingForNodes", timeout=SECONDS)
@@ -235,12 +236,15 @@ def test_commit_upgrades_cluster(on, fleet, staging):
     for item in (object_reference("EksCluster", "staging"), object_reference("NodeGroup", "staging-default")):
         assert on.status(item)["version"] == "1.36"
     assert on.account().eks.describe_cluster(name="staging")["cluster"]["version"] == "1.36"
+    # It was the turn of its ring, whose soak lasts a day.
+    releases = on.api.get(API, "FleetRollout", "fleet")["status"]["releases"]
+    assert {(release["state"], release["wave"]) for release in releases} == {("Soaking", "canary")}
 
 
 def test_commit_deletes_cluster_and_kustomization_stays_until_aws_is_empty(on, fleet, staging):
     files = fleet.of("staging")
     gone = tuple(path for path in files if path.startswith(("management/", "clusters/")))
-    fleet.repository.commit({LIST: fleet.listing("staging", "production")}, gone, message="Remove staging")
+    fleet.repository.commit({LIST: fleet.listing(*CLUSTERS)}, gone, message="Remove staging")
     until(lambda: not fleet.kustomization("cluster-staging"), SECONDS, "the deletion of cluster-staging")
     assert on.api.find(API, "EksCluster", "staging", "fleet") is None
     assert on.account().inventory() == {}
@@ -250,7 +254,7 @@ def test_commit_deletes_cluster_and_kustomization_stays_until_aws_is_empty(on, f
 @pytest.fixture(scope="module")
 def production(on: Environment, fleet: Fleet) -> Iterator[list[dict]]:
     """Added after staging is deleted."""
-    fleet.repository.commit({**fleet.of("production"), LIST: fleet.listing("staging")}, message="Add production")
+    fleet.repository.commit({**fleet.of("production"), LIST: fleet.listing("staging", "pilot")}, message="Add production")
     items = [object_reference("EksCluster", "production"), object_reference("NodeGroup", "production-default")]
     for item in items:
         until(lambda item=item: on.api.find(API, item["kind"], item["metadata"]["name"], "fleet"), SECONDS, str(item))

@@ -1,6 +1,7 @@
 """deploy/iam: the operator's role, as a CloudFormation template and as a Terraform module. (Needs no cloud.)
 
-The template is created in moto. The module is parsed only: `terraform validate` needs the AWS provider's binary.
+The template is created in moto. `terraform validate` needs the binary of the AWS provider, which no package registry has, and
+whose build takes hours. Therefore the module is parsed, and held against the provider's documented arguments.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import boto3
 import cfnlint.api
@@ -148,6 +150,24 @@ def test_parameter_attaches_another_policy(parameter):
 
 # Terraform
 
+# What the AWS provider's documentation lists (5.30): required arguments, optional ones, and further attributes.
+PROVIDER = {
+    "aws_iam_policy": (["policy"], ["description", "name", "name_prefix", "path", "tags"], ["arn", "id", "policy_id"]),
+    "aws_iam_role": (
+        ["assume_role_policy"],
+        ["description", "force_detach_policies", "max_session_duration", "name", "path", "permissions_boundary", "tags"],
+        ["arn", "id", "unique_id"],
+    ),
+    "aws_iam_role_policy_attachment": (["role", "policy_arn"], [], []),
+    "aws_eks_pod_identity_association": (
+        ["cluster_name", "namespace", "role_arn", "service_account"], ["tags"], ["association_arn", "association_id"]
+    ),
+    "data.aws_caller_identity": ([], [], ["account_id", "arn", "id", "user_id"]),
+    "data.aws_partition": ([], [], ["dns_suffix", "id", "partition"]),
+}
+# Of Terraform itself.
+META = {"for_each", "count", "depends_on", "lifecycle", "provider", "__is_block__", "__comments__"}
+
 
 def module() -> dict:
     return hcl2.loads(MODULE.read_text())
@@ -171,6 +191,49 @@ def test_references_of_the_module_exist():
     assert set(re.findall(r"\blocal\.(\w+)", text)) == block.keys() - {"__is_block__"}
     resources = {f"{kind.strip(chr(34))}.{name.strip(chr(34))}" for entry in module()["resource"] for kind, body in entry.items() for name in body}
     assert set(re.findall(r"\b(aws_\w+\.\w+)(?:\.|\n)", re.sub(r"data\.\S+", "", text))) <= resources
+
+
+def blocks(of_module: dict) -> Iterator[tuple[str, str, dict]]:
+    """Kind, name and body of each resource and data source."""
+    for prefix, key in (("", "resource"), ("data.", "data")):
+        for entry in of_module[key]:
+            for kind, named_blocks in entry.items():
+                for called, body in named_blocks.items():
+                    yield prefix + kind.strip('"'), called.strip('"'), body
+
+
+def wrong_arguments(text: str) -> list[str]:
+    """Arguments of resources that the provider does not have, or that are missing; attributes that it does not have."""
+    wrong = []
+    for kind, called, body in blocks(hcl2.loads(text)):
+        required, optional, _ = PROVIDER[kind]
+        given = body.keys() - META
+        wrong += [f"{kind}.{called} has no argument {one}" for one in sorted(given - {*required, *optional})]
+        wrong += [f"{kind}.{called} needs {one}" for one in required if one not in given]
+    # `for_each` makes a collection, whose members have the attributes.
+    for kind, attribute in re.findall(r"\b((?:data\.)?aws_\w+)\.\w+\.(\w+)", text):
+        if not any(attribute in names for names in PROVIDER[kind]):
+            wrong.append(f"{kind} has no attribute {attribute}")
+    return wrong
+
+
+def test_module_uses_arguments_and_attributes_of_the_provider():
+    assert wrong_arguments(MODULE.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("service_account =", "serviceaccount =", ["has no argument serviceaccount", "needs service_account"]),
+        ("aws_iam_role.operator.arn", "aws_iam_role.operator.arns", ["has no attribute arns"]),
+        ("current.account_id", "current.account", ["data.aws_caller_identity has no attribute account"]),
+    ],
+)
+def test_argument_that_the_provider_does_not_have_is_found(old, new, expected):
+    text = MODULE.read_text()
+    assert old in text
+    found = wrong_arguments(text.replace(old, new, 1))
+    assert [message for message, part in zip(found, expected, strict=True) if part not in message] == [], found
 
 
 def test_module_attaches_the_policies_of_the_template():

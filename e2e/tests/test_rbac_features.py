@@ -26,6 +26,8 @@ GET_SECRETS = {Permission("", "secrets", "get")}
 WATCH_SECRETS = {Permission("", "secrets", verb) for verb in ("list", "watch")}
 # In Argo CD's namespace.
 REGISTRATION = GET_SECRETS | WATCH_SECRETS | {Permission("", "secrets", verb) for verb in ("create", "patch", "delete")}
+JOBS = {Permission("batch", "jobs", verb) for verb in ("get", "create", "delete")}
+JOBS |= {Permission("batch", "cronjobs", "get"), Permission("", "pods", "list")}
 ARGOCD = "argocd"
 
 
@@ -43,6 +45,7 @@ FEATURES = {
     "metrics.authorization": Feature(removes=frozenset(REVIEWS)),
     "operator.argocd.namespace": Feature(adds=frozenset(REGISTRATION)),
     "secrets.namespaces": Feature(adds=frozenset(GET_SECRETS)),
+    "jobs.namespaces": Feature(adds=frozenset(JOBS)),
     "secrets.clusterWide": Feature(adds=frozenset(GET_SECRETS | WATCH_SECRETS)),
 }
 # Kubernetes allows everybody to ask what they may do.
@@ -50,7 +53,7 @@ ALLOWED_TO_ALL = {Permission("authorization.k8s.io", "selfsubjectaccessreviews",
 WITHOUT_ROLES = "rbac.create"
 # The least and the most that the chart grants.
 LEAST = {"operator": {"leaderElection": False}, "replicas": 1, "metrics": {"authorization": False}}
-MOST = {"secrets": {"clusterWide": True}, "operator": {"argocd": {"namespace": ARGOCD}}}
+MOST = {"secrets": {"clusterWide": True}, "operator": {"argocd": {"namespace": ARGOCD}}, "jobs": {"namespaces": ["default"]}}
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ def installed(helm: Helm) -> Iterator[dict[str, Installed]]:
                 token = api.service_account_token("default", "stranger")
                 assert scraped(operator.url, token) == (403 if authorized else 200)
                 # Without permission to read or write Secrets, no cluster names one or is registered.
-                run_lifecycle(api, names_secret=name == "most", registers=name == "most")
+                run_lifecycle(api, names_secret=name == "most", registers=name == "most", has_hooks=name == "most")
                 api.delete(API, "AwsAccount", "here", None)
                 api.wait_gone(API, "AwsAccount", "here", None)
             finally:

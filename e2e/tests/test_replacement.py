@@ -35,14 +35,14 @@ def on():
 class Scene:
     """A cluster with a node group of two, in an account of its own: the operator's, or one that its AwsAccount leads to."""
 
-    def __init__(self, on: Environment, name: str, account_id: str | None = None, **spec: object):
+    def __init__(self, on: Environment, name: str, account_id: str | None = None, node: dict | None = None, **spec: object):
         self.on, self.name = on, name
         self.account = on.account(account_id or fresh_account())
         reference = {} if account_id else {"accountRef": {"name": name}}
         self.cluster = cluster(name, **{**reference, "addons": [], **SMALL, **spec})
         self.group = node_group(
             name, name, scaling={"min": 2, "max": 4}, instanceTypes=TYPES, replacementPolicy="MakeBeforeBreak",
-            autoScalingGroupTags={"cost-center": "4711"},
+            autoScalingGroupTags={"cost-center": "4711"}, **({} if node is None else {"node": node}),
         )
         on.apply(*([] if account_id else reach(on, self.account, name)), self.cluster, self.group)
         self.since = 0
@@ -111,6 +111,12 @@ class Scene:
 
     def types(self, name: str) -> list[str]:
         return self.account.eks.describe_nodegroup(clusterName=self.name, nodegroupName=name)["nodegroup"]["instanceTypes"]
+
+    def templates(self) -> list[str]:
+        """The node groups for which the operator made a launch template; EKS has copies of its own."""
+        found = self.account.ec2.describe_launch_templates()["LaunchTemplates"]
+        tags = [{tag["Key"]: tag["Value"] for tag in one.get("Tags", [])} for one in found]
+        return sorted(one["keelson.dev/resource"].partition("/")[2] for one in tags if "eks:nodegroup-name" not in one)
 
     def cost_center(self, name: str) -> list[str]:
         """Of the node group's Auto Scaling group, by its tag."""
@@ -223,6 +229,33 @@ def test_new_node_group_is_ready_and_the_old_one_drained_before_it_is_deleted(on
     scene.edit(instanceTypes=TYPES)
     third = scene.await_done(TYPES)
     assert third not in ("beside", name) and third.startswith("beside-")
+
+
+@named("template", node={"metadata": {"httpPutResponseHopLimit": 2}})
+def test_each_node_group_has_its_own_launch_template_which_is_deleted_after_it(on, scene):
+    scene.run_pods()
+    scene.create_budget(minAvailable=1)
+    assert scene.templates() == ["template"]
+    scene.replace()
+    scene.await_message("allows no eviction now")
+    (new,) = [name for name in scene.groups() if name != "template"]
+    assert scene.templates() == ["template", new]
+    # A change of the template is for the one that stays; the other one keeps its version.
+    taken_back = scene.found()["status"]["replacement"]["launchTemplateId"]
+    scene.edit(instanceTypes=TYPES)
+    assert scene.await_done(TYPES) == "template"
+    assert scene.templates() == ["template"], taken_back
+    scene.delete_budget()
+    scene.edit(instanceTypes=OTHER_TYPES)
+    assert scene.await_done(OTHER_TYPES) == new
+    assert scene.templates() == [new]
+    deletions = [call["action"] for call in on.writes(scene.since, scene.account.id) if call["action"].startswith("Delete") and call["status"] < 400]
+    wanted = [action for action in deletions if action in ("DeleteNodegroup", "DeleteLaunchTemplate")]
+    assert wanted == ["DeleteNodegroup", "DeleteLaunchTemplate"] * 2, deletions
+    # From then on its template is like any: an edit makes a version and no replacement.
+    scene.edit(node={"metadata": {"httpPutResponseHopLimit": 1}})
+    until(lambda: scene.is_done(OTHER_TYPES), 60, "the edit")
+    assert scene.groups() == [new]
 
 
 @named("blocked")
@@ -383,8 +416,10 @@ def test_deletion_in_the_middle_deletes_both(on, scene):
     scene.delete_budget()
 
 
-def test_replacement_completes_once_when_killed_at_every_write(on, capsys):
-    made = scene_at_rest(on, "killed")
+@pytest.mark.parametrize("node", [None, {}], ids=["without-template", "with-template"])
+def test_replacement_completes_once_when_killed_at_every_write(on, capsys, node):
+    name = "killed" if node is None else "killed-node"
+    made = scene_at_rest(on, name, node=node)
     pods = made.run_pods()
     assert len(pods) == 2
     made.replace()
@@ -393,8 +428,8 @@ def test_replacement_completes_once_when_killed_at_every_write(on, capsys):
         print(f"\n  {run.summary('a replacement')}")
     (new,) = made.groups()
     # A call that is repeated with its client token creates no second one.
-    assert list(dict.fromkeys(made.steps())) == [f"CreateNodegroup {new}", "DeleteNodegroup killed"]
-    assert made.pods() == []
+    assert list(dict.fromkeys(made.steps())) == [f"CreateNodegroup {new}", f"DeleteNodegroup {name}"]
+    assert made.pods() == [] and made.templates() == ([] if node is None else [new])
     with on.operator("--drift-interval=2s", account=made.account.id):
         made.go_away()
 
@@ -437,10 +472,10 @@ def test_status_that_is_lost_in_the_middle_is_found_again(on):
         made.go_away()
 
 
-def scene_at_rest(on: Environment, name: str) -> Scene:
+def scene_at_rest(on: Environment, name: str, node: dict | None = None) -> Scene:
     """A scene whose operator has stopped."""
     account_id = fresh_account()
     with on.operator("--drift-interval=2s", account=account_id):
-        made = Scene(on, name, account_id)
+        made = Scene(on, name, account_id, node)
         on.ready(made.group)
     return made

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
+from datetime import datetime
 
 import pytest
 
@@ -77,6 +79,10 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         assert header.split() == ["NAME", "TARGET", "WAVE", "PROGRESS", "STATE", "MESSAGE", "AGE"]
         assert row.split()[:2] == [fleet.name, GOAL] and "Completed" in row
     fleet.go_away()
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def objects(fleet: Rings) -> list[tuple[str, dict]]:
@@ -249,3 +255,41 @@ def test_killed_at_random_moments_and_handed_over_each_cluster_is_updated_once_a
     fleet.assert_waves_followed_one_another(mark)
     fleet.go_away()
 
+
+def test_node_groups_follow_wave_by_wave(on):
+    """Without the gate ControlPlane: all control planes are upgraded at once, and the nodes of a wave follow those of the one before."""
+    fleet = Rings(on, {"canary": 1, "prod": 2}, {"canary": {"soak": "2s"}, "prod": {"maxConcurrent": 1}}, nodes=True, gates=["NodeGroups"])
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        mark = on.mark()
+        fleet.upgrade()
+        (canary,) = fleet.rings["canary"]
+        until(lambda: set(fleet.updates(mark)) == {item["metadata"]["name"] for item in fleet.clusters}, 40, "all control planes")
+        until(lambda: all(fleet.node_version(item) == GOAL for item in fleet.clusters) and fleet.has_arrived(), 120, "the nodes")
+        release = fleet.await_state("Completed")
+        assert (release["gate"], release["target"], release["progress"]) == ("NodeGroups", GOAL, "3/3")
+        passed = {wave["name"]: wave["passedAt"] for wave in release["waves"]}
+    updates = [call for call in on.writes(mark, fleet.account.id) if call["action"] == "UpdateNodegroupVersion" and call["status"] < 400]
+    names = [call["resource"].split("/")[0] for call in updates]
+    assert names[0] == canary["metadata"]["name"] and Counter(names) == Counter(item["metadata"]["name"] for item in fleet.clusters)
+    assert moment(updates[1]["time"]) >= moment(passed["canary"]), (updates[1], passed)
+    fleet.go_away()
+
+
+def test_standby_continues_a_rollout_in_the_middle_of_a_wave(on):
+    """The leader ends in good order while an update runs, and the other replica takes over its tickets."""
+    fleet = Rings(on, THREE)
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+    mark = on.mark()
+    fleet.upgrade()
+    leader = on.start(account=fleet.account.id, name="keelson-0")
+    standby = on.start(account=fleet.account.id, name="keelson-1", wait=False)
+    until(lambda: fleet.updates(mark), 40, "the first update")
+    leader.stop()
+    until(fleet.has_arrived, 120, "all versions")
+    fleet.await_state("Completed")
+    standby.stop()
+    fleet.assert_each_was_updated_once(mark)
+    fleet.assert_waves_followed_one_another(mark)
+    fleet.go_away()

@@ -140,6 +140,9 @@ pub trait Input: fmt::Debug + Send + Sync {
     /// Leaves an agent that is installed at its version, because no record says which one was applied last.
     fn keep_installed_version(&mut self);
 
+    /// Holds the source at a revision, as status reports it, instead of following its reference.
+    fn hold_revision(&mut self, revision: &str);
+
     /// The identity in AWS that its Pods need.
     fn identity(&self) -> Option<AgentIdentity> {
         None

@@ -116,6 +116,7 @@ impl Input for ThirdInput {
         Vec::new()
     }
     fn keep_installed_version(&mut self) {}
+    fn hold_revision(&mut self, _: &str) {}
 
     fn install_version(&mut self, version: &str) {
         self.may_install = Third.has_version(version);

@@ -34,6 +34,12 @@ pub struct Counted {
     pub health: Health,
 }
 
+/// Whether older pods of a workload still run: of its replicas, (all, those of the newest template), and of its generations, (the
+/// present one, the one that its controller has observed).
+pub fn is_updating((replicas, updated): (i32, i32), (generation, observed): (i64, i64)) -> bool {
+    replicas > updated || (observed != 0 && observed < generation)
+}
+
 /// Counts by health, and the first failing objects.
 pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingObject>) {
     let mut objects = GitOpsObjects::default();
@@ -91,6 +97,13 @@ mod tests {
         ] {
             assert_eq!(short_revision(revision), text);
         }
+    }
+
+    #[test]
+    fn workload_is_updating_while_older_pods_run() {
+        assert!(is_updating((2, 1), (3, 3)), "the new pod is not ready");
+        assert!(is_updating((1, 1), (3, 2)), "its controller has not seen the change");
+        assert!(!is_updating((1, 1), (3, 3)) && !is_updating((0, 0), (1, 0)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
 use super::capability::Capability;
 use super::control_plane::ControlPlane;
 use super::gitops::GitOps;
+use super::hook::Hook;
 use super::karpenter::{self, Karpenter};
 use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
@@ -225,6 +226,13 @@ pub struct EksClusterSpec {
     /// How upgrades are carried out.
     #[serde(default)]
     pub upgrade: Upgrade,
+    /// Jobs that run at points of the cluster's life: what follows the point waits for them. They run in the order of the list, in the
+    /// management cluster. The operator needs permission to run Jobs in this namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // Not a map: defaults would stay in it after a server-side apply with fewer items.
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::unique_names())]
+    pub hooks: Vec<Hook>,
     /// The GitOps agent of the cluster, at most one of `flux` and `argocd`; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOps>,

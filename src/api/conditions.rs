@@ -76,6 +76,10 @@ pub enum Reason {
     WaitingForWave,
     /// Its FleetRollout has halted.
     WaveHalted,
+    /// A hook runs.
+    WaitingForHook,
+    /// A hook failed.
+    HookFailed,
     NotOwned,
     QuotaExceeded,
     InsufficientCapacity,
@@ -102,7 +106,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::Creating,
         Self::Updating,
         Self::Deleting,
@@ -122,6 +126,8 @@ impl Reason {
         Self::UpgradeBlocked,
         Self::WaitingForWave,
         Self::WaveHalted,
+        Self::WaitingForHook,
+        Self::HookFailed,
         Self::NotOwned,
         Self::QuotaExceeded,
         Self::InsufficientCapacity,
@@ -168,6 +174,8 @@ impl Reason {
             Self::UpgradeBlocked => "UpgradeBlocked",
             Self::WaitingForWave => "WaitingForWave",
             Self::WaveHalted => "WaveHalted",
+            Self::WaitingForHook => "WaitingForHook",
+            Self::HookFailed => "HookFailed",
             Self::NotOwned => "NotOwned",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::InsufficientCapacity => "InsufficientCapacity",

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet_rollout_check::WaveCheck;
 use super::fleet_rollout_status::FleetRolloutStatus;
 use super::rules;
 use super::schema;
@@ -71,10 +72,11 @@ pub struct FleetRolloutSpec {
     /// not upgraded.
     pub cluster_selector: LabelSelector,
     /// The steps that wait for their wave: `ControlPlane` (a new minor version of the control plane, with the add-on
-    /// updates before it), `NodeGroups` (node groups that follow it).
+    /// updates before it), `NodeGroups` (node groups that follow it), `Agent` (a newer version of the GitOps agent that
+    /// Keelson installed), `Revision` (a new revision of the agent's source, unless Git has adopted the source; not a default).
     #[serde(default = "default_gates")]
     // Not a set: defaults would stay in it after a server-side apply with fewer items.
-    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::unique())]
     pub gates: Vec<Gate>,
     /// While true, no further cluster begins; what has begun is finished.
@@ -95,25 +97,29 @@ pub struct FleetRolloutSpec {
 }
 
 fn default_gates() -> Vec<Gate> {
-    vec![Gate::ControlPlane, Gate::NodeGroups]
+    vec![Gate::ControlPlane, Gate::NodeGroups, Gate::Agent]
 }
 
-/// A step that waits for its wave: `ControlPlane` or `NodeGroups`.
+/// A step that waits for its wave: `ControlPlane`, `NodeGroups`, `Agent` or `Revision`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Gate {
     ControlPlane,
     NodeGroups,
+    Agent,
+    Revision,
 }
 
 impl Gate {
     /// All gates, in the order of an upgrade.
-    pub const ALL: [Self; 2] = [Self::ControlPlane, Self::NodeGroups];
+    pub const ALL: [Self; 4] = [Self::ControlPlane, Self::NodeGroups, Self::Agent, Self::Revision];
 
     /// The gate as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ControlPlane => "ControlPlane",
             Self::NodeGroups => "NodeGroups",
+            Self::Agent => "Agent",
+            Self::Revision => "Revision",
         }
     }
 
@@ -122,6 +128,8 @@ impl Gate {
         match self {
             Self::ControlPlane => "control planes",
             Self::NodeGroups => "node groups",
+            Self::Agent => "GitOps agents",
+            Self::Revision => "sources",
         }
     }
 }
@@ -157,6 +165,12 @@ pub struct Wave {
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     pub soak: String,
+    /// What must be good before later waves begin, besides the health of the clusters: from when they have the version until the soak
+    /// ends, and at its end. Too many failures or errors halt the release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::unique_names())]
+    pub checks: Vec<WaveCheck>,
     /// Whether clusters of the wave begin `Automatic`ally, or an approval is `Required` (annotation `keelson.dev/approve`).
     #[serde(default)]
     pub approval: WaveApproval,

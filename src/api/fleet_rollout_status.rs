@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fleet_rollout::Gate;
+use super::fleet_rollout_check::CheckStatus;
 use super::schema;
 
 /// Maximum number of tickets of a release.
@@ -44,9 +45,18 @@ pub struct FleetRolloutStatus {
 pub struct ReleaseStatus {
     /// What is upgraded.
     pub gate: Gate,
-    /// The version.
-    #[schemars(length(max = 32))]
+    /// The version: of Kubernetes, such as `1.36`, of the agent, such as `flux-v2.9.5`, or the start
+    /// of a commit and a hash of its source, such as `76087da78cdc-1a2b3c4d`.
+    #[schemars(length(max = 64))]
     pub target: String,
+    /// The whole revision, of gate `Revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub revision: Option<String>,
+    /// Address of the source, of gate `Revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub source: Option<String>,
     /// State of the release.
     pub state: ReleaseState,
     /// The first wave that has not passed; absent: all have.
@@ -162,9 +172,17 @@ pub struct WaveStatus {
     /// When it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_at: Option<Time>,
+    /// Since when all its clusters have the version and are healthy, until it passes; of gates `Agent` and
+    /// `Revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<Time>,
     /// When a person let it pass without its checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at: Option<Time>,
+    /// What was found of its checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub checks: Vec<CheckStatus>,
     /// The value of the annotation `keelson.dev/approve` that lets the clusters begin that wait for an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]

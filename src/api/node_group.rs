@@ -61,7 +61,6 @@ use super::warm_pool::WarmPool;
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
-#[x_kube(validation = rules::replacement_without_own_template())]
 #[x_kube(validation = rules::replacement_without_capacity_block())]
 #[x_kube(validation = rules::excludes_launch_template())]
 #[x_kube(validation = rules::excludes_disk_size())]

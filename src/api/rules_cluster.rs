@@ -236,6 +236,19 @@ pub(super) fn capabilities_need_entries() -> Rule {
     .field_path(".capabilities")
 }
 
+pub(super) fn hook_name() -> Rule {
+    matches("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be a name of lower case letters, digits and '-'")
+}
+
+/// Who may write the EksCluster need not be allowed to run anything in another namespace.
+pub(super) fn hook_job_in_own_namespace() -> Rule {
+    rule(
+        "!has(self.job.cronJob) || !has(self.job.cronJob.__namespace__)",
+        "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace",
+    )
+    .field_path(".job.cronJob.namespace")
+}
+
 /// In CEL, `namespace` is reserved.
 pub(super) fn argocd_namespace_immutable() -> Rule {
     rule(

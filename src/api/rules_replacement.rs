@@ -62,16 +62,6 @@ pub(super) fn replacement_ends_before_its_policy() -> Rule {
     .field_path(".spec.replacementPolicy")
 }
 
-/// A launch template that Keelson creates belongs to one node group. For the spec.
-pub(super) fn replacement_without_own_template() -> Rule {
-    rule(
-        "!has(self.node) || self.replacementPolicy != 'MakeBeforeBreak'",
-        "replacementPolicy: MakeBeforeBreak does not cover node groups with spec.node yet: remove replacementPolicy, or use a \
-         launchTemplate of your own instead of node",
-    )
-    .field_path(".replacementPolicy")
-}
-
 /// The reserved instances are in use by the old nodes. For the spec.
 pub(super) fn replacement_without_capacity_block() -> Rule {
     rule(

@@ -74,9 +74,19 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)
 }
 
+/// Annotations of a Job.
+pub(super) fn job_annotations(_: &mut SchemaGenerator) -> Schema {
+    strings(50, 1024)
+}
+
 /// Labels of a selector.
 pub(super) fn selector_labels(_: &mut SchemaGenerator) -> Schema {
     strings(10, 63)
+}
+
+/// A decimal number.
+pub(super) fn number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "number"})
 }
 
 /// A number from 1, or a percentage. The API server cannot bound the cost of a CEL rule on it.

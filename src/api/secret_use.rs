@@ -1,10 +1,10 @@
-//! The opt-in of a Secret: the uses for which it may be copied into a workload cluster. Users who write EksClusters
-//! need not be allowed to read the namespace's Secrets, so referencing one is not enough: its owner labels it. No I/O.
+//! The opt-in of a Secret: the uses for which it may be copied into a workload cluster, or sent to a server. Users who write
+//! EksClusters and FleetRollouts need not be allowed to read the namespace's Secrets, so referencing one is not enough: its owner labels it. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Label of a Secret that EksClusters of its namespace may reference. Its value is a use, or several joined by dots,
+/// Label of a Secret that EksClusters of its namespace, or FleetRollouts, may reference. Its value is a use, or several joined by dots,
 /// such as `git.proxy`, because a label's value cannot contain commas.
 pub const USE_LABEL: &str = "keelson.dev/use";
 
@@ -25,11 +25,14 @@ pub enum SecretUse {
     Proxy,
     /// Public keys of trusted signers.
     Verification,
+    /// Credentials for a Prometheus server that checks of a FleetRollout query.
+    Prometheus,
 }
 
 impl SecretUse {
     /// Every use.
-    pub const ALL: [Self; 5] = [Self::Git, Self::Registry, Self::Decryption, Self::Proxy, Self::Verification];
+    pub const ALL: [Self; 6] =
+        [Self::Git, Self::Registry, Self::Decryption, Self::Proxy, Self::Verification, Self::Prometheus];
 
     /// As written in the label.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +42,7 @@ impl SecretUse {
             Self::Decryption => "decryption",
             Self::Proxy => "proxy",
             Self::Verification => "verification",
+            Self::Prometheus => "prometheus",
         }
     }
 }
@@ -54,7 +58,7 @@ impl fmt::Display for SecretUse {
 pub enum SecretNotPermitted {
     /// A credential of the management cluster.
     #[error(
-        "Secret {namespace}/{name} is of type {kind}: such a Secret is a credential for this API server and is never copied into a cluster; name another one"
+        "Secret {namespace}/{name} is of type {kind}: such a Secret is a credential for this API server and is never copied into a cluster, or sent to a server; name another one"
     )]
     Type {
         /// Its namespace.
@@ -66,7 +70,7 @@ pub enum SecretNotPermitted {
     },
     /// It has no label.
     #[error(
-        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: to allow it, run kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
+        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not used: to allow it, run kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
     )]
     NotLabelled {
         /// Its namespace.
@@ -157,7 +161,8 @@ mod tests {
         for kind in CREDENTIALS_OF_THE_API_SERVER {
             for wanted in SecretUse::ALL {
                 let message =
-                    check_use(Some("git.registry.decryption.proxy.verification"), Some(kind), wanted).unwrap_err();
+                    check_use(Some("git.registry.decryption.proxy.verification.prometheus"), Some(kind), wanted)
+                        .unwrap_err();
                 assert!(message.contains(kind) && message.contains("never copied"), "{message}");
             }
         }

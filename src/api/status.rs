@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate_authority::CertificateAuthorityStatus;
 use super::hold::HoldStatus;
+use super::hook::HookStatus;
 use super::policy::ChangePolicy;
 use super::registration::RegistrationStatus;
 use super::schema;
@@ -52,6 +53,10 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub holds: Vec<HoldStatus>,
+    /// The hooks that run, will run or have run. At most a hundred; the oldest of past steps are dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub hooks: Vec<HookStatus>,
     /// AWS account of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]

@@ -1,5 +1,7 @@
 //! Status of a NodeGroup, with the replacement of its node group. Bounded in size, without secrets. No I/O.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,6 +147,10 @@ pub struct ReplacementStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub arn: Option<String>,
+    /// Id of the launch template that Keelson created for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub launch_template_id: Option<String>,
     /// When the replacement began.
     pub began: Time,
     /// When the first node was cordoned.
@@ -192,6 +198,15 @@ pub struct BlockedPodStatus {
     /// Its PodDisruptionBudget as `namespace/name`, or why it cannot be evicted.
     #[schemars(length(max = 512))]
     pub budget: String,
+}
+
+impl NodeGroupStatus {
+    /// The names of the node groups for which Keelson created a launch template. `in_use`: the name of the one in use.
+    pub fn names_with_own_template(&self, in_use: &str) -> BTreeSet<String> {
+        let in_use = self.launch_template.as_ref().map(|_| in_use.to_owned());
+        let other = self.replacement.as_ref().filter(|other| other.launch_template_id.is_some());
+        in_use.into_iter().chain(other.map(|other| other.node_group_name.clone())).collect()
+    }
 }
 
 /// A launch template that Keelson created.

@@ -118,9 +118,15 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub support_warning: Option<String>,
-    /// What the cluster says to the FleetRollout that selects it.
+    /// What the cluster says to the FleetRollout that selects it, of its control plane and node groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<WaveRequestStatus>,
+    /// The same of its GitOps agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_wave: Option<WaveRequestStatus>,
+    /// The same of the revision of the agent's source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_wave: Option<WaveRequestStatus>,
     /// The last ten completed steps, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
@@ -210,6 +216,12 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,
+    /// Whether Git owns the source that Keelson created: then no FleetRollout holds its revision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source_adopted: bool,
+    /// How a FleetRollout with the gate `Revision` holds the source; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_revision: Option<HeldRevisionStatus>,
     /// Revision that the source has fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -246,6 +258,27 @@ pub struct GitOpsStatus {
     /// Since when the cluster is unreachable; the other fields are from then. Absent: it is reachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<Time>,
+}
+
+/// The revision of a source that a FleetRollout holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRevisionStatus {
+    /// Hash of the source's address and reference: what follows counts for this source.
+    #[schemars(length(max = 16))]
+    pub source: String,
+    /// The revision at which the source is held; absent: it follows its reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub allowed: Option<String>,
+    /// The newest revision that a cluster of the first wave has fetched, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub wanted: Option<String>,
+    /// What it waits for, or why it is not held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
 /// An upgrade of the agent.
@@ -296,6 +329,9 @@ pub struct GitOpsComponent {
     /// Whether it has a ready pod.
     #[serde(default)]
     pub ready: bool,
+    /// Whether Pods of an earlier version still run: the newest ones are not ready yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub updating: bool,
     /// Why not, from the cluster's conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -71,6 +71,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         karpenter: _,
         capabilities: _,
         upgrade: _,
+        hooks: _,
         gitops,
         write_kubeconfig_to_secret_ref: _,
         register_with: _,

@@ -130,6 +130,8 @@ pub struct Args {
     /// http://otel-collector:4318; /v1/traces is added [default: no traces].
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
     otlp_endpoint: Option<OtlpEndpoint>,
+    #[command(flatten)]
+    notify: super::notify::NotifyArgs,
     /// Format of log lines.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: LogFormat,
@@ -200,6 +202,7 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         listen,
         metrics_auth,
         otlp_endpoint: _,
+        notify,
         log_format: _,
         log_level: _,
         wait_deadline_scale,
@@ -251,6 +254,7 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         pod_name: variable("POD_NAME"),
         pod_namespace: own_namespace(),
         traces,
+        notify: notify.sender()?,
         workload_proxy: Proxy::of(workload_proxy.as_deref(), variable).map_err(anyhow::Error::msg)?,
     })
 }

@@ -3,6 +3,7 @@
 //! Not allowed here: decisions. I/O: files and standard output.
 
 mod approve;
+mod confirm;
 pub(crate) mod connection;
 mod controller;
 mod crds;
@@ -14,14 +15,18 @@ mod files;
 mod get;
 mod import;
 mod kubeconfig;
+mod notify;
 mod output;
+mod ownership;
 mod plan;
 mod reading;
 mod reconcile;
 mod recover;
 mod reference;
 mod relocate;
+mod rollout;
 mod runtime;
+mod screen;
 pub(crate) mod status;
 pub(crate) mod subject;
 mod suspend;
@@ -67,6 +72,8 @@ enum Verb {
     /// Show the plans of a cluster and its node groups that wait for approval, ask for confirmation, and approve
     /// them.
     Approve(approve::Args),
+    /// Show FleetRollouts with their waves and clusters, and approve, retry or promote a wave.
+    Rollout(rollout::Args),
     /// Compare a cluster and its node groups with AWS now; with --wait, also wait for the result.
     Reconcile(reconcile::Args),
     /// Stop all changes to a cluster, until it is resumed.
@@ -140,6 +147,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(&args),
         Verb::Events(args) => events::run(&args),
         Verb::Approve(args) => approve::run(&args),
+        Verb::Rollout(args) => rollout::run(&args),
         Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Suspend(args) => suspend::run(&args, true),
         Verb::Resume(args) => suspend::run(&args, false),

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::approve::waiting::{Kind, Target};
 use super::connection::{InNamespace, found};
+use super::ownership::MANAGER;
 use super::status::{overview, print};
 use super::subject::Subject;
-use super::suspend::MANAGER;
 use super::watching::Watched;
 use crate::api::conditions::ConditionType;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION};

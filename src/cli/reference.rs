@@ -68,11 +68,19 @@ mod tests {
             let _ = writeln!(out, "| [{0}](#keelson-{0}) | {about} |", one.get_name());
         }
         for one in visible() {
-            let help = one.clone().term_width(100).render_long_help().to_string();
-            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-            let _ = write!(out, "\n## keelson {}\n\n```text\n{}\n```\n", one.get_name(), lines.join("\n").trim_end());
+            add(&mut out, one, one.get_name());
         }
         out
+    }
+
+    /// The help of a command, and of its own commands.
+    fn add(out: &mut String, one: &clap::Command, name: &str) {
+        let help = one.clone().term_width(100).render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let _ = write!(out, "\n## keelson {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+        for of in one.get_subcommands().filter(|of| of.get_name() != "help") {
+            add(out, of, &format!("{name} {}", of.get_name()));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Watches clusters and node groups, for commands that show changes as they happen. I/O: the management cluster's API.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use kube::runtime::reflector::{self, Store};
@@ -10,12 +12,14 @@ use tokio::sync::mpsc;
 use super::approve::waiting::Target;
 use super::connection;
 use super::subject::{self, Subject};
-use crate::api::{EksCluster, NodeGroup};
+use crate::api::{EksCluster, FleetRollout, NodeGroup};
 
 /// The clusters and node groups of a namespace, kept current.
 pub struct Watched {
     clusters: Store<EksCluster>,
     groups: Store<NodeGroup>,
+    /// If they are watched, too.
+    rollouts: Option<Store<FleetRollout>>,
     changes: mpsc::UnboundedReceiver<watcher::Result<()>>,
 }
 
@@ -25,7 +29,16 @@ impl Watched {
         let (sender, changes) = mpsc::unbounded_channel();
         let clusters = keep(connection::api::<EksCluster>(client, namespace), sender.clone());
         let groups = keep(connection::api::<NodeGroup>(client, namespace), sender);
-        Self { clusters, groups, changes }
+        Self { clusters, groups, rollouts: None, changes }
+    }
+
+    /// Starts to watch the FleetRollouts and the clusters of all namespaces.
+    pub fn start_fleet(client: &Client) -> Self {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let clusters = keep(Api::<EksCluster>::all(client.clone()), sender.clone());
+        let groups = keep(Api::<NodeGroup>::all(client.clone()), sender.clone());
+        let rollouts = Some(keep(Api::<FleetRollout>::all(client.clone()), sender));
+        Self { clusters, groups, rollouts, changes }
     }
 
     /// Waits until all objects are read. An API server that cannot be reached now is an error; later it is not.
@@ -34,12 +47,16 @@ impl Watched {
     /// They cannot be read.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         loop {
-            let both = async { (self.clusters.wait_until_ready().await, self.groups.wait_until_ready().await) };
-            tokio::select! {
-                both = both => {
-                    anyhow::ensure!(both.0.is_ok() && both.1.is_ok(), "the watch ended");
-                    return Ok(());
+            let all = async {
+                self.clusters.wait_until_ready().await?;
+                self.groups.wait_until_ready().await?;
+                match &self.rollouts {
+                    Some(rollouts) => rollouts.wait_until_ready().await,
+                    None => Ok(()),
                 }
+            };
+            tokio::select! {
+                all = all => return all.context("the watch ended"),
                 change = self.changes.recv() => {
                     if let Some(Err(error)) = change {
                         return Err(cause(error));
@@ -57,6 +74,16 @@ impl Watched {
         let first = self.changes.recv().await.context("the watch ended")?;
         let more = std::iter::from_fn(|| self.changes.try_recv().ok());
         [first].into_iter().chain(more).filter_map(Result::err).try_for_each(check)
+    }
+
+    /// The FleetRollouts, if they are watched.
+    pub fn rollouts(&self) -> Vec<FleetRollout> {
+        self.rollouts.iter().flat_map(Store::state).map(|one| (*one).clone()).collect()
+    }
+
+    /// The clusters, and the node groups.
+    pub fn objects(&self) -> (Vec<Arc<EksCluster>>, Vec<Arc<NodeGroup>>) {
+        (self.clusters.state(), self.groups.state())
     }
 
     /// The objects, sorted; with a target only those that belong to it.

@@ -24,6 +24,7 @@ use super::runtime::unreadable::Unreadables;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
 use crate::engine::{Expectations, Memory};
+use crate::notify::Sender;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::workload::client::Workloads;
@@ -47,6 +48,8 @@ pub struct Process {
     pub traces: Traces,
     /// Publishes Kubernetes events.
     pub events: Events,
+    /// Sends notifications, if there is an endpoint for them.
+    pub notify: Option<Arc<Sender>>,
 }
 
 /// The stores of all kinds, which watches fill.

@@ -71,6 +71,14 @@ impl LastWrite {
         *self = Self { version: version.and_then(|text| text.parse().ok()), at: Some(Instant::now()) };
     }
 
+    /// The resourceVersion to expect of an object that the cache has at `version`: that of our last write, if the cache lags.
+    pub fn newest(&self, version: Option<&str>) -> Option<String> {
+        if self.is_in(version) {
+            return version.map(str::to_owned);
+        }
+        self.version.map(|version| version.to_string())
+    }
+
     /// Whether an object of the resourceVersion `version` has what was written, or something later. After the API server
     /// is restored from a backup, versions begin again at a lower number.
     pub fn is_in(&self, version: Option<&str>) -> bool {

@@ -128,16 +128,20 @@ fn violated_rule<C>(
         (Action::Delete, Presence::Ours(_)) if node.sweep_scope().is_none() && is_used_by_others(graph, memory) => {
             Some("a resource of another owner uses what would be deleted")
         }
-        (Action::Delete, Presence::Ours(_)) => {
-            let is_held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
-                Some(gate) => !gate.open,
-                None => memory.get(holder).is_none_or(|entry| {
-                    entry.last_observe_error.is_some() || matches!(entry.presence, None | Some(Presence::Ours(_)))
-                }),
-            });
-            is_held.then_some("a resource that must be deleted first still exists")
-        }
+        (Action::Delete, Presence::Ours(_)) => is_held(key, graph, memory).then_some(STILL_HELD),
     }
+}
+
+const STILL_HELD: &str = "a resource that must be deleted first still exists";
+
+/// Whether something that cannot be without the resource still exists.
+fn is_held<C>(key: &Key, graph: &Graph<C>, memory: &Memory) -> bool {
+    graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
+        Some(gate) => !gate.open,
+        None => memory.get(holder).is_none_or(|entry| {
+            entry.last_observe_error.is_some() || matches!(entry.presence, None | Some(Presence::Ours(_)))
+        }),
+    })
 }
 
 /// Why a resource may not be deleted although another one replaces it: there is no proof that the other one took its place. The
@@ -162,8 +166,10 @@ fn violated_by_succession<C>(
     if !is_ready {
         return Some("what replaces it is not ready");
     }
-    let is_unused = graph.gate(&succession.unused).is_some_and(|gate| gate.open);
-    (!is_unused).then_some("it may still be in use")
+    if !graph.gate(&succession.unused).is_some_and(|gate| gate.open) {
+        return Some("it may still be in use");
+    }
+    is_held(key, graph, memory).then_some(STILL_HELD)
 }
 
 /// Whether a resource that holds or contains others exists and is not owned: whatever is deleted may be needed by it.

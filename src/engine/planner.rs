@@ -178,13 +178,24 @@ impl<C> Planner<'_, C> {
                     self.waiting(node, entry, *action, *since, note, observed.operation.clone())
                 }
                 _ => {
-                    let waits = self.not_ready([succession.successor.clone(), succession.unused.clone()]);
+                    let mut waits = self.not_ready([succession.successor.clone(), succession.unused.clone()]);
+                    waits.extend(self.existing_holders(&key));
                     let reason = Some(format!("{} replaces it", succession.successor));
                     self.step(&key, entry, Action::Delete, Vec::new(), reason, waits)
                 }
             },
         };
         Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
+    }
+
+    /// What must be deleted before `key`, and is not gone.
+    fn existing_holders(&self, key: &Key) -> Vec<WaitingOn> {
+        let holders = self.graph.held_by(key).iter().filter(|holder| self.graph.node(holder).is_some());
+        let is_gone = |holder: &Key| {
+            let entry = self.entry(holder);
+            entry.last_observe_error.is_none() && matches!(entry.presence, Some(Presence::Absent))
+        };
+        holders.filter(|holder| !is_gone(holder)).cloned().map(WaitingOn::Resource).collect()
     }
 
     /// Differences to correct, differences that no call can correct, and drift that is not corrected.

@@ -14,6 +14,7 @@ use super::*;
 struct Replaced {
     name: &'static str,
     by: Option<&'static str>,
+    holds: Option<&'static str>,
 }
 
 fn key(name: &str) -> Key {
@@ -35,6 +36,10 @@ impl Resource for Replaced {
 
     fn succession(&self) -> Option<Succession> {
         Some(Succession { successor: key(self.by?), unused: unused() })
+    }
+
+    fn holds(&self) -> Vec<Key> {
+        self.holds.map(key).into_iter().collect()
     }
 
     fn deletable_while(&self, action: Action) -> bool {
@@ -81,8 +86,15 @@ impl Resource for Replaced {
 /// Old is replaced by new; `new_by`: new is itself replaced.
 fn graph(new_by: Option<&'static str>, is_unused: bool) -> Graph<ToyWorld> {
     let gate = Gate { key: unused(), open: is_unused, why: "in use".into(), holds: Vec::new() };
-    let node = |name, by| std::sync::Arc::new(Replaced { name, by }) as std::sync::Arc<dyn erased::Node<ToyWorld>>;
-    Graph::new(vec![node("new", new_by), node("old", Some("new"))], vec![gate]).unwrap()
+    Graph::new(vec![node("new", new_by, None), node("old", Some("new"), None)], vec![gate]).unwrap()
+}
+
+fn node(
+    name: &'static str,
+    by: Option<&'static str>,
+    holds: Option<&'static str>,
+) -> std::sync::Arc<dyn erased::Node<ToyWorld>> {
+    std::sync::Arc::new(Replaced { name, by, holds })
 }
 
 fn thing(phase: Phase) -> Presence<u32> {
@@ -158,10 +170,37 @@ fn deletion_without_proof_of_succession_is_rejected() {
     let mut unread = memory(ready(), ready());
     unread.observe_failed(&key("new"), Failure::new(Class::Unavailable, "x"), Timestamp::UNIX_EPOCH);
     assert_eq!(violation(&graph(None, true), &unread), Some("what replaces it is not ready"));
-    let alone = Graph::new(
-        vec![std::sync::Arc::new(Replaced { name: "old", by: Some("new") })
-            as std::sync::Arc<dyn erased::Node<ToyWorld>>],
-        Vec::new(),
-    );
+    let alone = Graph::new(vec![node("old", Some("new"), None)], Vec::new());
     assert_eq!(violation(&alone.unwrap(), &memory(ready(), ready())), Some("what replaces it is not in the graph"));
+}
+
+/// As a launch template, which EC2 would delete under the node group that has it.
+#[test]
+fn what_the_replaced_resource_holds_is_deleted_after_it() {
+    let gate = Gate { key: unused(), open: true, why: String::new(), holds: Vec::new() };
+    let nodes = vec![node("new", None, None), node("held", Some("new"), None), node("old", Some("new"), Some("held"))];
+    let graph = Graph::new(nodes, vec![gate]).unwrap();
+    let (policy, now) = (ExecutionPolicy::default(), Timestamp::from_second(100).unwrap());
+    let verdict_of_held = |old: Presence<u32>| {
+        let mut memory = memory(old, thing(Phase::Ready));
+        memory.record_observation(&key("held"), ToyWorld::any(thing(Phase::Ready)), Timestamp::UNIX_EPOCH);
+        let plan = plan(&graph, &memory, Goal::Present, &policy, &Expectations::default(), now);
+        let verdict = plan.verdict(&key("held")).unwrap().clone();
+        assert!(check(plan, &graph, &memory, &policy).is_ok());
+        let step = Step { action: Action::Delete, changes: Vec::new(), reason: None };
+        let item = Item { key: key("held"), verdict: Verdict::Step(step), forbidden: Vec::new(), drift: Vec::new() };
+        let forced = Plan { goal: Goal::Present, items: vec![item] };
+        (verdict, check(forced, &graph, &memory, &policy).err().map(|all| all[0].why))
+    };
+    for old in [thing(Phase::Ready), busy(Action::Delete)] {
+        let (verdict, rejected) = verdict_of_held(old);
+        assert!(
+            matches!(&verdict, Verdict::Pending(_, waits) if *waits == [WaitingOn::Resource(key("old"))]),
+            "{verdict:?}"
+        );
+        assert_eq!(rejected, Some("a resource that must be deleted first still exists"));
+    }
+    let (verdict, rejected) = verdict_of_held(Presence::Absent);
+    assert!(matches!(verdict, Verdict::Step(_)), "{verdict:?}");
+    assert_eq!(rejected, None);
 }

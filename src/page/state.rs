@@ -148,8 +148,10 @@ pub fn is_failure(reason: Reason) -> bool {
         | Reason::Throttled
         | Reason::Timeout
         | Reason::UpgradeBlocked
+        | Reason::HookFailed
         | Reason::WaveHalted => true,
         Reason::Creating
+        | Reason::WaitingForHook
         | Reason::Updating
         | Reason::Deleting
         | Reason::Upgrading

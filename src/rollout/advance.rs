@@ -1,19 +1,21 @@
 //! The rollout's side: its next status, from its policy, its last status and the state of all clusters. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
 use super::approval;
+use super::check::{Checks, DueCheck};
+use super::check_result::CheckRun;
 use super::give::{approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
 use super::request::Step;
+use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
-use super::wave::{Evaluation, evaluate};
-use crate::api::KubernetesVersion;
+use super::wave::{CheckInput, Evaluation, evaluate};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::FleetRolloutSpec;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus};
@@ -54,6 +56,8 @@ pub struct Input<'a> {
     pub clusters: &'a [Member],
     /// UIDs of clusters that exist and cannot be read: their tickets stay.
     pub unreadable: &'a BTreeSet<String>,
+    /// Results of checks.
+    pub results: &'a [CheckRun],
     /// Now.
     pub now: Timestamp,
 }
@@ -68,6 +72,10 @@ pub struct Outcome {
     pub events: Vec<RolloutEvent>,
     /// Why the policy cannot be used: nothing begins.
     pub problem: Option<String>,
+    /// Checks that must be run now, apart from those that run already.
+    pub due: Vec<DueCheck>,
+    /// Which revisions clusters may have; `None`: that is unknown.
+    pub plans: Option<Vec<SourcePlan>>,
 }
 
 /// Decides the next status of a rollout.
@@ -80,13 +88,13 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for release in &mut status.releases {
             take_back_only(release, &existing);
         }
-        Outcome { status, events: Vec::new(), problem: Some(why) }
+        Outcome { status, events: Vec::new(), problem: Some(why), due: Vec::new(), plans: None }
     };
     let policy = match Policy::of(input.spec) {
         Ok(policy) => policy,
         Err(why) => return problem(why),
     };
-    let placed = match placed(input, &policy) {
+    let placed = match placed(input.name, input.rollouts, input.clusters, &policy) {
         Ok(placed) => placed,
         Err(why) => return problem(why),
     };
@@ -98,7 +106,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
     let last_handled_retry = retry(input, &mut all, &mut events);
     let mut found: Vec<Vec<Evaluation<'_>>> =
         all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
-    let halted_at = all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step.target).min();
+    let halted: Vec<Step> =
+        all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step).collect();
     let mut out: Vec<(String, String)> = all
         .iter()
         .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
@@ -108,20 +117,29 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
         for (index, wave) in waves.iter_mut().take(open).enumerate() {
+            if revision::leads(release.step, index, &placed) {
+                // It follows its source by itself.
+                continue;
+            }
             approve(wave, &policy.waves[index], release.step, input.annotations.approve, &mut events);
         }
-        let is_halted = halted_at.is_some_and(|at| at <= release.step.target);
-        if !is_halted && !policy.suspended && policy.gates.contains(&release.step.gate) {
+        let halted_by = halted
+            .iter()
+            .copied()
+            .filter(|halted| release.step.is_stopped_by(*halted))
+            .min_by_key(|halted| halted.target);
+        if halted_by.is_none() && !policy.suspended && policy.gates.contains(&release.step.gate) {
             give(release, &policy, &waves[..open], &mut out, input.now);
         }
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
         summary::close(waves, open);
-        summary::summarize(release, &policy, waves, &placed, halted_at, &mut events);
+        summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }
-    drop_ended(&mut all, &policy, &placed);
+    let plans = revision::plans(&all, &policy, &placed);
+    drop_ended(&mut all, &policy, &placed, &revision::kept(&plans, &policy, &placed));
     all.sort_by_key(summary::order);
     let status = FleetRolloutStatus {
         members: i32::try_from(placed.len()).unwrap_or(i32::MAX),
@@ -129,14 +147,16 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         releases: all.into_iter().map(|release| release.status).collect(),
         ..before.clone()
     };
-    Outcome { status, events, problem: None }
+    let due = found.into_iter().flatten().flat_map(|wave| wave.checks.due).collect();
+    Outcome { status, events, problem: None, due, plans: Some(plans) }
 }
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
 /// cluster was another one's. They take a slot until they have finished.
 fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
-    let has_none = |uid: &String| out.iter().all(|(other, _)| other != uid);
-    let claimed = placed.iter().filter(|one| one.member.request.claimed.is_some() && has_none(&one.member.uid));
+    let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
+    let has_none = |member: &Member| !have_one.contains(member.uid.as_str());
+    let claimed = placed.iter().filter(|one| one.member.has_claimed() && has_none(one.member));
     let slot = |one: &Placed<'_>| {
         let wave = match one.placement {
             Placement::Wave(index) => policy.waves[index].name.clone(),
@@ -150,8 +170,7 @@ fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String
 }
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
-    if let Ok(target) = status.target.parse() {
-        let step = Step { gate: status.gate, target };
+    if let Some(step) = Step::of(status.gate, &status.target) {
         let mut release = Release { step, status: status.clone() };
         release.take_back(existing);
         *status = release.status;
@@ -159,14 +178,22 @@ fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
 }
 
 /// The clusters that the rollout selects.
-fn placed<'a>(input: &Input<'a>, policy: &Policy) -> Result<Vec<Placed<'a>>, String> {
+///
+/// # Errors
+/// What is not known of a selector, or of another rollout.
+pub(super) fn placed<'a>(
+    name: &str,
+    rollouts: &Rollouts<'_>,
+    clusters: &'a [Member],
+    policy: &Policy,
+) -> Result<Vec<Placed<'a>>, String> {
     let mut found = Vec::new();
-    for member in input.clusters {
-        let contested = match input.rollouts.selection(&member.labels) {
+    for member in clusters {
+        let contested = match rollouts.selection(&member.labels) {
             Selection::None => continue,
-            Selection::One(name) if name == input.name => false,
+            Selection::One(selected) if selected == name => false,
             Selection::One(_) => continue,
-            Selection::Several(names) if names.contains(&input.name) => true,
+            Selection::Several(names) if names.contains(&name) => true,
             Selection::Several(_) => continue,
             Selection::Unknown(why) => return Err(why),
         };
@@ -181,11 +208,13 @@ fn retry(input: &Input<'_>, all: &mut [Release], events: &mut Vec<RolloutEvent>)
     if asked.is_none() || asked == input.status.last_handled_retry {
         return input.status.last_handled_retry.clone();
     }
-    let target = asked.as_deref().and_then(|text| text.split('/').next()?.parse::<KubernetesVersion>().ok());
+    let target = asked.as_deref().and_then(|text| text.split('/').next()).unwrap_or_default();
     let mut continues = false;
-    for release in all.iter_mut().filter(|release| Some(release.step.target) == target) {
+    for release in all.iter_mut().filter(|release| release.status.target == target) {
         if release.status.halt.take().is_some() {
             release.status.retried_at = Some(whole_seconds(input.now));
+            // Failures and errors are counted anew.
+            release.status.waves.iter_mut().for_each(|wave| wave.checks.clear());
             events.push(RolloutEvent::retried(release.step));
             continues = true;
         }
@@ -204,22 +233,29 @@ fn evaluate_release<'a>(
     placed: &[Placed<'a>],
     events: &mut Vec<RolloutEvent>,
 ) -> Vec<Evaluation<'a>> {
-    let mut waves = Vec::new();
+    let mut waves: Vec<Evaluation<'a>> = Vec::new();
     for (index, wave) in policy.waves.iter().enumerate() {
         let before = release.status.waves.iter().find(|status| status.name == wave.name);
         let had_passed = before.is_some_and(|status| status.passed_at.is_some());
-        let mut found = evaluate(release, policy, index, placed, input.now);
+        let may_run = release.status.halt.is_none() && waves.iter().all(|earlier| earlier.passed);
+        let checks = CheckInput { may_run, results: input.results };
+        let mut found = evaluate(release, policy, index, placed, checks, input.now);
         let named = format!("{}/{}", release.step.target, wave.name);
         if found.status.promoted_at.is_none() && approval::contains(input.annotations.promote, &named) {
             found.status.promoted_at = Some(whole_seconds(input.now));
             found.passed = true;
+            found.checks = Checks { status: found.checks.status, ..Checks::default() };
             events.push(RolloutEvent::promoted(release.step, &wave.name));
         }
         if found.status.passed_at.is_some() && !had_passed && !found.members.is_empty() {
             events.push(RolloutEvent::passed(release.step, &wave.name));
         }
-        if found.failed.len() > wave.max_failed && release.status.halt.is_none() {
-            let each = found.failed.iter().map(|(member, why)| format!("EksCluster {}: {why}", member.name));
+        let clusters_failed = found.failed.len() > wave.max_failed;
+        if (clusters_failed || found.checks.halt.is_some()) && release.status.halt.is_none() {
+            let clusters = found.failed.iter().filter(|_| clusters_failed);
+            let each = clusters.map(|(member, why)| format!("EksCluster {}: {why}", member.name));
+            let each = each.chain(found.checks.halt.clone());
+            found.checks.due.clear();
             let message = bounded(&first_few_joined(each, MAX_FAILED, "; ", "; and "), MAX_MESSAGE);
             events.push(RolloutEvent::halted(release.step, &message));
             release.status.halt =

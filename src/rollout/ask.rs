@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::membership::{Rollout, Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::request::{Request, RequestId, Step};
-use crate::api::KubernetesVersion;
+use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseStatus, WaveState};
 
 /// That the FleetRollouts are not known yet.
@@ -150,17 +150,17 @@ fn reply(question: &Question<'_>) -> Reply {
         request.withdraw();
         return Reply { request, answer: Answer::Free };
     }
-    let answer = match gate(question, step) {
-        Gate::Open => {
+    let answer = match decider(question, step.gate) {
+        Decider::Open => {
             request.withdraw();
             Answer::Free
         }
-        Gate::Blocked(message) => {
+        Decider::Blocked(message) => {
             request.withdraw();
             held(HoldKind::Blocked, message)
         }
-        Gate::Unlisted(message) => held(HoldKind::Waiting, message),
-        Gate::Rollout(rollout, wave) => match request.claimed {
+        Decider::Unlisted(message) => held(HoldKind::Waiting, message),
+        Decider::Rollout(rollout, wave) => match request.claimed {
             Some(claimed) => {
                 request.withdraw();
                 held(HoldKind::Waiting, format!("the step {} is finished first", claimed.step))
@@ -207,18 +207,17 @@ fn is_release(release: &ReleaseStatus, step: Step) -> bool {
     release.gate == step.gate && release.target == step.target.to_string()
 }
 
-/// Why nothing begins: the rollout is suspended, or this version or an earlier one has halted.
+/// Why nothing begins: the rollout is suspended, or a release that stops this step has halted.
 fn stops(rollout: &Rollout<'_>, step: Step) -> Option<Answer> {
     let name = rollout.name;
     if rollout.spec.suspend {
         return Some(held(HoldKind::Waiting, format!("FleetRollout {name} is suspended")));
     }
-    let target = |release: &ReleaseStatus| release.target.parse::<KubernetesVersion>().ok();
     let halted = rollout
         .status
         .releases
         .iter()
-        .filter(|release| target(release).is_none_or(|target| target <= step.target))
+        .filter(|release| Step::of(release.gate, &release.target).is_none_or(|halted| step.is_stopped_by(halted)))
         .find_map(|release| release.halt.as_ref());
     halted.map(|halt| {
         let message = format!("FleetRollout {name} has halted in wave {}: {}", halt.wave, halt.message);
@@ -251,39 +250,39 @@ fn describe_turn(rollout: &Rollout<'_>, release: Option<&ReleaseStatus>, wave: &
     }
 }
 
-/// What holds a step of a cluster.
-enum Gate<'a> {
+/// What decides about a step of a cluster.
+pub(super) enum Decider<'a> {
     Open,
     Blocked(String),
     Unlisted(String),
     Rollout(&'a Rollout<'a>, String),
 }
 
-fn gate<'a>(question: &Question<'a>, step: Step) -> Gate<'a> {
+pub(super) fn decider<'a>(question: &Question<'a>, gate: Gate) -> Decider<'a> {
     if matches!(question.rollouts, Rollouts::Unlisted) {
-        return Gate::Unlisted(UNLISTED.to_owned());
+        return Decider::Unlisted(UNLISTED.to_owned());
     }
     let selected = match (question.rollouts.selection(question.labels), question.rollout) {
-        (Selection::Unknown(why), _) => return Gate::Blocked(why),
+        (Selection::Unknown(why), _) => return Decider::Blocked(why),
         (Selection::Several(names), _) => {
-            return Gate::Blocked(format!(
+            return Decider::Blocked(format!(
                 "FleetRollouts {} select this cluster, and one may: change its labels, or a spec.clusterSelector",
                 names.join(", ")
             ));
         }
-        (Selection::None, None) => return Gate::Open,
+        (Selection::None, None) => return Decider::Open,
         (Selection::None, Some(name)) if question.rollouts.get(name).is_none() => {
-            return Gate::Blocked(format!(
+            return Decider::Blocked(format!(
                 "FleetRollout {name}, which spec.upgrade.rollout names, does not exist: create it, or change spec.upgrade.rollout"
             ));
         }
         (Selection::One(selected), Some(name)) if name != selected => {
-            return Gate::Blocked(format!(
+            return Decider::Blocked(format!(
                 "FleetRollout {selected} selects this cluster, and spec.upgrade.rollout names {name}: change one of them"
             ));
         }
         (Selection::None, Some(name)) => {
-            return Gate::Blocked(format!(
+            return Decider::Blocked(format!(
                 "FleetRollout {name}, which spec.upgrade.rollout names, does not select this cluster: change the labels of the \
                  EksCluster"
             ));
@@ -291,20 +290,20 @@ fn gate<'a>(question: &Question<'a>, step: Step) -> Gate<'a> {
         (Selection::One(selected), _) => selected,
     };
     let Some(rollout) = question.rollouts.get(selected) else {
-        return Gate::Unlisted(format!("FleetRollout {selected} is being read"));
+        return Decider::Unlisted(format!("FleetRollout {selected} is being read"));
     };
     let policy = match Policy::of(rollout.spec) {
         Ok(policy) => policy,
-        Err(why) => return Gate::Blocked(format!("FleetRollout {selected} is invalid: {why}")),
+        Err(why) => return Decider::Blocked(format!("FleetRollout {selected} is invalid: {why}")),
     };
-    if !policy.gates.contains(&step.gate) {
-        return Gate::Open;
+    if !policy.gates.contains(&gate) {
+        return Decider::Open;
     }
     match policy.placement(question.labels) {
-        Placement::Ungated => Gate::Open,
-        Placement::Unmatched => Gate::Blocked(format!(
+        Placement::Ungated => Decider::Open,
+        Placement::Unmatched => Decider::Blocked(format!(
             "no wave of FleetRollout {selected} selects this cluster: add a label, or set spec.unmatched of the FleetRollout"
         )),
-        Placement::Wave(index) => Gate::Rollout(rollout, policy.waves[index].name.clone()),
+        Placement::Wave(index) => Decider::Rollout(rollout, policy.waves[index].name.clone()),
     }
 }

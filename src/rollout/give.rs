@@ -1,6 +1,6 @@
 //! Gives tickets: to clusters that ask, in a wave that is open, within its limit. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
@@ -11,6 +11,7 @@ use super::release::{Release, whole_seconds};
 use super::request::{RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
+use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
 
 /// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the tickets of all releases,
@@ -24,22 +25,24 @@ pub fn give(
 ) {
     for (wave, found) in policy.waves.iter().zip(waves) {
         let approved: BTreeSet<&str> = found.status.approved.iter().map(String::as_str).collect();
+        let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
         let mut asking: Vec<(RequestId, &Member)> = found
             .members
             .iter()
-            // One that a person must look at first would keep its slot.
-            .filter(|one| !one.contested && !one.member.suspended && one.member.stalled.is_none())
+            // One that a person must look at first would keep its slot. A commit may be what mends it.
+            .filter(|one| !one.contested && !one.member.suspended)
+            .filter(|one| one.member.stalled.is_none() || release.step.gate == Gate::Revision)
             .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
             .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
             // One at a time: a cluster finishes a step before it begins the next one.
-            .filter(|(_, member)| out.iter().all(|(uid, _)| *uid != member.uid))
+            .filter(|(_, member)| !have_one.contains(member.uid.as_str()))
             .collect();
         asking.sort_by_key(|(id, member)| (id.number, member.name.clone()));
         // A ticket of a wave that no longer exists counts in all waves.
         // A cluster that has failed, and is tolerated, keeps its ticket and takes no slot.
-        let is_failed = |uid: &str| found.failed.iter().any(|(member, _)| member.uid == uid);
+        let failed: HashSet<&str> = found.failed.iter().map(|(member, _)| member.uid.as_str()).collect();
         let in_wave = |name: &str| name == wave.name || !policy.has_wave(name);
-        let taken = out.iter().filter(|(uid, name)| in_wave(name) && !is_failed(uid)).count();
+        let taken = out.iter().filter(|(uid, name)| in_wave(name) && !failed.contains(uid.as_str())).count();
         let free = wave.max_concurrent(found.members.len()).saturating_sub(taken);
         let room = MAX_TICKETS.saturating_sub(out.len());
         for (id, member) in asking.into_iter().take(free.min(room)) {
@@ -57,7 +60,8 @@ pub fn give(
 
 /// The request of a cluster for this step.
 fn asks(member: &Member, step: Step) -> Option<RequestId> {
-    member.request.asks.filter(|id| id.step == step && member.wanted >= step.target)
+    let is_asked = member.standing(step).is_some_and(|standing| standing.is_asked);
+    member.request_of(step.gate).asks.filter(|id| id.step == step && is_asked)
 }
 
 /// Accepts an approval, and says what needs one. Clusters without an approval wait; those that join later, too.
@@ -68,20 +72,15 @@ pub fn approve(
     annotation: Option<&str>,
     events: &mut Vec<RolloutEvent>,
 ) {
-    let has_version = |member: &Member| member.at(step.gate).is_some_and(|at| at >= step.target);
-    let left: Vec<&Member> = found.members.iter().map(|one| one.member).filter(|member| !has_version(member)).collect();
-    let digests: BTreeSet<String> = left.iter().map(|member| approval::digest(&member.uid)).collect();
-    found.status.approved.retain(|one| wave.needs_approval && digests.contains(one));
     found.status.approval_hash = None;
     if !wave.needs_approval {
+        found.status.approved.clear();
         return;
     }
-    let approved: BTreeSet<&String> = found.status.approved.iter().collect();
-    let waiting: Vec<&Member> = left
-        .iter()
-        .filter(|member| member.wanted >= step.target && !approved.contains(&approval::digest(&member.uid)))
-        .copied()
-        .collect();
+    let left = left(found, step);
+    let digests: HashSet<&str> = left.iter().map(|(_, digest)| digest.as_str()).collect();
+    found.status.approved.retain(|one| digests.contains(one.as_str()));
+    let waiting = waiting(&left, &found.status.approved, step);
     if waiting.is_empty() {
         return;
     }
@@ -98,4 +97,18 @@ pub fn approve(
         found.status.state = WaveState::WaitingForApproval;
     }
     found.status.approval_hash = Some(hash);
+}
+
+/// The clusters that do not have the version, each with what is kept of an approved one.
+pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)> {
+    let has_version = |member: &Member| member.standing(step).is_some_and(|standing| standing.is_reached);
+    let left = found.members.iter().map(|one| one.member).filter(|member| !has_version(member));
+    left.map(|member| (member, approval::digest(&member.uid))).collect()
+}
+
+/// Of those that are left, the clusters that an approval would let begin.
+pub fn waiting<'a>(left: &[(&'a Member, String)], approved: &[String], step: Step) -> Vec<&'a Member> {
+    let approved: HashSet<&str> = approved.iter().map(String::as_str).collect();
+    let waits = |(member, digest): &&(&Member, String)| member.is_left(step) && !approved.contains(digest.as_str());
+    left.iter().filter(waits).map(|(member, _)| *member).collect()
 }

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::request::Request;
+use super::request::{Lane, Request, Step};
+use super::target::{AgentVersion, Revision, SourceKey, Target};
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::Gate;
+
+/// How many minors ahead of a cluster are shown: its spec may ask for a version that does not exist.
+const MAX_AHEAD: usize = 5;
 
 /// A cluster, as a rollout sees it in the cluster's spec and status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +31,64 @@ pub struct Member {
     pub suspended: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// What it says to its rollout.
+    /// What it says to its rollout of the control plane and the node groups.
     pub request: Request,
+    /// Its GitOps agent; `None`: it has none, is being installed, or Git manages it.
+    pub agent: Option<AgentState>,
+    /// What it says to its rollout of the agent.
+    pub agent_request: Request,
+    /// The source of its agent; `None`: it has none, Git manages it, or its spec names one commit.
+    pub source: Option<SourceState>,
+    /// What it says to its rollout of the source's revision.
+    pub revision_request: Request,
     /// Whether it is healthy.
     pub health: Health,
     /// What a person must do, if it is stalled.
     pub stalled: Option<Stalled>,
     /// What it waits for, for messages.
     pub waits_for: Option<String>,
+}
+
+/// The GitOps agent of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentState {
+    /// The version that is installed.
+    pub at: AgentVersion,
+    /// The version that it gets: that of the spec, or of this Keelson.
+    pub wanted: AgentVersion,
+    /// Why it does not work.
+    pub unhealthy: Option<String>,
+}
+
+/// The source of an agent, as the agent reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// Which source.
+    pub key: SourceKey,
+    /// Its address.
+    pub url: String,
+    /// The revision that it has fetched, in full.
+    pub fetched: Option<String>,
+    /// The revision that the agent has applied, if that works.
+    pub runs: Option<Revision>,
+    /// Why the agent does not work.
+    pub unhealthy: Option<String>,
+}
+
+impl SourceState {
+    /// The revision that it has fetched.
+    pub fn revision(&self) -> Option<Revision> {
+        Revision::new(self.key, self.fetched.as_deref()?)
+    }
+}
+
+/// How a cluster stands to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// It has the version, or a later one.
+    pub is_reached: bool,
+    /// Its spec asks for the version, or a later one.
+    pub is_asked: bool,
 }
 
 /// Health of a cluster.
@@ -56,19 +110,101 @@ pub struct Stalled {
 }
 
 impl Member {
-    /// The version that counts for `gate`; `None`: the cluster is being created.
-    pub fn at(&self, gate: Gate) -> Option<KubernetesVersion> {
-        match gate {
-            Gate::ControlPlane => self.control_plane,
-            Gate::NodeGroups => self.node_groups,
+    /// How it stands to a step; `None`: the step does not concern it. It is being created, or has another agent.
+    pub fn standing(&self, step: Step) -> Option<Standing> {
+        let of_kubernetes = |at: Option<KubernetesVersion>, target| {
+            at.map(|at| Standing { is_reached: at >= target, is_asked: self.wanted >= target })
+        };
+        match (step.gate, step.target) {
+            (Gate::ControlPlane, Target::Kubernetes(target)) => of_kubernetes(self.control_plane, target),
+            (Gate::NodeGroups, Target::Kubernetes(target)) => of_kubernetes(self.node_groups, target),
+            (Gate::Agent, Target::Agent(target)) => {
+                let agent = self.agent.as_ref().filter(|agent| agent.at.is_same_agent(&target))?;
+                Some(Standing { is_reached: agent.at >= target, is_asked: agent.wanted >= target })
+            }
+            (Gate::Revision, Target::Revision(target)) => {
+                let source = self.source.as_ref().filter(|source| source.key == target.source())?;
+                Some(Standing { is_reached: source.runs == Some(target), is_asked: true })
+            }
+            _ => None,
         }
     }
 
+    /// Whether it asks for a step that it has not made.
+    pub fn is_left(&self, step: Step) -> bool {
+        self.standing(step).is_some_and(|standing| standing.is_asked && !standing.is_reached)
+    }
+
+    /// The steps that are left of a gate, in order.
+    pub fn steps_left(&self, gate: Gate) -> Vec<Step> {
+        // Which revisions are left is decided with all clusters of a source.
+        let at = match gate {
+            Gate::Revision => return Vec::new(),
+            Gate::ControlPlane => self.control_plane,
+            Gate::NodeGroups => self.node_groups,
+            Gate::Agent => {
+                let agent = self.agent.as_ref().filter(|agent| agent.wanted > agent.at);
+                return agent.map(|agent| Step { gate, target: Target::Agent(agent.wanted) }).into_iter().collect();
+            }
+        };
+        let Some(at) = at else { return Vec::new() };
+        let left = std::iter::successors(Some(at.next()), |version| Some(version.next())).take(MAX_AHEAD);
+        let left = left.take_while(|version| *version <= self.wanted && version.major == at.major);
+        left.map(|target| Step { gate, target: Target::Kubernetes(target) }).collect()
+    }
+
+    /// What it says to its rollout about steps of a gate.
+    pub fn request_of(&self, gate: Gate) -> &Request {
+        match Lane::of(gate) {
+            Lane::Kubernetes => &self.request,
+            Lane::Agent => &self.agent_request,
+            Lane::Revision => &self.revision_request,
+        }
+    }
+
+    /// Whether it has claimed a step that it has not released.
+    pub fn has_claimed(&self) -> bool {
+        [&self.request, &self.agent_request, &self.revision_request].iter().any(|request| request.claimed.is_some())
+    }
+
+    /// Its health, as it counts for a gate.
+    pub fn health_of(&self, gate: Gate) -> Health {
+        let why = match gate {
+            Gate::ControlPlane | Gate::NodeGroups => None,
+            Gate::Agent => self.agent.as_ref().and_then(|agent| agent.unhealthy.as_ref()),
+            Gate::Revision => self.source.as_ref().and_then(|source| source.unhealthy.as_ref()),
+        };
+        match why {
+            Some(why) => Health::Unhealthy(why.clone()),
+            None => self.health.clone(),
+        }
+    }
+
+    /// Its version that counts for a gate; `None`: it has none yet.
+    pub fn describe_at(&self, gate: Gate) -> Option<String> {
+        match gate {
+            Gate::ControlPlane => self.control_plane.map(|at| at.to_string()),
+            Gate::NodeGroups => self.node_groups.map(|at| at.to_string()),
+            Gate::Agent => self.agent.as_ref().map(|agent| agent.at.to_string()),
+            Gate::Revision => self.source.as_ref()?.runs.map(|runs| runs.to_string()),
+        }
+    }
+
+    /// Which version its spec asks for, where that is not the one of a step.
+    pub fn describe_wanted(&self, gate: Gate) -> String {
+        match (gate, &self.agent) {
+            (Gate::Agent, Some(agent)) => format!("its spec asks for {}", agent.wanted),
+            _ => format!("its spec.version is {}", self.wanted),
+        }
+    }
+}
+
+impl Health {
     /// Since when it is healthy.
-    pub fn healthy_since(&self) -> Option<Timestamp> {
-        match &self.health {
-            Health::Since(since) => Some(*since),
-            Health::Unhealthy(_) => None,
+    pub fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Since(since) => Some(*since),
+            Self::Unhealthy(_) => None,
         }
     }
 }

@@ -11,22 +11,37 @@
 pub mod advance;
 mod approval;
 pub mod ask;
+pub mod check;
+mod check_policy;
+pub mod check_query;
+pub mod check_result;
 mod give;
 pub mod member;
 pub mod membership;
 pub mod policy;
 mod release;
 pub mod request;
+pub mod revision;
 mod summary;
+pub mod target;
+pub mod view;
 mod wave;
 
 pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
-pub use member::{Health, Member, Stalled};
+pub use check::DueCheck;
+pub use check_result::{CheckKey, CheckRun, ClusterOutcome, Outcome};
+pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
-pub use request::{Request, Step};
+pub use request::{Lane, Request, Step};
+pub use revision::{Candidate, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
+pub use target::{AgentVersion, Revision, SourceKey, Target};
 
+#[cfg(test)]
+mod advance_agent_tests;
+#[cfg(test)]
+mod advance_revision_tests;
 #[cfg(test)]
 mod advance_tests;
 #[cfg(test)]
@@ -34,6 +49,12 @@ mod ask_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod revision_properties;
+#[cfg(test)]
 mod world;
+#[cfg(test)]
+mod world_checks;
+#[cfg(test)]
+mod world_objects;
 #[cfg(test)]
 mod world_rules;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::check_policy::CheckPolicy;
 use super::membership::selects;
 use crate::api::duration;
 use crate::api::fleet_rollout::{
@@ -39,6 +40,8 @@ pub struct WavePolicy {
     pub soak: Duration,
     /// Whether its clusters need an approval.
     pub needs_approval: bool,
+    /// What must be good, besides their health.
+    pub checks: Vec<CheckPolicy>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +127,7 @@ impl WavePolicy {
             deadline: time("progressDeadline", &wave.progress_deadline)?,
             soak: time("soak", &wave.soak)?,
             needs_approval: wave.approval == WaveApproval::Required,
+            checks: WavePolicy::checks(wave)?,
         })
     }
 
@@ -137,7 +141,20 @@ impl WavePolicy {
             deadline: Duration::from_secs(3 * 3600),
             soak: Duration::ZERO,
             needs_approval: false,
+            checks: Vec::new(),
         }
+    }
+
+    fn checks(wave: &Wave) -> Result<Vec<CheckPolicy>, String> {
+        let name = &wave.name;
+        let checks: Result<Vec<_>, _> = wave.checks.iter().map(CheckPolicy::of).collect();
+        let checks = checks.map_err(|why| format!("spec.waves: checks of {name}: {why}"))?;
+        for (at, check) in checks.iter().enumerate() {
+            if checks.iter().take(at).any(|other| other.name == check.name) {
+                return Err(format!("spec.waves: checks of {name}: the name {} is used twice", check.name));
+            }
+        }
+        Ok(checks)
     }
 
     /// How many of `members` clusters may be upgraded at the same time.

@@ -5,7 +5,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::world::{World, v};
+use super::Member;
+use super::world::World;
+use super::world_objects::{agent_version, v};
 use super::world_rules::unfinished;
 use crate::api::fleet_rollout::FleetRolloutSpec;
 
@@ -13,14 +15,30 @@ const BASE: u16 = 30;
 /// More rounds than any case needs.
 const BOUND: u32 = 3000;
 
+/// Of each cluster, of the wave, and a Job.
+fn some_checks(limit: i32) -> [Value; 3] {
+    let query = |name: &str, query: &str| {
+        json!({"name": name, "prometheus": {
+            "address": "http://prometheus", "query": query, "max": 1, "failureLimit": limit, "errorLimit": limit,
+        }})
+    };
+    let cron_job = json!({"namespace": "fleet", "name": "smoke"});
+    let job = json!({"name": "job", "job": {"cronJob": cron_job, "failureLimit": limit, "errorLimit": limit}});
+    [query("each", "a{cluster=\"${CLUSTER_NAME}\"}"), query("all", "sum(a)"), job]
+}
+
 fn a_wave(name: &'static str, ring: Option<u8>) -> impl Strategy<Value = Value> {
     let soak = prop_oneof![2 => Just("0s"), 1 => Just("5m")];
     let approval = prop_oneof![3 => Just("Automatic"), 1 => Just("Required")];
-    (1u32..3, 0i32..2, soak, approval, any::<bool>()).prop_map(move |(max_concurrent, max_failed, soak, approval, slow)| {
+    let checks = prop_oneof![2 => Just(0_usize), 1 => Just(1), 1 => Just(2), 1 => Just(3)];
+    let rest = (any::<bool>(), checks, 0i32..3);
+    (1u32..3, 0i32..2, soak, approval, rest).prop_map(move |(max_concurrent, max_failed, soak, approval, rest)| {
+        let (slow, checks, limit) = rest;
         let selector = ring.map_or(json!({}), |ring| json!({"matchLabels": {"ring": ring.to_string()}}));
         json!({
             "name": name, "selector": selector, "maxConcurrent": max_concurrent, "maxFailed": max_failed, "soak": soak,
             "approval": approval, "progressDeadline": if slow { "3h" } else { "10m" },
+            "checks": &some_checks(limit)[..checks],
         })
     })
 }
@@ -30,7 +48,10 @@ prop_compose! {
         first in a_wave("first", Some(0)),
         second in a_wave("second", Some(1)),
         third in a_wave("third", Some(2)),
-        gates in prop_oneof![Just(json!(["ControlPlane"])), Just(json!(["NodeGroups"])), Just(json!(["ControlPlane", "NodeGroups"]))],
+        gates in prop_oneof![
+            Just(json!(["ControlPlane"])), Just(json!(["NodeGroups"])), Just(json!(["Agent"])),
+            Just(json!(["ControlPlane", "NodeGroups"])), Just(json!(["ControlPlane", "NodeGroups", "Agent"])),
+        ],
         unmatched in prop_oneof![Just("Block"), Just("Last"), Just("Ungated")],
         not_asked in prop_oneof![Just("Block"), Just("Ignore")],
     ) -> FleetRolloutSpec {
@@ -42,7 +63,7 @@ prop_compose! {
 
 /// Something that a person does.
 fn act(world: &mut World) {
-    let choice = world.roll() % 16;
+    let choice = world.roll() % 18;
     let amount = u16::from(world.roll() % 3);
     let ring = world.roll() % 4;
     let uid = world.any_cluster();
@@ -78,11 +99,24 @@ fn act(world: &mut World) {
                 world.change(&uid, |member| member.wanted = v(BASE + amount));
             }
         }
+        (16, Some(uid)) => world.change(&uid, |member| want_agent(member, amount)),
+        (17, _) => {
+            for uid in world.clusters.keys().cloned().collect::<Vec<_>>() {
+                world.change(&uid, |member| want_agent(member, amount));
+            }
+        }
         (13, _) => world.hand_over(),
         (14, _) => world.restart(world.leader),
         (15, _) => world
             .change_rollout(|rollout| rollout.spec.waves[0].name = if ring == 0 { "renamed" } else { "first" }.into()),
         _ => {}
+    }
+}
+
+/// A cluster without an agent keeps none.
+fn want_agent(member: &mut Member, version: u16) {
+    if let Some(agent) = &mut member.agent {
+        agent.wanted = agent_version(version);
     }
 }
 
@@ -116,6 +150,7 @@ fn calm(world: &mut World) {
         world.change(&uid, |member| {
             member.suspended = false;
             member.wanted = v(BASE + 2);
+            want_agent(member, 2);
         });
     }
     world.change_rollout(|rollout| rollout.spec.suspend = false);

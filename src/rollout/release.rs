@@ -9,10 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::member::Member;
 use super::policy::{Placement, Policy};
 use super::request::{RequestId, Step};
+use super::revision;
 use crate::api::fleet_rollout_status::{MAX_RELEASES, ReleaseState, ReleaseStatus};
-
-/// How many minors ahead of a cluster are shown: its spec may ask for a version that does not exist.
-const MAX_AHEAD: usize = 5;
 
 /// A cluster of the rollout.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +45,8 @@ impl Release {
         let status = ReleaseStatus {
             gate: step.gate,
             target: step.target.to_string(),
+            revision: None,
+            source: None,
             state: ReleaseState::Progressing,
             wave: None,
             progress: String::new(),
@@ -61,9 +61,8 @@ impl Release {
     }
 
     /// `None`: status was not written by Keelson.
-    fn of(status: &ReleaseStatus) -> Option<Self> {
-        let target = status.target.parse().ok()?;
-        Some(Self { step: Step { gate: status.gate, target }, status: status.clone() })
+    pub(super) fn of(status: &ReleaseStatus) -> Option<Self> {
+        Some(Self { step: Step::of(status.gate, &status.target)?, status: status.clone() })
     }
 
     /// When failures began to count that it still has: at its start, or when it was last retried.
@@ -89,8 +88,9 @@ impl Release {
             // It was not written by Keelson: nobody can claim it.
             let Ok(id) = ticket.id.parse::<RequestId>() else { return false };
             // A cluster that is being deleted claims nothing any more.
-            let never_claimed = member.deleting && member.request.claimed != Some(id);
-            !never_claimed && !member.request.has_returned(id)
+            let request = member.request_of(id.step.gate);
+            let never_claimed = member.deleting && request.claimed != Some(id);
+            !never_claimed && !request.has_returned(id)
         });
     }
 }
@@ -102,6 +102,13 @@ pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_
     for step in demanded(policy, placed) {
         found.entry(step).or_insert_with(|| Release::new(step, now));
     }
+    for (step, source) in revision::fetched(policy, placed) {
+        found.entry(step).or_insert_with(|| {
+            let mut release = Release::new(step, now);
+            (release.status.revision, release.status.source) = (source.fetched.clone(), Some(source.url.clone()));
+            release
+        });
+    }
     let mut found: Vec<Release> = found.into_values().collect();
     found.sort_by_key(|release| (release.step.target, release.step.gate));
     found
@@ -109,29 +116,23 @@ pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_
 
 /// The steps that are left of clusters in waves.
 fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
-    let mut steps = BTreeSet::new();
-    for one in placed.iter().filter(|one| one.placement != Placement::Ungated && !one.member.deleting) {
-        for gate in &policy.gates {
-            let Some(at) = one.member.at(*gate) else { continue };
-            let left = std::iter::successors(Some(at.next()), |version| Some(version.next()));
-            let left =
-                left.take(MAX_AHEAD).take_while(|version| *version <= one.member.wanted && version.major == at.major);
-            steps.extend(left.map(|target| Step { gate: *gate, target }));
-        }
-    }
-    steps
+    let in_waves = placed.iter().filter(|one| one.placement != Placement::Ungated && !one.member.deleting);
+    in_waves.flat_map(|one| policy.gates.iter().flat_map(|gate| one.member.steps_left(*gate))).collect()
 }
 
-/// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one.
-pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>]) {
-    let demanded = demanded(policy, placed);
+/// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one. `kept`: those of
+/// revisions that stay.
+pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>], kept: &BTreeSet<Step>) {
+    let mut demanded = demanded(policy, placed);
+    demanded.extend(kept);
     let last: Vec<Step> = policy
         .gates
         .iter()
         .filter_map(|gate| {
-            let reached = placed.iter().filter_map(|one| one.member.at(*gate)).max()?;
+            let is_reached =
+                |step: &Step| placed.iter().any(|one| one.member.standing(*step).is_some_and(|found| found.is_reached));
             let of_gate = releases.iter().map(|release| release.step);
-            of_gate.filter(|step| step.gate == *gate && step.target <= reached).max_by_key(|step| step.target)
+            of_gate.filter(|step| step.gate == *gate && is_reached(step)).max_by_key(|step| step.target)
         })
         .filter(|last| !demanded.iter().any(|step| step.gate == last.gate))
         .collect();

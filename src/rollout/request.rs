@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::api::KubernetesVersion;
+use super::target::Target;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::WaveRequestStatus;
 
@@ -12,8 +12,50 @@ use crate::api::fleet_rollout_status::WaveRequestStatus;
 pub struct Step {
     /// What is upgraded.
     pub gate: Gate,
-    /// The version that it gets.
-    pub target: KubernetesVersion,
+    /// What it gets.
+    pub target: Target,
+}
+
+impl Step {
+    /// The step of a gate to a target in text. `None`: it is no target of that gate.
+    pub fn of(gate: Gate, target: &str) -> Option<Self> {
+        let target: Target = target.parse().ok()?;
+        target.is_of(gate).then_some(Self { gate, target })
+    }
+
+    /// Whether a halt of `halted` stops this step. Kubernetes versions follow one another, so a later one halts, too. A
+    /// later version of an agent, or a later revision, may be what mends an earlier one.
+    pub fn is_stopped_by(self, halted: Self) -> bool {
+        match (self.target, halted.target) {
+            (Target::Kubernetes(own), Target::Kubernetes(halted)) => halted <= own,
+            _ => self == halted,
+        }
+    }
+}
+
+/// Steps of which a cluster asks for one after the other. It asks in each lane independently, and has one ticket at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Control plane and node groups.
+    Kubernetes,
+    /// The GitOps agent.
+    Agent,
+    /// The revision of its source.
+    Revision,
+}
+
+impl Lane {
+    /// All lanes.
+    pub const ALL: [Self; 3] = [Self::Kubernetes, Self::Agent, Self::Revision];
+
+    /// The lane of a gate.
+    pub const fn of(gate: Gate) -> Self {
+        match gate {
+            Gate::ControlPlane | Gate::NodeGroups => Self::Kubernetes,
+            Gate::Agent => Self::Agent,
+            Gate::Revision => Self::Revision,
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -51,7 +93,7 @@ impl FromStr for RequestId {
             let mut parts = text.split('/');
             let (gate, target, number) = (parts.next()?, parts.next()?, parts.next()?);
             let gate = Gate::ALL.into_iter().find(|one| one.as_str() == gate)?;
-            let id = Self { step: Step { gate, target: target.parse().ok()? }, number: number.parse().ok()? };
+            let id = Self { step: Step::of(gate, target)?, number: number.parse().ok()? };
             parts.next().is_none().then_some(id)
         };
         parse().ok_or_else(|| InvalidId(text.to_owned()))
@@ -135,9 +177,29 @@ mod tests {
         let parsed: RequestId = "NodeGroups/1.36/17".parse().unwrap();
         assert_eq!((parsed.step.gate, parsed.number), (Gate::NodeGroups, 17));
         assert_eq!(parsed.to_string(), "NodeGroups/1.36/17");
-        for bad in ["", "ControlPlane/1.36", "Agent/1.36/1", "ControlPlane/v1.36/1", "ControlPlane/1.36/1/2"] {
+        let of_agent: RequestId = "Agent/flux-v2.9.5/17".parse().unwrap();
+        assert_eq!((of_agent.step.gate, of_agent.to_string().as_str()), (Gate::Agent, "Agent/flux-v2.9.5/17"));
+        for bad in [
+            "",
+            "ControlPlane/1.36",
+            "Agent/1.36/1",
+            "ControlPlane/flux-v2.9.5/1",
+            "ControlPlane/v1.36/1",
+            "ControlPlane/1.36/1/2",
+        ] {
             assert!(bad.parse::<RequestId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn halt_stops_later_kubernetes_versions_and_only_its_own_version_of_an_agent() {
+        let step = |gate, target: &str| Step::of(gate, target).unwrap();
+        let nodes = step(Gate::NodeGroups, "1.36");
+        assert!(nodes.is_stopped_by(step(Gate::ControlPlane, "1.35")) && nodes.is_stopped_by(nodes));
+        assert!(!nodes.is_stopped_by(step(Gate::ControlPlane, "1.37")));
+        let agent = step(Gate::Agent, "flux-v2.9.5");
+        assert!(agent.is_stopped_by(agent) && !agent.is_stopped_by(step(Gate::Agent, "flux-v2.7.5")));
+        assert!(!agent.is_stopped_by(nodes) && !nodes.is_stopped_by(agent));
     }
 
     #[test]

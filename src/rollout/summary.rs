@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
 use super::request::Step;
+use super::target::Target;
 use super::wave::{Evaluation, describe};
-use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
 use crate::api::listing::first_few_joined;
@@ -75,20 +75,20 @@ impl RolloutEvent {
     }
 }
 
-/// Sets state, message and progress of a release. `halted_at`: the lowest target of all halted releases.
+/// Sets state, message and progress of a release. `halted_by`: the first halted release that stops it.
 pub fn summarize(
     release: &mut Release,
     policy: &Policy,
     waves: &[Evaluation<'_>],
     placed: &[Placed<'_>],
-    halted_at: Option<KubernetesVersion>,
+    halted_by: Option<Step>,
     events: &mut Vec<RolloutEvent>,
 ) {
     let step = release.step;
     let unmatched: Vec<&str> = placed
         .iter()
         .filter(|one| one.placement == Placement::Unmatched && !one.member.deleting)
-        .filter(|one| one.member.wanted >= step.target && one.member.at(step.gate).is_some_and(|at| at < step.target))
+        .filter(|one| one.member.is_left(step))
         .map(|one| one.member.name.as_str())
         .collect();
     let current = waves.iter().position(|wave| !wave.passed);
@@ -104,9 +104,9 @@ pub fn summarize(
                 halt.since.0.as_second()
             )),
         ),
-        (None, _) if halted_at.is_some_and(|at| at <= step.target) && left > 0 => {
-            let at = halted_at.map(|at| at.to_string()).unwrap_or_default();
-            (ReleaseState::Halted, Some(format!("the release of {at} has halted: retry that one")))
+        (None, _) if halted_by.is_some() && left > 0 => {
+            let target = halted_by.map(|halted| halted.target.to_string()).unwrap_or_default();
+            (ReleaseState::Halted, Some(format!("the release of {target} has halted: retry that one")))
         }
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
@@ -154,15 +154,20 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
     }
     if let Some(until) = found.soaks_until {
         let (until, soak) = (until.strftime("%Y-%m-%dT%H:%M:%SZ"), describe(wave.soak));
-        return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}")));
+        let checks = found.checks.waits_for.iter().map(|check| format!("; {check}")).collect::<String>();
+        return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}{checks}")));
     }
     let state = if found.needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
     let notes = found.notes.iter().map(|note| format!("; {note}")).collect::<String>();
+    if found.waits_for.is_empty() && !found.checks.waits_for.is_empty() {
+        let waits = few(found.checks.waits_for.clone());
+        return (ReleaseState::Soaking, Some(format!("wave {name} waits for {waits}{notes}")));
+    }
     (state, Some(format!("wave {name} waits for {}{notes}", few(found.waits_for.clone()))))
 }
 
 /// The order in which people see releases: what needs attention first, then the lowest target.
-pub fn order(release: &Release) -> (bool, ReleaseState, KubernetesVersion, Timestamp) {
+pub fn order(release: &Release) -> (bool, ReleaseState, Target, Timestamp) {
     let ReleaseState::Completed = release.status.state else {
         return (false, release.status.state, release.step.target, release.status.since.0);
     };

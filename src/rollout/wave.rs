@@ -1,12 +1,18 @@
 //! One wave of a release: which of its clusters have the version, have failed, and whether the wave has passed. Pure.
 
+use std::collections::{HashMap, HashSet};
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::member::{Health, Member};
+use super::check::{self, Checks, Soak};
+use super::check_result::CheckRun;
+use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release, whole_seconds};
 use super::request::Step;
-use crate::api::fleet_rollout::NotAskedPolicy;
+use super::revision;
+use super::target::Target;
+use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 
 /// How long a cluster may have asked before its release is recorded.
@@ -31,6 +37,17 @@ pub struct Evaluation<'a> {
     pub needs_person: bool,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,
+    /// What is found of its checks.
+    pub checks: Checks,
+}
+
+/// What counts for the checks of a wave.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckInput<'a> {
+    /// Whether they are run: earlier waves have passed, and the release has not halted.
+    pub may_run: bool,
+    /// Their results.
+    pub results: &'a [CheckRun],
 }
 
 /// Evaluates the wave of that index.
@@ -39,6 +56,7 @@ pub fn evaluate<'a>(
     policy: &Policy,
     index: usize,
     placed: &[Placed<'a>],
+    input: CheckInput<'_>,
     now: Timestamp,
 ) -> Evaluation<'a> {
     let wave = &policy.waves[index];
@@ -47,12 +65,14 @@ pub fn evaluate<'a>(
         .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
         .copied()
         .collect();
-    let of = Found { release, wave, step: release.step, ignores: policy.not_asked == NotAskedPolicy::Ignore, now };
+    let leads = revision::leads(release.step, index, placed);
+    let of = Found { leads, ..Found::of(release, policy, wave, now) };
     let mut status = of.status_before();
     let failed: Vec<(&Member, String)> =
         members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
     let tolerated = failed.len() <= wave.max_failed;
-    let is_failed = |member: &Member| failed.iter().any(|(other, _)| other.uid == member.uid);
+    let failed_uids: HashSet<&str> = failed.iter().map(|(member, _)| member.uid.as_str()).collect();
+    let is_failed = |member: &Member| failed_uids.contains(member.uid.as_str());
     let required: Vec<Placed<'a>> = members
         .iter()
         .filter(|one| !(of.is_ignored(one.member) || tolerated && is_failed(one.member)))
@@ -64,36 +84,57 @@ pub fn evaluate<'a>(
     let unhealthy = required.iter().filter(|one| of.has_version(one.member));
     waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
     let mut soaks_until = None;
+    let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
+    let mut are_good = wave.checks.is_empty();
+    if !waits_for.is_empty() {
+        status.healthy_since = None;
+    }
+    // A revision that a wave has run stays good when a newer one follows.
+    let is_revision = release.step.gate == Gate::Revision;
     if !missing.is_empty() {
-        status.passed_at = None;
+        status.passed_at = status.passed_at.take().filter(|_| is_revision);
     } else if waits_for.is_empty() && status.passed_at.is_none() {
-        let healthy_since = required.iter().filter_map(|one| one.member.healthy_since()).max();
+        let mut healthy_since = required.iter().filter_map(|one| of.health(one.member).since()).max();
+        if matches!(release.step.gate, Gate::Agent | Gate::Revision) {
+            // It is no step of the cluster's own soak: that it began is only known here.
+            let since = status.healthy_since.get_or_insert_with(|| whole_seconds(now)).0;
+            healthy_since = healthy_since.max(Some(since));
+        }
         let soak = SignedDuration::try_from(wave.soak).unwrap_or(SignedDuration::MAX);
         let until = healthy_since.map_or(now, |since| since.saturating_add(soak).unwrap_or(Timestamp::MAX));
-        if until <= now {
-            status.passed_at = Some(whole_seconds(now));
-        } else {
+        if input.may_run && tolerated && status.promoted_at.is_none() {
+            let clusters: Vec<&Member> = required.iter().map(|one| one.member).collect();
+            let soak = Soak { clusters: &clusters, begins: healthy_since.unwrap_or(now), ends: until, now };
+            checks = check::evaluate(release, wave, &status.checks, soak, input.results);
+            are_good = checks.are_good();
+        }
+        if until > now {
             soaks_until = Some(until);
+        } else if are_good {
+            (status.passed_at, status.healthy_since) = (Some(whole_seconds(now)), None);
         }
     }
+    status.checks.clone_from(&checks.status);
     let is_good = missing.is_empty() && waits_for.is_empty() && tolerated && status.passed_at.is_some();
-    let passed = is_good || status.promoted_at.is_some();
+    let has_run = is_revision && status.passed_at.is_some();
+    let passed = is_good || has_run || status.promoted_at.is_some();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     status.members = number(members.len());
-    status.at_target = number(members.iter().filter(|one| of.has_version(one.member)).count());
+    status.at_target = number(members.iter().filter(|one| has_run || of.has_version(one.member)).count());
     status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
-    status.state = if !tolerated {
+    status.state = if !tolerated || check::has_exceeded_limit(wave, &status.checks) {
         WaveState::Failed
     } else if passed {
         WaveState::Passed
-    } else if soaks_until.is_some() {
+    } else if soaks_until.is_some() || !checks.waits_for.is_empty() {
         WaveState::Soaking
     } else {
         WaveState::Progressing
     };
-    let is_member = |uid: &str| members.iter().any(|one| one.member.uid == uid);
-    let left = release.status.tickets.iter().filter(|ticket| ticket.wave == wave.name && !is_member(&ticket.uid));
+    let uids: HashSet<&str> = members.iter().map(|one| one.member.uid.as_str()).collect();
+    let left =
+        release.status.tickets.iter().filter(|ticket| ticket.wave == wave.name && !uids.contains(ticket.uid.as_str()));
     let mut notes: Vec<String> = left
         .map(|ticket| {
             format!(
@@ -107,14 +148,14 @@ pub fn evaluate<'a>(
             failed.iter().map(|(member, why)| format!("{} has failed, which maxFailed tolerates: {why}", member.name)),
         );
     }
-    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until }
+    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until, checks }
 }
 
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
 /// suspended has begun.
 fn counts(release: &Release, member: &Member) -> bool {
-    let has_begun = release.has_ticket(&member.uid);
-    member.at(release.step.gate).is_some() && !member.deleting && (!member.suspended || has_begun)
+    let has_begun = || release.has_ticket(&member.uid);
+    member.standing(release.step).is_some() && !member.deleting && (!member.suspended || has_begun())
 }
 
 /// What is asked of each cluster of a wave.
@@ -122,14 +163,26 @@ struct Found<'r> {
     release: &'r Release,
     wave: &'r WavePolicy,
     step: Step,
+    /// Whether its clusters follow their source without a ticket.
+    leads: bool,
     ignores: bool,
     now: Timestamp,
+    /// Its status before.
+    before: Option<&'r WaveStatus>,
+    /// The tickets of the release, by UID.
+    tickets: HashMap<&'r str, &'r TicketStatus>,
 }
 
-impl Found<'_> {
+impl<'r> Found<'r> {
+    fn of(release: &'r Release, policy: &Policy, wave: &'r WavePolicy, now: Timestamp) -> Self {
+        let tickets = release.status.tickets.iter().map(|ticket| (ticket.uid.as_str(), ticket)).collect();
+        let before = release.status.waves.iter().find(|status| status.name == wave.name);
+        let ignores = policy.not_asked == NotAskedPolicy::Ignore;
+        Self { release, wave, step: release.step, leads: false, ignores, now, before, tickets }
+    }
+
     fn status_before(&self) -> WaveStatus {
-        let before = self.release.status.waves.iter().find(|wave| wave.name == self.wave.name);
-        before.cloned().unwrap_or_else(|| WaveStatus {
+        self.before.cloned().unwrap_or_else(|| WaveStatus {
             name: self.wave.name.clone(),
             state: WaveState::Pending,
             members: 0,
@@ -137,33 +190,48 @@ impl Found<'_> {
             in_progress: 0,
             failed: 0,
             passed_at: None,
+            healthy_since: None,
             promoted_at: None,
+            checks: Vec::new(),
             approval_hash: None,
             approved: Vec::new(),
         })
     }
 
     fn has_version(&self, member: &Member) -> bool {
-        member.at(self.step.gate).is_some_and(|at| at >= self.step.target)
+        member.standing(self.step).is_some_and(|standing| standing.is_reached)
     }
 
     fn asks(&self, member: &Member) -> bool {
-        member.wanted >= self.step.target
+        member.standing(self.step).is_some_and(|standing| standing.is_asked)
     }
 
     fn is_ignored(&self, member: &Member) -> bool {
         self.ignores && !self.has_version(member) && !self.asks(member)
     }
 
+    /// Whether its source has fetched the revision.
+    fn has_fetched(&self, member: &Member) -> bool {
+        let fetched = member.source.as_ref().and_then(SourceState::revision);
+        fetched.is_some_and(|revision| Target::Revision(revision) == self.step.target)
+    }
+
+    /// The health that counts for this release.
+    fn health(&self, member: &Member) -> Health {
+        member.health_of(self.step.gate)
+    }
+
     fn ticket(&self, member: &Member) -> Option<&TicketStatus> {
-        self.release.status.tickets.iter().find(|ticket| ticket.uid == member.uid)
+        self.tickets.get(member.uid.as_str()).copied()
     }
 
     /// When the step of a cluster that has not finished takes too long.
     fn deadline(&self, member: &Member) -> Option<Timestamp> {
-        let ticket = self.ticket(member)?;
-        let is_finished = self.has_version(member) && member.healthy_since().is_some();
-        let since = ticket.since.0.max(self.release.counts_since());
+        let has_fetched = self.leads && self.has_fetched(member);
+        let given =
+            self.ticket(member).map(|ticket| ticket.since.0).or(has_fetched.then_some(self.release.status.since.0))?;
+        let is_finished = self.has_version(member) && self.health(member).since().is_some();
+        let since = given.max(self.release.counts_since());
         let deadline = SignedDuration::try_from(self.wave.deadline).unwrap_or(SignedDuration::MAX);
         (!is_finished).then(|| since.saturating_add(deadline).unwrap_or(Timestamp::MAX))
     }
@@ -177,7 +245,8 @@ impl Found<'_> {
         if let Some(deadline) = self.deadline(member)
             && deadline <= self.now
         {
-            let why = member.waits_for.as_deref().or(match &member.health {
+            let health = self.health(member);
+            let why = member.waits_for.as_deref().or(match &health {
                 Health::Unhealthy(why) => Some(why.as_str()),
                 Health::Since(_) => None,
             });
@@ -185,7 +254,7 @@ impl Found<'_> {
             return Some(format!("its step takes longer than {}{why}", describe(self.wave.deadline)));
         }
         let stalled = member.stalled.as_ref()?;
-        let is_good = self.has_version(member) && member.healthy_since().is_some();
+        let is_good = self.has_version(member) && self.health(member).since().is_some();
         let counts = match self.ticket(member) {
             Some(ticket) => {
                 stalled.since >= ticket.since.0
@@ -195,7 +264,7 @@ impl Found<'_> {
             None => {
                 self.has_version(member)
                     && self.has_taken_part(member)
-                    && self.status_before().passed_at.is_none()
+                    && self.before.is_none_or(|before| before.passed_at.is_none())
                     && stalled.since > self.release.counts_since()
             }
         };
@@ -205,7 +274,7 @@ impl Found<'_> {
     /// Whether it has asked for something since the release began: one that had the version before does not fail it.
     fn has_taken_part(&self, member: &Member) -> bool {
         let began = self.release.status.since.0.saturating_sub(ASKED_BEFORE).unwrap_or(Timestamp::MIN);
-        member.request.last_number() >= began.as_millisecond()
+        member.request_of(self.step.gate).last_number() >= began.as_millisecond()
     }
 
     fn needs_person(&self, one: &Placed<'_>) -> bool {
@@ -224,7 +293,7 @@ impl Found<'_> {
             );
         }
         if !self.asks(member) {
-            return format!("{name}: its spec.version is {}", member.wanted);
+            return format!("{name}: {}", member.describe_wanted(self.step.gate));
         }
         match member.waits_for.as_deref().or(member.stalled.as_ref().map(|stalled| stalled.message.as_str())) {
             Some(why) => format!("{name}: {why}"),
@@ -233,7 +302,7 @@ impl Found<'_> {
     }
 
     fn describe_health(&self, member: &Member) -> Option<String> {
-        match &member.health {
+        match self.health(member) {
             Health::Unhealthy(why) => Some(format!("{}: {why}", member.name)),
             Health::Since(_) => None,
         }

@@ -5,61 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::world_checks as checks;
+use super::world_objects::{ClusterObject, Operator, RolloutObject, Truth, agent_version, member, request, v};
 use super::world_rules as rules;
 use super::*;
-use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::FleetRolloutStatus;
-
-/// A version of 1.x.
-pub fn v(minor: u16) -> KubernetesVersion {
-    KubernetesVersion { major: 1, minor }
-}
-
-/// The FleetRollout, as the API server stores it.
-#[derive(Clone, Debug)]
-pub struct RolloutObject {
-    pub version: u64,
-    pub spec: FleetRolloutSpec,
-    pub status: FleetRolloutStatus,
-    pub approve: Option<String>,
-    pub retry: Option<String>,
-    pub promote: Option<String>,
-}
-
-/// An EksCluster, as the API server stores it.
-#[derive(Clone, Debug)]
-pub struct ClusterObject {
-    pub version: u64,
-    pub member: Member,
-}
-
-/// A cluster, as it is in AWS.
-#[derive(Clone, Debug)]
-pub struct Truth {
-    pub control_plane: KubernetesVersion,
-    pub node_groups: KubernetesVersion,
-    /// The step in progress.
-    pub running: Option<Step>,
-    pub healthy_since: Option<Timestamp>,
-    pub last_unhealthy: Timestamp,
-    pub stalled: Option<Timestamp>,
-    pub window_closed: bool,
-}
-
-/// An operator, with what it has read so far.
-#[derive(Clone, Debug)]
-pub struct Operator {
-    /// Since when it leads, or has led.
-    pub term: i64,
-    pub rollout: RolloutObject,
-    pub clusters: BTreeMap<String, ClusterObject>,
-}
 
 /// A write that the API server receives late.
 enum LateWrite {
     Rollout(u64, FleetRolloutStatus),
-    Cluster(String, u64, Request),
+    Cluster(String, u64, Lane, Request),
 }
 
 pub struct World {
@@ -71,6 +27,10 @@ pub struct World {
     pub leader: usize,
     pub faults: bool,
     pub log: Vec<String>,
+    /// Every run of a check that was delivered.
+    pub runs: Vec<CheckRun>,
+    /// Runs of each operator that have not ended.
+    pub running: [Vec<CheckRun>; 2],
     seed: u64,
     versions: u64,
     late: Vec<LateWrite>,
@@ -83,7 +43,7 @@ impl World {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         let status = FleetRolloutStatus::default();
         let rollout = RolloutObject { version: 1, spec, status, approve: None, retry: None, promote: None };
-        let operator = Operator { term: 0, rollout: rollout.clone(), clusters: BTreeMap::new() };
+        let operator = Operator { term: 0, rollout: rollout.clone(), clusters: BTreeMap::new(), results: Vec::new() };
         let operators = [operator.clone(), operator];
         let (clusters, truth) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self {
@@ -95,6 +55,8 @@ impl World {
             leader: 0,
             faults: true,
             log: Vec::new(),
+            runs: Vec::new(),
+            running: [Vec::new(), Vec::new()],
             seed,
             versions: 1,
             late: Vec::new(),
@@ -114,7 +76,7 @@ impl World {
         self.seed.to_be_bytes()[0]
     }
 
-    fn chance(&mut self, of_256: u8) -> bool {
+    pub fn chance(&mut self, of_256: u8) -> bool {
         self.faults && self.roll() < of_256
     }
 
@@ -133,24 +95,16 @@ impl World {
     pub fn join(&mut self, ring: u8, at: u16) {
         let version = self.next_version();
         let uid = format!("uid-{version}");
-        let member = Member {
-            uid: uid.clone(),
-            name: format!("team/{version}"),
-            labels: BTreeMap::from([("ring".to_owned(), ring.to_string())]),
-            wanted: v(at),
-            control_plane: Some(v(at)),
-            node_groups: Some(v(at)),
-            suspended: false,
-            deleting: false,
-            request: Request::default(),
-            health: Health::Since(self.now),
-            stalled: None,
-            waits_for: None,
-        };
+        // Every fourth has none, or Git manages it.
+        let installed = (!version.is_multiple_of(4)).then(|| agent_version(0));
+        let agent = installed.map(|at| AgentState { at, wanted: at, unhealthy: None });
+        let member = Member { agent, ..member(&uid, &format!("team/{version}"), &ring.to_string(), v(at), self.now) };
         let truth = Truth {
             control_plane: v(at),
             node_groups: v(at),
+            agent: installed,
             running: None,
+            agent_running: None,
             healthy_since: Some(self.now),
             last_unhealthy: self.now,
             stalled: None,
@@ -187,7 +141,9 @@ impl World {
     /// A process starts: it lists everything.
     pub fn restart(&mut self, operator: usize) {
         let term = i64::try_from(self.next_version()).unwrap() * 10_000;
-        self.operators[operator] = Operator { term, rollout: self.rollout.clone(), clusters: self.clusters.clone() };
+        let (rollout, clusters) = (self.rollout.clone(), self.clusters.clone());
+        self.operators[operator] = Operator { term, rollout, clusters, results: Vec::new() };
+        self.running[operator].clear();
     }
 
     pub fn hand_over(&mut self) {
@@ -219,6 +175,7 @@ impl World {
     pub fn advance_rollout(&mut self, operator: usize) -> Checked {
         let view = self.operators[operator].clone();
         let outcome = rules::advance_by(&view, self.now);
+        checks::begin(self, operator, &outcome.due);
         if outcome.status == view.rollout.status {
             return Ok(());
         }
@@ -261,6 +218,13 @@ impl World {
 
     /// An operator reconciles a cluster: AWS as it is, the objects as it has read them.
     pub fn reconcile(&mut self, operator: usize, uid: &str) -> Checked {
+        for lane in [Lane::Kubernetes, Lane::Agent] {
+            self.reconcile_lane(operator, uid, lane)?;
+        }
+        Ok(())
+    }
+
+    fn reconcile_lane(&mut self, operator: usize, uid: &str, lane: Lane) -> Checked {
         let view = self.operators[operator].clone();
         let (Some(cluster), Some(truth)) = (view.clusters.get(uid), self.truth.get(uid).cloned()) else {
             return Ok(());
@@ -269,21 +233,21 @@ impl World {
         if cluster.member.suspended || cluster.member.deleting {
             return Ok(());
         }
-        let wants = rules::wants(&cluster.member, &truth);
-        let reply = rules::ask_by(&view, cluster, &truth, wants, self.now);
-        if reply.request != cluster.member.request {
+        let wants = rules::wants(&cluster.member, &truth, lane);
+        let reply = rules::ask_by(&view, cluster, &truth, (lane, wants), self.now);
+        if reply.request != *request(&cluster.member, lane) {
             if self.chance(20) {
                 self.restart_if_leading(operator);
                 return Ok(());
             }
             if self.chance(20) {
-                self.late.push(LateWrite::Cluster(uid.to_owned(), cluster.version, reply.request));
+                self.late.push(LateWrite::Cluster(uid.to_owned(), cluster.version, lane, reply.request));
                 // It may be stored later: nothing begins before another write is.
                 self.operators[operator].term += 1;
                 return Ok(());
             }
             self.log.push(format!("operator {operator}: {uid} says {:?}", reply.request));
-            let stored = self.store_request(uid, cluster.version, reply.request)?;
+            let stored = self.store_request(uid, cluster.version, lane, reply.request)?;
             if !stored || self.chance(30) {
                 self.restart_if_leading(operator);
                 return Ok(());
@@ -297,26 +261,31 @@ impl World {
             Answer::Held(_) => None,
         };
         // Only the leader may write to AWS.
-        if let Some(step) = may_begin.filter(|_| operator == self.leader && truth.running.is_none()) {
+        if let Some(step) = may_begin.filter(|_| operator == self.leader && truth.running(lane).is_none()) {
             self.log.push(format!("{uid} begins {step}"));
             rules::check_begins(self, &view, &cluster_view, step)?;
             let now = self.now;
             if let Some(truth) = self.truth.get_mut(uid) {
-                (truth.running, truth.healthy_since, truth.last_unhealthy) = (Some(step), None, now);
+                *truth.running_mut(lane) = Some(step);
+                (truth.healthy_since, truth.last_unhealthy) = (None, now);
             }
         }
         self.publish(uid);
         Ok(())
     }
 
-    fn store_request(&mut self, uid: &str, version: u64, request: Request) -> Result<bool, String> {
+    fn store_request(&mut self, uid: &str, version: u64, lane: Lane, new: Request) -> Result<bool, String> {
         let Some(cluster) = self.clusters.get(uid).filter(|cluster| cluster.version == version) else {
             return Ok(false);
         };
-        if request.claimed.is_some() && request.claimed != cluster.member.request.claimed {
-            rules::check_claims(self, uid, &request)?;
+        if new.claimed.is_some() && new.claimed != request(&cluster.member, lane).claimed {
+            rules::check_claims(self, uid, &new)?;
         }
-        self.change(uid, |member| member.request = request);
+        self.change(uid, |member| match lane {
+            Lane::Kubernetes => member.request = new,
+            Lane::Agent => member.agent_request = new,
+            Lane::Revision => member.revision_request = new,
+        });
         Ok(true)
     }
 
@@ -325,6 +294,9 @@ impl World {
         let Some(truth) = self.truth.get(uid).cloned() else { return };
         self.change(uid, |member| {
             (member.control_plane, member.node_groups) = (Some(truth.control_plane), Some(truth.node_groups));
+            if let (Some(agent), Some(at)) = (&mut member.agent, truth.agent) {
+                agent.at = at;
+            }
             member.health = match truth.healthy_since {
                 Some(since) => Health::Since(since),
                 None => Health::Unhealthy("not ACTIVE".to_owned()),
@@ -343,14 +315,18 @@ impl World {
             let (now, closes) = (self.now, self.chance(40));
             let Some(truth) = self.truth.get_mut(&uid) else { continue };
             truth.window_closed = closes;
-            match truth.running {
+            let in_progress = truth.running.or(truth.agent_running);
+            match in_progress {
                 Some(_) if fails => truth.stalled = Some(now),
                 Some(step) if ends => {
-                    match step.gate {
-                        Gate::ControlPlane => truth.control_plane = step.target,
-                        Gate::NodeGroups => truth.node_groups = step.target,
+                    match step.target {
+                        Target::Kubernetes(to) if step.gate == Gate::ControlPlane => truth.control_plane = to,
+                        Target::Kubernetes(to) => truth.node_groups = to,
+                        Target::Agent(to) => truth.agent = Some(to),
+                        Target::Revision(_) => {}
                     }
-                    (truth.running, truth.stalled) = (None, None);
+                    *truth.running_mut(Lane::of(step.gate)) = None;
+                    truth.stalled = None;
                 }
                 Some(_) => {}
                 None if truth.healthy_since.is_none() && recovers => truth.healthy_since = Some(now),
@@ -361,10 +337,13 @@ impl World {
                 truth.last_unhealthy = now;
             }
         }
+        checks::deliver(self);
         while self.roll() < 100 {
             match self.late.pop() {
                 Some(LateWrite::Rollout(version, status)) => drop(self.store_rollout(version, status)?),
-                Some(LateWrite::Cluster(uid, version, request)) => drop(self.store_request(&uid, version, request)?),
+                Some(LateWrite::Cluster(uid, version, lane, request)) => {
+                    self.store_request(&uid, version, lane, request)?;
+                }
                 None => break,
             }
         }

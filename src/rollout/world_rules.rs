@@ -4,8 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::advance::Outcome;
 use super::ask::Reply;
-use super::world::{ClusterObject, Operator, Truth, World};
+use super::world::World;
+use super::world_objects::{ClusterObject, Operator, Truth, request};
 use super::*;
+use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy, Share, UnmatchedPolicy, Wave};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
 
@@ -30,37 +32,52 @@ pub fn advance_by(view: &Operator, now: Timestamp) -> Outcome {
         rollouts: &rollouts(view),
         clusters: &clusters,
         unreadable: &std::collections::BTreeSet::new(),
+        results: &view.results,
         now,
     })
 }
 
-/// Control planes go one minor at a time, and node groups follow before the next one.
-pub fn wants(member: &Member, truth: &Truth) -> Option<Step> {
-    let is_held = truth.window_closed || truth.running.is_some();
-    let step = if truth.node_groups < truth.control_plane {
-        Some(Step { gate: Gate::NodeGroups, target: truth.control_plane })
+/// Control planes go one minor at a time, and node groups follow before the next one. An agent goes to its version at once.
+pub fn wants(member: &Member, truth: &Truth, lane: Lane) -> Option<Step> {
+    let is_held = truth.window_closed || truth.running(lane).is_some();
+    let step = if lane == Lane::Agent {
+        let wanted = member.agent.as_ref().map(|agent| agent.wanted);
+        let target = wanted.filter(|wanted| truth.agent.is_some_and(|at| at < *wanted)).map(Target::Agent);
+        target.map(|target| Step { gate: Gate::Agent, target })
+    } else if truth.node_groups < truth.control_plane {
+        Some(Step { gate: Gate::NodeGroups, target: truth.control_plane.into() })
     } else {
         let to = truth.control_plane.next();
-        (to <= member.wanted).then_some(Step { gate: Gate::ControlPlane, target: to })
+        (to <= member.wanted).then_some(Step { gate: Gate::ControlPlane, target: to.into() })
     };
     step.filter(|_| !is_held)
 }
 
-fn at(truth: &Truth, gate: Gate) -> crate::api::KubernetesVersion {
-    match gate {
-        Gate::ControlPlane => truth.control_plane,
-        Gate::NodeGroups => truth.node_groups,
+/// Whether a version is at least that of the step.
+fn is_reached(step: Step, kubernetes: (KubernetesVersion, KubernetesVersion), agent: Option<AgentVersion>) -> bool {
+    match (step.gate, step.target) {
+        (Gate::ControlPlane, Target::Kubernetes(target)) => kubernetes.0 >= target,
+        (_, Target::Kubernetes(target)) => kubernetes.1 >= target,
+        (_, Target::Agent(target)) => agent.is_some_and(|at| at >= target),
+        (_, Target::Revision(_)) => false,
     }
 }
 
-pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Option<Step>, now: Timestamp) -> Reply {
+pub fn ask_by(
+    view: &Operator,
+    cluster: &ClusterObject,
+    truth: &Truth,
+    (lane, wants): (Lane, Option<Step>),
+    now: Timestamp,
+) -> Reply {
     let member = &cluster.member;
-    let claim = member.request.claimed.map(|claimed| {
+    let claim = request(member, lane).claimed.map(|claimed| {
+        let wanted = member.agent.as_ref().map(|agent| agent.wanted);
         ClaimedStep::of(ClaimFacts {
-            is_reached: at(truth, claimed.step.gate) >= claimed.step.target,
+            is_reached: is_reached(claimed.step, (truth.control_plane, truth.node_groups), truth.agent),
             is_healthy: truth.healthy_since.is_some(),
-            is_in_progress: truth.running.is_some(),
-            is_wanted: member.wanted >= claimed.step.target,
+            is_in_progress: truth.running(lane).is_some(),
+            is_wanted: is_reached(claimed.step, (member.wanted, member.wanted), wanted),
             is_held: truth.window_closed,
         })
     });
@@ -68,7 +85,7 @@ pub fn ask_by(view: &Operator, cluster: &ClusterObject, truth: &Truth, wants: Op
         uid: &member.uid,
         labels: &member.labels,
         rollout: None,
-        request: member.request,
+        request: *request(member, lane),
         wants,
         claim: claim.unwrap_or(ClaimedStep::Ongoing),
         rollouts: &rollouts(view),
@@ -104,10 +121,11 @@ pub fn check_tickets(world: &World, next: &FleetRolloutStatus) -> Checked {
     }
     for (uid, id, _) in before.iter().filter(|one| !after.contains(one)) {
         let Some(cluster) = world.clusters.get(uid) else { continue };
-        let request = &cluster.member.request;
-        let has = [request.claimed, request.asks].iter().flatten().any(|has| has.to_string() == *id);
-        if has && !(cluster.member.deleting && request.claimed.is_none_or(|claimed| claimed.to_string() != *id)) {
-            return Err(format!("the ticket {id} of {uid} is taken back, and it says {request:?}"));
+        for request in Lane::ALL.map(|lane| request(&cluster.member, lane)) {
+            let has = [request.claimed, request.asks].iter().flatten().any(|has| has.to_string() == *id);
+            if has && !(cluster.member.deleting && request.claimed.is_none_or(|claimed| claimed.to_string() != *id)) {
+                return Err(format!("the ticket {id} of {uid} is taken back, and it says {request:?}"));
+            }
         }
     }
     Ok(())
@@ -126,7 +144,8 @@ pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step)
     let ring = member.labels.get("ring");
     let is_matched = spec.waves.iter().any(|wave| wave.selector.match_labels.get("ring") == ring);
     let is_gated = spec.gates.contains(&step.gate) && (is_matched || spec.unmatched != UnmatchedPolicy::Ungated);
-    let claimed = world.clusters.get(&member.uid).and_then(|cluster| cluster.member.request.claimed);
+    let lane = Lane::of(step.gate);
+    let claimed = world.clusters.get(&member.uid).and_then(|cluster| request(&cluster.member, lane).claimed);
     let has_ticket = claimed.is_some_and(|claimed| {
         tickets(&world.rollout.status).iter().any(|(uid, id, _)| *uid == member.uid && *id == claimed.to_string())
     });
@@ -134,9 +153,9 @@ pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step)
         return Err(format!("{} begins {step} without a ticket, and has claimed {claimed:?}", member.uid));
     }
     for wave in &world.rollout.spec.waves {
-        let running = tickets(&world.rollout.status).into_iter().filter(|(of, _, name)| {
-            *name == wave.name && world.truth.get(of).is_some_and(|truth| truth.running.is_some())
-        });
+        let running = tickets(&world.rollout.status)
+            .into_iter()
+            .filter(|(of, _, name)| *name == wave.name && world.truth.get(of).is_some_and(Truth::is_running));
         if running.count() > limit(wave) {
             return Err(format!("too many clusters of wave {} are in progress", wave.name));
         }
@@ -148,31 +167,39 @@ pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step)
 pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) -> Checked {
     let before = tickets(&view.rollout.status);
     for release in &next.releases {
-        let (target, gate) = (release.target.parse().unwrap(), release.gate);
+        let step = Step::of(release.gate, &release.target).unwrap();
         let given =
             release.tickets.iter().find(|one| !before.contains(&(one.uid.clone(), one.id.clone(), one.wave.clone())));
         if let Some(given) = given {
             let halted = next.releases.iter().any(|other| {
-                other.halt.is_some() && other.target.parse::<crate::api::KubernetesVersion>().unwrap() <= target
+                let halted = Step::of(other.gate, &other.target).unwrap();
+                let is_later = matches!((halted.target, step.target), (Target::Kubernetes(at), Target::Kubernetes(to)) if at <= to);
+                other.halt.is_some() && (is_later || halted == step)
             });
             if halted || view.rollout.spec.suspend {
-                return Err(format!("{} may begin {target}, which has halted or is suspended", given.uid));
+                return Err(format!("{} may begin {step}, which has halted or is suspended", given.uid));
             }
             for wave in view.rollout.spec.waves.iter().take_while(|wave| wave.name != given.wave) {
                 let promoted = release.waves.iter().any(|one| one.name == wave.name && one.promoted_at.is_some());
                 if !promoted {
-                    is_good(world, view, wave, Step { gate, target }, false)
+                    is_good(world, view, wave, release, false)
                         .map_err(|why| format!("{} may begin before wave {}: {why}", given.uid, wave.name))?;
                 }
             }
         }
         for wave in release.waves.iter().filter(|wave| wave.passed_at.is_some()) {
-            let old = view.rollout.status.releases.iter().find(|one| one.gate == gate && one.target == release.target);
+            let old = view
+                .rollout
+                .status
+                .releases
+                .iter()
+                .find(|one| one.gate == release.gate && one.target == release.target);
             let had =
                 old.is_some_and(|old| old.waves.iter().any(|one| one.name == wave.name && one.passed_at.is_some()));
             let policy = view.rollout.spec.waves.iter().find(|one| one.name == wave.name);
             if let Some(policy) = policy.filter(|_| !had) {
-                is_good(world, view, policy, Step { gate, target }, true)
+                is_good(world, view, policy, release, true)
+                    .and_then(|()| super::world_checks::were_good(world, view, policy, step))
                     .map_err(|why| format!("wave {} has passed: {why}", wave.name))?;
             }
         }
@@ -180,8 +207,10 @@ pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) ->
     Ok(())
 }
 
-/// Whether all clusters of a wave have the version and are healthy; `soaked`: throughout the soak, in truth.
-fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool) -> Checked {
+/// Whether all clusters of a wave have the version of the release that is written, and are healthy; `soaked`: throughout the soak, in
+/// truth.
+fn is_good(world: &World, view: &Operator, wave: &Wave, release: &ReleaseStatus, soaked: bool) -> Checked {
+    let step = Step { gate: release.gate, target: release.target.parse().unwrap() };
     let soak = crate::api::duration::parse(&wave.soak).unwrap();
     let soak = SignedDuration::try_from(soak).unwrap();
     let spec = &view.rollout.spec;
@@ -194,30 +223,34 @@ fn is_good(world: &World, view: &Operator, wave: &Wave, step: Step, soaked: bool
             ring.is_none_or(|ring| member.labels.get("ring") == Some(ring))
         };
         let is_own = spec.waves.iter().find(|wave| selects(wave)).is_some_and(|own| own.name == wave.name);
-        let release = view
-            .rollout
-            .status
-            .releases
-            .iter()
-            .find(|one| one.gate == step.gate && one.target == step.target.to_string());
-        let has_ticket = release.is_some_and(|one| one.tickets.iter().any(|ticket| ticket.uid == member.uid));
+        // One that is suspended and has returned its ticket has left.
+        let has_ticket = release.tickets.iter().any(|ticket| ticket.uid == member.uid);
         if !is_own || member.deleting || (member.suspended && !has_ticket) {
             continue;
         }
-        let Some(version) = member.at(step.gate) else { continue };
-        if version < step.target && member.wanted < step.target && spec.not_asked == NotAskedPolicy::Ignore {
+        if step.gate == Gate::Agent && member.agent.is_none() {
+            continue;
+        }
+        let kubernetes = (member.control_plane.unwrap(), member.node_groups.unwrap());
+        let has_version = is_reached(step, kubernetes, member.agent.as_ref().map(|agent| agent.at));
+        let wanted = member.agent.as_ref().map(|agent| agent.wanted);
+        let is_asked = is_reached(step, (member.wanted, member.wanted), wanted);
+        if !has_version && !is_asked && spec.not_asked == NotAskedPolicy::Ignore {
             continue;
         }
         let is_current = world.clusters.get(&member.uid).is_some_and(|stored| stored.version == cluster.version);
         let was_unhealthy = world.truth.get(&member.uid).is_some_and(|truth| {
             is_current
-                && member.healthy_since().is_some()
+                && member.health.since().is_some()
                 && truth.last_unhealthy.saturating_add(soak).unwrap() > world.now
-                && truth.healthy_since == member.healthy_since()
+                && truth.healthy_since == member.health.since()
         });
-        if version < step.target || member.healthy_since().is_none() || (soaked && !soak.is_zero() && was_unhealthy) {
+        if !has_version || member.health.since().is_none() || (soaked && !soak.is_zero() && was_unhealthy) {
             bad += 1;
-            why = format!("{} is at {version}, {:?}, suspended {}", member.uid, member.health, member.suspended);
+            why = format!(
+                "{} has {step}: {has_version}, {:?}, suspended {}",
+                member.uid, member.health, member.suspended
+            );
         }
     }
     if bad > wave.max_failed { Err(why) } else { Ok(()) }
@@ -233,7 +266,8 @@ pub fn unfinished(world: &World) -> Option<String> {
             spec.waves.iter().any(|wave| wave.selector.match_labels.get("ring").is_none_or(|one| Some(one) == ring));
         let may = matched || spec.unmatched != UnmatchedPolicy::Block;
         let truth = &world.truth[&member.uid];
-        let is_there = truth.control_plane >= member.wanted && truth.node_groups >= truth.control_plane;
+        let agent = member.agent.as_ref().is_none_or(|agent| truth.agent.is_some_and(|at| at >= agent.wanted));
+        let is_there = agent && truth.control_plane >= member.wanted && truth.node_groups >= truth.control_plane;
         if may && !is_there && !member.deleting {
             return Some(format!("{} {ring:?} wants {}, and is at {truth:?}", member.uid, member.wanted));
         }

@@ -184,6 +184,7 @@ impl Metrics {
         self.0.reconcile.unreadable.clear();
         self.0.installation.clear();
         super::rollouts::forget_all();
+        super::notifications::set_pending(0);
     }
 
     pub fn installation(&self) -> &InstallationMetrics {

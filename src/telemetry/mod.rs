@@ -4,11 +4,13 @@
 
 pub mod events;
 pub mod gitops;
+pub mod hooks;
 pub mod installation;
 mod log_format;
 pub mod logs;
 pub mod management;
 pub mod metrics;
+pub mod notifications;
 pub mod objects;
 mod process;
 pub mod redact;
@@ -23,4 +25,6 @@ fn register_global(registry: &mut prometheus_client::registry::Registry) {
     management::register(registry);
     traces::register(registry);
     rollouts::register(registry);
+    notifications::register(registry);
+    hooks::register(registry);
 }

@@ -1,14 +1,15 @@
 //! The version of a cluster's GitOps agent: the target version, and whether a change of it may start now. Pure.
 //!
 //! A newer Keelson bundles a newer agent, and an edit of the spec may request another version. Both are upgrades, and
-//! start like Kubernetes upgrades: inside a maintenance window, if any is configured. A first installation is not an
-//! upgrade and starts at once.
+//! start like Kubernetes upgrades: inside a maintenance window, if any is configured, and when the wave of a FleetRollout
+//! is open, if one selects the cluster. A first installation is not an upgrade and starts at once.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use super::addons::numbers;
 use super::blocks::Hold;
+use super::observation::WaveState;
 use super::windows::WindowState;
 
 /// The relevant versions of a cluster's agent.
@@ -65,14 +66,23 @@ impl AgentVersions {
 }
 
 impl AgentUpgrade {
-    /// Why the change may not start now; `None`: it may, or it already started and must finish. A lower version in the
-    /// spec is a remedy and waits for nothing. Other holds on one cluster of a fleet, for example waves, belong here.
-    pub fn hold(&self, started: bool, window: &WindowState) -> Option<Hold> {
-        let is_remedy = numbers(&self.to).cmp(&numbers(&self.from)) == Ordering::Less;
-        match window {
-            _ if started || is_remedy => None,
-            WindowState::Closed { opens } => Some(Hold::OutsideWindow { opens: opens.clone() }),
-            WindowState::Always | WindowState::Open { .. } => None,
+    /// Whether it lowers the version. That is a remedy and waits for nothing.
+    pub fn is_remedy(&self) -> bool {
+        numbers(&self.to).cmp(&numbers(&self.from)) == Ordering::Less
+    }
+
+    /// Why the change may not start now; `None`: it may, or it already started and must finish. The wave is the last
+    /// question: a cluster outside its window keeps no other one waiting.
+    pub fn hold(&self, started: bool, window: &WindowState, wave: &WaveState) -> Option<Hold> {
+        if started || self.is_remedy() {
+            return None;
+        }
+        match (window, wave) {
+            (WindowState::Closed { opens }, _) => Some(Hold::OutsideWindow { opens: opens.clone() }),
+            (WindowState::Always | WindowState::Open { .. }, WaveState::Free) => None,
+            (_, WaveState::Held { halted, message }) => Some(Hold::Wave { halted: *halted, message: message.clone() }),
+            (_, WaveState::Hook { failed, message }) => Some(Hold::Hook { failed: *failed, message: message.clone() }),
+            (_, WaveState::Blocked { message }) => Some(Hold::Wave { halted: false, message: message.clone() }),
         }
     }
 }
@@ -126,22 +136,32 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_waits_for_a_window_and_finishes_once_started() {
+    fn upgrade_waits_for_a_window_and_a_wave_and_finishes_once_started() {
         let opens = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
         let closed = WindowState::Closed { opens: Some(opens.clone()) };
         let open = WindowState::Open { closes: opens.clone() };
         for named in ["", "v2.9.5"] {
             let upgrade = versions("v2.7.5", named, "v2.9.5").upgrade().unwrap();
-            assert_eq!(upgrade.hold(false, &closed), Some(Hold::OutsideWindow { opens: Some(opens.clone()) }));
-            assert_eq!(upgrade.hold(true, &closed), None);
-            assert_eq!((upgrade.hold(false, &open), upgrade.hold(false, &WindowState::Always)), (None, None));
+            let held = WaveState::Held { halted: false, message: "wave prod is not open yet".into() };
+            let hold = |started, window: &WindowState, wave: &WaveState| upgrade.hold(started, window, wave);
+            assert_eq!(hold(false, &closed, &held), Some(Hold::OutsideWindow { opens: Some(opens.clone()) }));
+            assert_eq!((hold(true, &closed, &held), hold(true, &open, &held)), (None, None));
+            for window in [&open, &WindowState::Always] {
+                assert_eq!(hold(false, window, &WaveState::Free), None);
+                let expected = Hold::Wave { halted: false, message: "wave prod is not open yet".into() };
+                assert_eq!(hold(false, window, &held), Some(expected));
+                let blocked = WaveState::Blocked { message: "no wave selects it".into() };
+                assert!(hold(false, window, &blocked).is_some_and(|hold| hold.to_string().contains("no wave")));
+            }
         }
     }
 
     #[test]
     fn downgrade_in_the_spec_waits_for_nothing() {
         let back = versions("v2.9.5", "v2.7.5", "v2.9.5").upgrade().unwrap();
-        assert_eq!(back.hold(false, &WindowState::Closed { opens: None }), None);
+        let held = WaveState::Held { halted: true, message: String::new() };
+        assert!(back.is_remedy());
+        assert_eq!(back.hold(false, &WindowState::Closed { opens: None }, &held), None);
     }
 
     #[test]

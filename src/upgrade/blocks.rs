@@ -218,6 +218,8 @@ pub enum Hold {
     UnreadableNodes { why: String, control_plane: KubernetesVersion },
     /// The cluster waits for its wave of a FleetRollout.
     Wave { halted: bool, message: String },
+    /// A hook must succeed first.
+    Hook { failed: bool, message: String },
 }
 
 impl fmt::Display for Hold {
@@ -242,7 +244,7 @@ impl fmt::Display for Hold {
             Self::OldNodes { names } => {
                 write!(f, "the old nodes of node groups {} must be replaced first", names.join(", "))
             }
-            Self::Wave { message, .. } => f.write_str(message),
+            Self::Wave { message, .. } | Self::Hook { message, .. } => f.write_str(message),
             Self::ReadingNodes => f.write_str("the versions of the cluster's nodes are being read"),
             Self::UnreadableNodes { why, control_plane } => write!(
                 f,

@@ -218,6 +218,9 @@ impl Inputs<'_> {
             (None, WaveState::Held { halted, message }) if self.gate(stage).is_some() => {
                 State::Holding { next, why: Hold::Wave { halted: *halted, message: message.clone() } }
             }
+            (None, WaveState::Hook { failed, message }) if self.gate(stage).is_some() => {
+                State::Holding { next, why: Hold::Hook { failed: *failed, message: message.clone() } }
+            }
             (None, WaveState::Blocked { message }) if self.gate(stage).is_some() => {
                 State::Blocked { next, why: vec![Block::Rollout { message: message.clone() }] }
             }
@@ -244,7 +247,7 @@ impl Inputs<'_> {
                 let is_version_update = self.observed.control_plane_work == ControlPlaneWork::Version;
                 *step == stage.step && !is_version_update
             }
-            State::Holding { why: Hold::Wave { .. }, .. } => true,
+            State::Holding { why: Hold::Wave { .. } | Hold::Hook { .. }, .. } => true,
             State::Blocked { why, .. } => matches!(why.as_slice(), [Block::Rollout { .. }]),
             State::Settled | State::Holding { .. } => false,
         };

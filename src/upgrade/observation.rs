@@ -145,11 +145,11 @@ pub struct Clock {
     pub soaked: Soaked,
     /// Whether a user holds the cluster: nothing begins.
     pub on_hold: bool,
-    /// Whether the wave of a FleetRollout holds the next step.
+    /// Whether the wave of a FleetRollout, or after it a hook, holds the next step.
     pub wave: WaveState,
 }
 
-/// Whether the wave of a FleetRollout holds the next step.
+/// Whether the wave of a FleetRollout, or after it a hook, holds the next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WaveState {
     /// Nothing holds it.
@@ -159,6 +159,8 @@ pub enum WaveState {
     Held { halted: bool, message: String },
     /// A person must change labels or FleetRollouts.
     Blocked { message: String },
+    /// A hook runs, or has failed.
+    Hook { failed: bool, message: String },
 }
 
 /// Soak of a cluster since its last control plane step.

@@ -24,8 +24,8 @@ class Settings:
     workload_endpoint: str = ""
     workload_ca_file: str = ""
     workload_kubeconfig: str = ""
-    # Not empty: each cluster has its own API server, which the harness starts and posts to /_keelson/api-servers.
-    # Until then the cluster stays CREATING.
+    # "true": each cluster has its own API server, which the harness starts and posts to /_keelson/api-servers; until then the
+    # cluster stays CREATING. Names of clusters, separated by commas: only these have one, and the others none.
     workload_each: str = ""
     oidc_issuer_url: str = ""
     event_queue_url: str = ""
@@ -48,6 +48,9 @@ class Settings:
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0
+
+    def has_own_api_server(self, cluster: str) -> bool:
+        return self.workload_each == "true" or cluster in self.workload_each.split(",")
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -240,6 +240,17 @@ def test_cluster_is_creating_until_its_own_api_server_is_posted(api: FakeApi, tm
         server.stop()
 
 
+def test_only_the_named_clusters_wait_for_an_api_server(tmp_path: Path) -> None:
+    server = Server(tmp_path, WORKLOAD_EACH="other,another")
+    try:
+        cloud = Cloud(server, "300000000003")
+        cloud.cluster()
+        assert cloud.describe()["endpoint"].endswith(".eks.amazonaws.com")
+        cloud.nodegroup()
+    finally:
+        server.stop()
+
+
 def test_posted_api_server_takes_precedence_over_the_shared_one(tmp_path: Path) -> None:
     """So a test can break the endpoint of one cluster."""
     (tmp_path / "ca.crt").write_text("a certificate")

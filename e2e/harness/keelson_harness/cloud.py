@@ -31,7 +31,7 @@ from .pooled import Pooled, acquire, pool_from_environment
 from .processes import Process, free_port
 from .recorder import Recorder, recorder_from_environment
 from .snapshot import Snapshot
-from .workload_clusters import WorkloadClusters
+from .workload_clusters import OwnApiServers, WorkloadClusters
 
 NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -41,7 +41,7 @@ class LocalCloud:
     """A context manager: starts everything on entry and stops it on exit.
 
     workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
-    (`workloads`) instead of a shared one (`workload`). flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
+    (`workloads`) instead of a shared one (`workload`); OwnApiServers: for some of them. flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
     server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux, Argo CD and the
     operator run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
     and pods run only on nodes; otherwise nodes are Ready and pods need none. snapshot: starts from the saved state of another operator's run.
@@ -54,7 +54,7 @@ class LocalCloud:
         self,
         aws: bool = True,
         workload: bool = True,
-        workload_each: bool = False,
+        workload_each: bool | OwnApiServers = False,
         flux: bool = True,
         argocd: bool = False,
         git: bool = True,
@@ -69,7 +69,8 @@ class LocalCloud:
     ):
         self._with_aws = aws
         self._with_workload = workload and aws
-        self._workload_each = workload_each and self._with_workload
+        own = OwnApiServers() if workload_each is True else workload_each or None
+        self._workload_each = own if self._with_workload else None
         self._with_flux = flux and self._with_workload
         self._with_argocd = argocd and self._with_workload
         self._with_git = git
@@ -165,7 +166,7 @@ class LocalCloud:
             self._closing.callback(self.kubelet.stop)
         if self._workload_each:
             self.workloads = WorkloadClusters(
-                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._log
+                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._log, self._workload_each
             )
             self._closing.callback(self.workloads.stop)
             self.workloads.start()
@@ -187,9 +188,11 @@ class LocalCloud:
             runners = flux_runners(self.tools, logs, lambda: self.source_identity())
         if self._with_argocd:
             runners |= argocd_runners(plane, self.tools, logs)
-        return Kubelet(
-            plane, self.directory / f"{plane.name}-kubelet", runners, needs_cni=self._nodes_need_cni
-        )
+        own = self._workload_each or OwnApiServers()
+        runners |= own.runners
+        kubelet = Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners, needs_cni=self._nodes_need_cni)
+        kubelet.namespaces.update(own.namespaces)
+        return kubelet
 
     def _kubelet(self, plane: ControlPlane, runners: dict[str, Runner], *namespaces: str) -> Kubelet:
         kubelet = Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
@@ -230,7 +233,7 @@ class LocalCloud:
                 "WORKLOAD_KUBECONFIG": str(self.workload.kubeconfig),
             }
         if self._workload_each:
-            env = {"WORKLOAD_EACH": "true"}
+            env = {"WORKLOAD_EACH": self._workload_each.setting}
         env["NODES_NEED_CNI"] = "1" if self._nodes_need_cni else "0"
         self.aws = Aws(self.directory, self._durations, {**env, **self._aws_env})
         self._closing.callback(self.aws.stop)

@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -149,14 +150,7 @@ class Demo:
         self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
         transcript.log("deleted")
         transcript.chapter("The AWS account is empty")
-        for question, answer in account_contents(self.cloud).items():
-            transcript.log(f"{question:20} {', '.join(answer) or 'none'}")
-        left = self.cloud.aws.inventory()
-        if not left["empty"]:
-            raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
-        calls = self.cloud.aws.calls()
-        writes = sum(1 for call in calls if call["write"])
-        transcript.log(f"in all {len(calls)} AWS calls, {writes} of them writes")
+        show_empty_account(transcript, self.cloud)
 
 
 def _ready(item: dict) -> bool:
@@ -167,6 +161,18 @@ def _ready(item: dict) -> bool:
 
 def _applied_revision(item: dict | None) -> str:
     return ((item or {}).get("status", {}).get("gitops") or {}).get("lastAppliedRevision") or ""
+
+
+def show_empty_account(transcript: Transcript, cloud: LocalCloud) -> None:
+    """Prints what is left in the account; fails if there is anything."""
+    for question, answer in account_contents(cloud).items():
+        transcript.log(f"{question:20} {', '.join(answer) or 'none'}")
+    left = cloud.aws.inventory()
+    if not left["empty"]:
+        raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
+    calls = cloud.aws.calls()
+    writes = sum(1 for call in calls if call["write"])
+    transcript.log(f"in all {len(calls)} AWS calls, {writes} of them writes")
 
 
 def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
@@ -246,14 +252,19 @@ def main() -> None:
     parser.add_argument("--stay", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--empty", action="store_true", help="only start the environment, and leave it running until Ctrl-C")
     args = parser.parse_args()
+    run_interruptible(lambda: run(args.stay, args.empty), stays=args.stay or args.empty)
+
+
+def run_interruptible(action: Callable[[], None], stays: bool) -> None:
+    """Runs it as a program: SIGTERM and Ctrl-C stop everything, errors are printed. stays: until Ctrl-C, which then is no failure."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A shell starts background processes with SIGINT ignored, which Python would keep.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run(args.stay, args.empty)
+        action()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        sys.exit(0 if args.stay or args.empty else 130)
+        sys.exit(0 if stays else 130)
     except (NotBuilt, NotReady, Timeout, ApiError, CommandFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)

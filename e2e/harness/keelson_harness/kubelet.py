@@ -5,12 +5,14 @@ tolerate NotReady nodes do, once a node exists. Such pods have one address: two 
 
 The real controllers manage Deployments, ReplicaSets and their status; this only does to a
 Pod what a kubelet does. A pod with a runner is a real process on this machine: ready when
-the process is, restarted when it exits.
+the process is, restarted when it exits. A pod of a Job runs the commands of its containers, once, with their environment: its
+phase says how they ended, and the last lines of a failed one are its termination message.
 """
 
 import contextlib
 import datetime
 import json
+import os
 import re
 import shutil
 import threading
@@ -62,6 +64,7 @@ class Kubelet:
         self._pods: dict[str, _Pod] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._paused = threading.Event()
         directory.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
@@ -73,6 +76,13 @@ class Kubelet:
             pods, self._pods = list(self._pods.values()), {}
         for pod in pods:
             pod.stop()
+
+    def pause(self) -> None:
+        """Pods that are created from now on do not start until `resume`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        self._paused.clear()
 
     def processes(self) -> list[Process]:
         with self._lock:
@@ -104,7 +114,8 @@ class Kubelet:
             pod = self._pods.pop(uid, None) if gone else self._pods.get(uid)
             if not gone and pod is None:
                 app = _app(item)
-                pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app), self._node)
+                kind = _JobPod if _is_of_job(item) else _Pod
+                pod = kind(self._cluster, item, self._directory / uid, self._runners.get(app), self._node, self._paused)
                 self._pods[uid] = pod
                 threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
                 return
@@ -168,13 +179,18 @@ def _app(pod: dict) -> str:
     return labels.get("app") or labels.get("app.kubernetes.io/name", "")
 
 
+def _is_of_job(pod: dict) -> bool:
+    return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences", []))
+
+
 class _Pod:
     """Runs one pod, in its own thread."""
 
     def __init__(
-        self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None, node: Node | None = None
+        self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None, node: Node | None, paused: threading.Event
     ):
         self._node = node
+        self._paused = paused
         meta = item["metadata"]
         self.app = _app(item)
         self.process: Process | None = None
@@ -196,6 +212,8 @@ class _Pod:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self) -> None:
+        while self._paused.is_set() and not self._gone.is_set():
+            self._gone.wait(POLL_SECONDS)
         while self._node and not self._gone.is_set() and not self._is_ready(lambda: self._node.can_start(self._item)):
             self._gone.wait(POLL_SECONDS)
         restarts = 0
@@ -258,7 +276,7 @@ class _Pod:
             return False
 
     def _report(self, ready: bool, restarts: int) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = _now()
         state = {"running": {"startedAt": now}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
         flag = "True" if ready else "False"
         status = {
@@ -281,6 +299,9 @@ class _Pod:
                 for name in self._containers
             ],
         }
+        self._patch(status)
+
+    def _patch(self, status: dict) -> None:
         while not self._gone.is_set():
             try:
                 self._cluster.api.patch(
@@ -293,3 +314,50 @@ class _Pod:
             except OSError:
                 pass  # the API server is down: retry, as a kubelet does
             self._gone.wait(POLL_SECONDS)
+
+
+class _JobPod(_Pod):
+    """Runs a pod of a Job: its init containers one after the other, then its first container."""
+
+    def run(self) -> None:
+        spec, ended = self._item["spec"], []
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._patch({"phase": "Running", "startTime": _now(), "containerStatuses": self._statuses({"running": {"startedAt": _now()}})})
+        for container in [*spec.get("initContainers", []), spec["containers"][0]]:
+            code = self._run_container(container)
+            if self._gone.is_set():
+                return
+            ended.append((container, code))
+            if code:
+                break
+        container, code = ended[-1]
+        terminated = {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now(), "startedAt": _now()}
+        if code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            terminated["message"] = self._log(container).read_text(errors="replace")[-2048:]
+        self._patch({"phase": "Failed" if code else "Succeeded", "containerStatuses": self._statuses({"terminated": terminated})})
+
+    def _run_container(self, container: dict) -> int:
+        env = {"PATH": os.environ["PATH"], **{entry["name"]: entry.get("value", "") for entry in container.get("env", [])}}
+        command = [*container.get("command", []), *container.get("args", [])]
+        with self._lock:
+            if self._gone.is_set():
+                return 137
+            self.process = Process(f"job {self._name}", command, self._log(container), env, self._directory)
+        while self.process.alive:
+            self._gone.wait(POLL_SECONDS)
+        code = self.process.returncode or 0
+        # As a shell says that a signal ended it.
+        return code if code >= 0 else 128 - code
+
+    def _log(self, container: dict) -> Path:
+        return self._directory / f"{container['name']}.log"
+
+    def _statuses(self, state: dict) -> list[dict]:
+        return [
+            {"name": name, "image": "local", "imageID": "local", "ready": False, "restartCount": 0, "started": True, "state": state}
+            for name in self._containers
+        ]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

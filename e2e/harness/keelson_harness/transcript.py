@@ -13,6 +13,8 @@ import yaml
 from .kubeapi import ApiError, KubeApi, Timeout, conditions, documents
 
 MESSAGE_WIDTH = 110
+# Of the output of commands: a column of a table may be a message of a thousand characters.
+SHOWN_WIDTH = 150
 POLL_SECONDS = 0.2
 
 
@@ -36,7 +38,8 @@ class Transcript:
         print(f"\n== {title}", flush=True)
 
     def show(self, text: str) -> None:
-        print(textwrap.indent(text.rstrip(), "    "), flush=True)
+        lines = [line if len(line) <= SHOWN_WIDTH else f"{line[:SHOWN_WIDTH]} ..." for line in text.rstrip().splitlines()]
+        print(textwrap.indent("\n".join(lines), "    "), flush=True)
 
     def command(self, text: str) -> None:
         print(f"    $ {text}", flush=True)
@@ -111,12 +114,13 @@ class Kubectl:
         names = [f"{kind.lower()}/{name}" for _, kind, name in objects]
         self._run(["delete", "--wait=false", *names], without_kubectl)
 
-    def get(self, *kinds: tuple[str, str], wide: bool = False) -> None:
+    def get(self, *kinds: tuple[str, str], wide: bool = False, namespace: str = "default") -> None:
         """kinds: (apiVersion, Kind)."""
         names = ",".join(kind.lower() for _, kind in kinds)
+        where = ["-n", namespace] if namespace != "default" else []
         self._run(
-            ["get", names, *(["-o", "wide"] if wide else [])],
-            lambda: "\n\n".join(self._api.table(*kind, wide=wide) for kind in kinds),
+            ["get", names, *where, *(["-o", "wide"] if wide else [])],
+            lambda: "\n\n".join(self._api.table(*kind, namespace=namespace, wide=wide) for kind in kinds),
         )
 
     def get_yaml(self, api_version: str, kind: str, name: str, namespace: str) -> None:

@@ -7,16 +7,36 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
 from .aws import Aws
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane
-from .kubelet import Kubelet
+from .kubelet import Kubelet, Runner
 
 POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class OwnApiServers:
+    """Which EKS clusters have an API server, and what runs in them in addition.
+
+    clusters: their names; the others have none. Empty: each has one. controllers: of kube-controller-manager. namespaces: those
+    whose Pods run. runners: of the kubelet.
+    """
+
+    clusters: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    runners: Mapping[str, Runner] = field(default_factory=dict)
+
+    @property
+    def setting(self) -> str:
+        """The emulator's setting WORKLOAD_EACH."""
+        return ",".join(self.clusters) or "true"
 
 
 class WorkloadClusters:
@@ -30,10 +50,12 @@ class WorkloadClusters:
         etcd_url: str,
         kubelet: Callable[[ControlPlane], Kubelet],
         log: Callable[[str], None],
+        own: OwnApiServers,
     ):
         self._aws, self._tools, self._directory, self._etcd_url = aws, tools, directory, etcd_url
         self._kubelet = kubelet
         self._log = log
+        self._own = own
         # A number in the name: a cluster recreated with the same name does not see the old objects in etcd.
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -61,10 +83,17 @@ class WorkloadClusters:
 
     def control_plane(self, cluster: str, account: str | None = None) -> ControlPlane:
         """The control plane of the EKS cluster of that name."""
+        return self._find(cluster, account)[0]
+
+    def kubelet(self, cluster: str, account: str | None = None) -> Kubelet:
+        """The simulated kubelet of the EKS cluster of that name."""
+        return self._find(cluster, account)[1]
+
+    def _find(self, cluster: str, account: str | None) -> tuple[ControlPlane, Kubelet]:
         with self._lock:
-            for (of_account, _, name, _), (plane, _) in self._running.items():
+            for (of_account, _, name, _), found in self._running.items():
                 if name == cluster and account in (None, of_account):
-                    return plane
+                    return found
         raise KeyError(f"no cluster {cluster} has an API server")
 
     def _follow(self) -> None:
@@ -74,6 +103,7 @@ class WorkloadClusters:
             except (requests.RequestException, RuntimeError):
                 # Tests stop and start the emulator.
                 continue
+            clusters = [c for c in clusters if not self._own.clusters or c["cluster"] in self._own.clusters]
             wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in clusters if c["status"] != "FAILED"}
             for key in set(self._running) - wanted:
                 self._stop_one(key)
@@ -87,9 +117,8 @@ class WorkloadClusters:
     def _start_one(self, key: tuple[str, str, str, float]) -> None:
         account, region, cluster, _ = key
         name = f"workload-{next(self._numbers)}-{cluster}"
-        plane = ControlPlane(
-            name, self._tools, self._directory / name, controllers=BASE_CONTROLLERS + WORKLOAD_CONTROLLERS
-        )
+        controllers = [*BASE_CONTROLLERS, *WORKLOAD_CONTROLLERS, *self._own.controllers]
+        plane = ControlPlane(name, self._tools, self._directory / name, controllers=controllers)
         plane.token_webhook = f"{self._aws.token_review_url}/{account}/{region}/{cluster}"
         kubelet = self._kubelet(plane)
         with self._lock:

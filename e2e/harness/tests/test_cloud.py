@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 from keelson_harness.aws import ACCOUNT, REGION, SECRET_KEY, Durations
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi
+from keelson_harness.workload_clusters import OwnApiServers
 
 HARNESS = Path(__file__).resolve().parents[1]
 INSTANT = Durations(0, 0, 0, 0, 0, 0)
@@ -147,15 +148,17 @@ def test_killed_cloud_leaves_no_process(tmp_path):
         time.sleep(0.05)
 
 
-def test_each_cluster_has_its_own_api_server_until_it_is_deleted():
-    with LocalCloud(workload_each=True, flux=False, git=False, durations=INSTANT) as cloud:
-        for name in ("one", "two"):
+def test_named_clusters_have_their_own_api_servers_until_they_are_deleted():
+    with LocalCloud(workload_each=OwnApiServers(clusters=("one", "two")), flux=False, git=False, durations=INSTANT) as cloud:
+        for name in ("one", "two", "three"):
             make_cluster(cloud, name)
         until(lambda: len(cloud.workloads.control_planes()) == 2, "two API servers")
         eks = cloud.aws.client("eks")
         one, two = cloud.workloads.control_plane("one"), cloud.workloads.control_plane("two")
         described = eks.describe_cluster(name="one")["cluster"]
         assert described["endpoint"] == one.url != two.url
+        # It needs none to become ACTIVE.
+        until(lambda: eks.describe_cluster(name="three")["cluster"]["status"] == "ACTIVE", "the third cluster")
         assert base64.b64decode(described["certificateAuthority"]["data"]) == one.ca_file.read_bytes()
         token = eks_token(cloud.aws.url, "one")
         marker = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-one", "namespace": "default"}}

@@ -53,6 +53,13 @@ def pods_on_fargate(**fields: object) -> dict:
     return {"fargateProfiles": [{"name": "serverless", "selectors": [{"namespace": "batch"}], **fields}]}
 
 
+HOOK = {"name": "backup", "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": "backup"}}}
+
+
+def hook(**fields: object) -> dict:
+    return {"hooks": [{**HOOK, **fields}]}
+
+
 IDENTITY_PROVIDER = {"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes"}
 
 
@@ -89,6 +96,19 @@ def window(**fields: str) -> dict:
 
 
 INVALID = [
+    Rejected(hook(name="Backup"), "spec.hooks[0].name", "must be a name of lower case letters, digits and '-'"),
+    Rejected(hook(at=[]), "spec.hooks[0].at", "should have at least 1 items"),
+    Rejected(hook(at=["BeforeControlPlane", "BeforeControlPlane"]), "spec.hooks[0].at", "Duplicate value"),
+    Rejected(hook(at=["BeforeLunch"]), "spec.hooks[0].at[0]", "supported values"),
+    Rejected(hook(job={}), "spec.hooks[0].job", "exactly one of cronJob, template must be set"),
+    Rejected(hook(job={"cronJob": {"name": "a"}, "template": {"spec": {}}}), "spec.hooks[0].job", "exactly one of cronJob, template must be set"),
+    Rejected(hook(job={"cronJob": {"name": "a", "namespace": "other"}}), "spec.hooks[0].job.cronJob.namespace", "remove cronJob.namespace"),
+    Rejected(hook(job={"cronJob": {"name": "A"}}), "spec.hooks[0].job.cronJob.name", "must be the name of a Kubernetes object"),
+    Rejected(hook(timeout="soon"), "spec.hooks[0].timeout", "must be a duration"),
+    Rejected(hook(timeout="0s"), "spec.hooks[0].timeout", "must be at least 1s"),
+    Rejected(hook(onFailure="Ignore"), "spec.hooks[0].onFailure", 'supported values: "Continue", "Stop"'),
+    Rejected({"hooks": [HOOK, HOOK]}, "spec.hooks", "each name may be listed once only"),
+    Rejected({"hooks": [{**HOOK, "name": f"h{n}"} for n in range(11)]}, "spec.hooks", "must have at most 10 items"),
     Rejected({"region": None}, "spec.region", "Required value"),
     Rejected({"version": None}, "spec.version", "Required value"),
     invalid("region", "Europe", "such as eu-west-1"),
@@ -741,4 +761,7 @@ CHANGEABLE = [
     Accepted(fargate({"namespace": "other"}, name="second"), fargate({"namespace": "batch"})),
     Accepted({"roleArn": None, "logging": None, "network": {"vpc": {"zones": None}}}),
     Accepted(window(schedule="*/5 2-4 1,15 * MON-FRI", timeZone="UTC")),
+    Accepted(hook(timeout="1h", onFailure="Continue"), hook()),
+    Accepted(hook(at=["BeforeCreate", "AfterCreate", "BeforeDelete"], job={"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"backoffLimit": 0}}})),
+    Accepted({"hooks": []}, hook()),
 ]

@@ -53,7 +53,6 @@ INVALID = [
     invalid("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
     invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot", "CapacityBlock"'),
     invalid("replacementPolicy", "Replace", 'supported values: "Refuse", "MakeBeforeBreak"'),
-    Rejected({**REPLACED, "node": {}}, "spec.replacementPolicy", "does not cover node groups with spec.node yet"),
     Rejected({**REPLACED, **CAPACITY_BLOCK, "node": None, "launchTemplate": {"name": "blocks"}}, "spec.replacementPolicy", "no instances for a second"),
     Rejected({"capacityType": "CapacityBlock", **ONE_ZONE}, "spec.capacityType", "set node.capacityReservationId"),
     Rejected({**CAPACITY_BLOCK, "instanceTypes": ["p5.48xlarge", "p4d.24xlarge"]}, "spec.instanceTypes", "name only that one"),

@@ -146,7 +146,7 @@ CURES = [
          start=merged(FLUX, flux(imagePullSecretRef={"name": "flux-system"}))),
     Cure("is not built in: use one of", (flux(version="v2.9.5"), flux(version=None)), start=merged(FLUX, flux(version="v1.0.0"))),
     Cure("is not built in; use any of", (flux(components=["source-controller", "kustomize-controller"]),), start=FLUX),
-    Cure("and is never copied into a cluster; name another one", (flux(imagePullSecretRef={"name": "other"}),),
+    Cure("and is never copied into a cluster, or sent to a server; name another one", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "default-token"}))),
     Cure("and not for {wanted}: name another one", (flux(source={"git": {"secretRef": {"name": "other"}}}),),
          start=merged(FLUX, flux(source={"git": {"secretRef": {"name": "theirs"}}}))),
@@ -360,6 +360,9 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "does not exist: create it, usually with `suspend: true`",
+    "Keelson did not create it like this: delete it",
+    "a hook uses a CronJob of the EksCluster's own namespace: remove it",
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",
     "does not select this cluster: change the labels of the EksCluster",
@@ -450,6 +453,7 @@ NO_EDIT = [
     "relax the PodDisruptionBudget, add replicas",
     "Keelson recreates the capability",
     "check that it reaches issuerUrl from the internet",
+    "Secret {namespace}/{name} not found: create it",
     # Not advice; they only match the pattern.
     "write rejected: the lease is lost",
     "has apiVersion, kind and name",

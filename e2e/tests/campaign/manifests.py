@@ -291,9 +291,15 @@ def cluster_specs(world: World) -> Specs:
             {**small, "registerWith": "ArgoCd", "registration": {"roleArn": world.role("csi"), "labels": {"team": "payments"}}},
             {"only": ("registerWith", "registration"), "played": False},
         ),
+        ("EksCluster", "hooks", {**small, "hooks": HOOKS}, {"only": ("hooks",), "played": False}),
     ]
 
 
+JOB = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "backup"}]}}}
+HOOKS = [
+    {"name": "backup", "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": "backup"}}, "timeout": "30m", "onFailure": "Stop"},
+    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "job": {"template": {"metadata": {"labels": {"team": "shop"}}, "spec": JOB}}},
+]
 IDENTITY_PROVIDER = {
     **{"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", "usernameClaim": "email", "usernamePrefix": "corp:"},
     **{"groupsClaim": "groups", "groupsPrefix": "corp:", "requiredClaims": {"hd": "example.com"}},

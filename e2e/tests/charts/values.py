@@ -15,6 +15,7 @@ CONTAINER = "Deployment/keelson spec.template.spec.containers[0]"
 POD = "Deployment/keelson spec.template.spec"
 SERVICE_MONITOR = {"metrics": {"serviceMonitor": {"enabled": True}}}
 TOKEN_SECRET = {"metrics": {"scrape": {"tokenSecret": {"name": "token"}}}}
+NOTIFICATIONS = {"operator": {"notifications": {"secret": {"name": "notifications"}}}}
 CRDS = {"crds": {"install": True}}
 
 
@@ -74,11 +75,15 @@ CHANGES = {
         "address", f"{CONTAINER}.env[2].valueFrom.secretKeyRef.key=address", {"operator": {"workloadProxy": {"secret": {"name": "proxy"}}}}
     ),
     "operator.otlp.endpoint": flag("http://otel-collector.monitoring:4318", "--otlp-endpoint=http://otel-collector.monitoring:4318"),
+    "operator.notifications.url": Change("https://hooks.example.com/keelson", "=--notify-url=https://hooks.example.com/keelson", NOTIFICATIONS),
+    "operator.notifications.secret.name": Change("notifications", f"{POD}.volumes[0].secret.secretName=notifications"),
+    "operator.notifications.secret.key": Change("whsec", f"{POD}.volumes[0].secret.items[0].key=whsec", NOTIFICATIONS),
     "operator.log.format": flag("text", "--log-format=text"),
     "operator.log.level": flag("keelson=debug,kube=info", "--log-level=keelson=debug,kube=info"),
     "rbac.create": Change(False, "ClusterRoleBinding/keelson roleRef.name=keelson"),
     "rbac.users": Change(False, "ClusterRole/keelson-view metadata.labels.rbac.authorization.k8s.io/aggregate-to-view=true"),
     "secrets.namespaces": Change(["team-a", "team-b"], "RoleBinding/keelson-secrets metadata.namespace=team-b"),
+    "jobs.namespaces": Change(["team-a", "team-b"], "RoleBinding/keelson-jobs metadata.namespace=team-b"),
     "secrets.clusterWide": Change(True, "ClusterRoleBinding/keelson-secrets-watch roleRef.name=keelson-secrets-watch"),
     "admissionPolicies.enabled": Change(False, "ValidatingAdmissionPolicyBinding/keelson-limits spec.policyName=keelson-limits"),
     "admissionPolicies.requireAccountRef": Change(True, "ValidatingAdmissionPolicyBinding/keelson-require-account-ref spec.validationActions[0]=Deny"),

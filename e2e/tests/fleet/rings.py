@@ -11,7 +11,7 @@ from keelson_harness.kubeapi import conditions
 from . import API
 from .account import fresh_account
 from .environment import Environment, until
-from .manifests import cluster, key_of
+from .manifests import cluster, key_of, node_group
 
 START, GOAL = "1.33", "1.34"
 # The smallest cluster: these tests upgrade nothing but the control plane.
@@ -24,13 +24,27 @@ def wave(ring: str, **spec: object) -> dict:
 
 
 class Rings:
-    """rings: how many clusters there are in each ring, in the order of the waves; waves: further fields of each."""
+    """rings: how many clusters there are in each ring, in the order of the waves; waves: further fields of each.
 
-    def __init__(self, on: Environment, rings: dict[str, int], waves: dict[str, dict] | None = None, upgrade: dict | None = None, **spec: object):
+    nodes: each cluster has a node group; each: further fields of each cluster's spec.
+    """
+
+    def __init__(
+        self,
+        on: Environment,
+        rings: dict[str, int],
+        waves: dict[str, dict] | None = None,
+        upgrade: dict | None = None,
+        nodes: bool = False,
+        each: dict | None = None,
+        **spec: object,
+    ):
         self.on = on
         self.account = on.account(fresh_account())
         self.name = f"fleet-{next(_fleets)}"
+        self._each = {**SMALLEST, **(each or {})}
         self.rings = {ring: [self._cluster(ring, number, upgrade or {}) for number in range(count)] for ring, count in rings.items()}
+        self.groups = [node_group(item["metadata"]["name"], scaling={"min": 1, "max": 1}) for item in self.clusters] if nodes else []
         selector = {"matchLabels": {"fleet": self.name}}
         made = [wave(ring, **(waves or {}).get(ring, {})) for ring in rings]
         self.rollout = {
@@ -41,7 +55,7 @@ class Rings:
         }
 
     def _cluster(self, ring: str, number: int, upgrade: dict) -> dict:
-        item = cluster(f"{self.name}-{ring}-{number}", version=START, upgrade=upgrade, **SMALLEST)
+        item = cluster(f"{self.name}-{ring}-{number}", version=START, upgrade=upgrade, **self._each)
         item["metadata"]["labels"] = {"fleet": self.name, "ring": ring}
         return item
 
@@ -50,8 +64,8 @@ class Rings:
         return [item for ring in self.rings.values() for item in ring]
 
     def make(self) -> None:
-        self.on.apply(self.rollout, *self.clusters)
-        self.on.ready(*self.clusters)
+        self.on.apply(self.rollout, *self.clusters, *self.groups)
+        self.on.ready(*self.clusters, *self.groups)
 
     # What people do
 
@@ -73,7 +87,7 @@ class Rings:
         self.on.api.patch(API, "FleetRollout", self.name, {"metadata": {"annotations": named}})
 
     def go_away(self) -> None:
-        self.on.force_delete(self.rollout, *self.clusters)
+        self.on.force_delete(self.rollout, *self.groups, *self.clusters)
         self.on.aws.reset_account(self.account.id)
 
     # What happens
@@ -99,6 +113,10 @@ class Rings:
             return ready.get("status") == "True" and self.version(item) == GOAL
 
         return all(one(item) for item in items or self.clusters)
+
+    def node_version(self, item: dict) -> str:
+        cluster_name = item["metadata"]["name"]
+        return self.account.eks.describe_nodegroup(clusterName=cluster_name, nodegroupName=f"{cluster_name}-default")["nodegroup"]["version"]
 
     def updates(self, since: int = 0) -> list[str]:
         """The names of the clusters whose update EKS has accepted, in order."""

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::input::NAME;
 use super::sync::APPLICATION;
 use crate::agents::adoption::{MetadataMap, metadata_map};
+use crate::agents::roll_up::is_updating;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, last_item, metadata_map_size, truncated};
 use crate::workload::list::{self, MemorySize};
@@ -50,6 +51,7 @@ pub struct Metadata {
     pub name: String,
     #[serde(deserialize_with = "truncated")]
     pub namespace: String,
+    pub generation: i64,
     #[serde(deserialize_with = "metadata_map")]
     pub labels: MetadataMap,
     #[serde(deserialize_with = "metadata_map")]
@@ -178,6 +180,14 @@ pub struct Component {
     pub status: ComponentStatus,
 }
 
+impl Component {
+    /// Whether older pods still run.
+    pub fn is_updating(&self) -> bool {
+        let ComponentStatus { replicas, updated_replicas, observed_generation, .. } = self.status;
+        is_updating((replicas, updated_replicas), (self.metadata.generation, observed_generation))
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ComponentSpec {
@@ -211,6 +221,9 @@ pub struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub struct ComponentStatus {
     pub ready_replicas: i32,
+    pub replicas: i32,
+    pub updated_replicas: i32,
+    pub observed_generation: i64,
     #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<ComponentCondition>,
 }

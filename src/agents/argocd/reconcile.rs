@@ -46,6 +46,11 @@ impl Input for ArgoCdInput {
         self.keeps_version = true;
     }
 
+    fn hold_revision(&mut self, revision: &str) {
+        // A commit, or the digest of an artifact.
+        revision.rsplit('@').next().unwrap_or_default().clone_into(&mut self.repository.revision);
+    }
+
     fn set_facts(&mut self, facts: Facts) {
         self.facts = Some(facts);
     }

@@ -59,7 +59,10 @@ impl Application {
     /// The revision that the cluster was compared with; `None` also if the repository could not be read.
     pub fn compared_revision(&self) -> Option<&str> {
         let revision = self.status.sync.revision.as_str();
-        Some(revision).filter(|revision| !revision.is_empty() && *revision != self.spec.source.target_revision)
+        // Without an answer of the repository it is the text of the spec, which may itself be a commit.
+        let is_commit = revision.len() >= 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_answer = revision != self.spec.source.target_revision || is_commit && self.status.conditions.is_empty();
+        Some(revision).filter(|revision| !revision.is_empty() && is_answer)
     }
 
     fn attempted_revision(&self) -> Option<&str> {
@@ -125,6 +128,8 @@ pub fn roll_up(observed: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
         adopted: !parts.is_empty()
             && parts.iter().all(|part| is_tracked(&part.metadata.labels, &part.metadata.annotations)),
         url: root.map(|root| bounded(&root.spec.source.repo_url, 2048)),
+        source_adopted: root.is_some_and(|root| is_tracked(&root.metadata.labels, &root.metadata.annotations)),
+        held_revision: None,
         source_revision: root.and_then(Application::compared_revision).map(text),
         last_attempted_revision: root.and_then(Application::attempted_revision).map(text),
         revision: applied.map(short_revision),
@@ -147,7 +152,8 @@ fn component(components: &[Component], name: &str) -> GitOpsComponent {
         None => Some("it is missing".to_owned()),
         Some(component) => component.unready_reason().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
     };
-    GitOpsComponent { name: name.into(), ready, message }
+    let updating = found.is_some_and(Component::is_updating);
+    GitOpsComponent { name: name.into(), ready, updating, message }
 }
 
 #[cfg(test)]

@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn application_held_at_a_commit_is_compared_with_it() {
+        let mut held = root(&status("Synced", json!({"health": {"status": "Healthy"}})));
+        held.spec.source.target_revision = COMMIT.into();
+        held.status.sync.compared_to.source = held.spec.source.clone();
+        assert_eq!(verdict_with(held.clone(), 1), Verdict::ready(format!("applied {COMMIT}")));
+        // Without an answer of the repository.
+        let error = json!({"conditions": [{"type": "ComparisonError", "message": "no route"}]});
+        held.status = root(&status("Unknown", error)).status;
+        held.status.sync.compared_to.source = held.spec.source.clone();
+        assert_eq!(verdict_with(held, 1).reason, Reason::SyncFailed);
+    }
+
+    #[test]
     fn missing_application_is_creating() {
         assert_eq!(verdict(&Observation::default(), "argocd").reason, Reason::Creating);
     }

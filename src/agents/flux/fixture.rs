@@ -41,7 +41,7 @@ pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
         verify: None,
     };
     change(&mut git);
-    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Git(git) }
+    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Git(git), held_at: None }
 }
 
 /// An OCI source with a change.
@@ -55,7 +55,7 @@ pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
         verify: None,
     };
     change(&mut oci);
-    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Oci(oci) }
+    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Oci(oci), held_at: None }
 }
 
 /// An OCI source with a Secret of every kind.

@@ -15,6 +15,7 @@ use super::inventory::Inventory;
 use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::agents::adoption::metadata_map;
+use crate::agents::roll_up::is_updating;
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, metadata_map_size, truncated, truncated_or_none};
@@ -171,6 +172,9 @@ pub struct Controller {
 #[serde(default, rename_all = "camelCase")]
 pub struct ControllerStatus {
     pub ready_replicas: i32,
+    pub replicas: i32,
+    pub updated_replicas: i32,
+    pub observed_generation: i64,
     #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
 }
@@ -183,6 +187,12 @@ impl Controller {
 
     pub fn is_ready(&self) -> bool {
         self.status.ready_replicas > 0
+    }
+
+    /// Whether older pods still run.
+    pub fn is_updating(&self) -> bool {
+        let ControllerStatus { replicas, updated_replicas, observed_generation, .. } = self.status;
+        is_updating((replicas, updated_replicas), (self.metadata.generation, observed_generation))
     }
 
     /// Since when it has had no ready pod.

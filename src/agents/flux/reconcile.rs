@@ -66,6 +66,10 @@ impl Input for FluxInput {
         self.keeps_version = true;
     }
 
+    fn hold_revision(&mut self, revision: &str) {
+        self.source.held_at = Some(revision.to_owned());
+    }
+
     fn identity(&self) -> Option<AgentIdentity> {
         self.source.is_in_ecr().then_some(FLUX_IDENTITY)
     }

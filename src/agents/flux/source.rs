@@ -20,6 +20,8 @@ pub struct Source {
     pub interval: Duration,
     pub proxy_secret: Option<SecretCopy>,
     pub kind: SourceKind,
+    /// The revision at which it is held, as source-controller reports it.
+    pub held_at: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -114,11 +116,31 @@ impl Source {
             SourceKind::Git(git) => git.spec(),
             SourceKind::Oci(oci) => oci.spec(),
         };
+        if let Some(revision) = &self.held_at {
+            spec["ref"] = self.kind.held_reference(revision);
+        }
         spec["interval"] = duration(self.interval).into();
         if let Some(proxy) = &self.proxy_secret {
             spec["proxySecretRef"] = named(proxy);
         }
         spec
+    }
+}
+
+impl SourceKind {
+    /// The reference to one revision, such as `main@sha1:76087da...` or `latest@sha256:...`. A branch stays: it says where the
+    /// commit is.
+    fn held_reference(&self, revision: &str) -> Value {
+        match self {
+            Self::Git(git) => {
+                let mut reference = json!({"commit": revision.rsplit(['@', ':']).next().unwrap_or_default()});
+                if let GitRef::Branch(branch) = &git.reference {
+                    reference["branch"] = branch.as_str().into();
+                }
+                reference
+            }
+            Self::Oci(_) => json!({"digest": revision.rsplit('@').next().unwrap_or_default()}),
+        }
     }
 }
 
@@ -195,6 +217,22 @@ mod tests {
             let source = fixture::oci(|oci| oci.reference = reference);
             assert_eq!(source.spec()["ref"], json!({field: "x"}));
         }
+    }
+
+    #[test]
+    fn held_source_names_one_revision() {
+        let held = |mut source: Source, revision: &str| {
+            source.held_at = Some(revision.to_owned());
+            source.spec()["ref"].clone()
+        };
+        let commit = "76087da78cdcec69b25c1392f6c5948b0bd320f5";
+        let branch = fixture::git(|git| git.reference = GitRef::Branch("main".into()));
+        assert_eq!(held(branch, &format!("main@sha1:{commit}")), json!({"branch": "main", "commit": commit}));
+        let range = fixture::git(|git| git.reference = GitRef::Semver(">=1.0.0".into()));
+        assert_eq!(held(range.clone(), &format!("v1.2.0@sha1:{commit}")), json!({"commit": commit}));
+        assert_eq!(held(range, &format!("sha1:{commit}")), json!({"commit": commit}));
+        let artifact = fixture::oci(|oci| oci.reference = OciRef::Tag("latest".into()));
+        assert_eq!(held(artifact, "latest@sha256:abc"), json!({"digest": "sha256:abc"}));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub async fn input(secrets: &dyn SecretReader, source: &ValidSource, interval: D
             (SourceKind::Oci(oci(secrets, url, revision, spec).await?), proxy)
         }
     };
-    Ok(Source { interval, proxy_secret: proxy, kind })
+    Ok(Source { interval, proxy_secret: proxy, kind, held_at: None })
 }
 
 async fn git(

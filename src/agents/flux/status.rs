@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::handover::is_owned_by_git;
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Observation};
+use super::sync::is_adopted;
 use crate::agents::roll_up::{Counted, Health, count, short_revision};
 use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::workload::error::{MESSAGE, bounded};
@@ -74,6 +75,8 @@ pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::
             .map(|text| bounded(text, 32)),
         adopted: is_owned_by_git(observed),
         url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
+        source_adopted: source.as_ref().is_some_and(|source| is_adopted(&source.metadata.labels)),
+        held_revision: None,
         source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root
             .and_then(|root| root.status.last_attempted_revision.as_deref())
@@ -96,12 +99,13 @@ fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<G
         let why =
             controller.unready_reason().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
         let name = bounded(&controller.metadata.name, 253);
-        GitOpsComponent { name, ready: controller.is_ready(), message: why }
+        GitOpsComponent { name, ready: controller.is_ready(), updating: controller.is_updating(), message: why }
     });
     let is_missing = |name: &&str| !controllers.iter().any(|controller| controller.metadata.name == *name);
     let missing = wanted.iter().map(|component| component.as_str()).filter(is_missing).map(|name| GitOpsComponent {
         name: name.to_owned(),
         ready: false,
+        updating: false,
         message: Some(format!("Deployment {NAMESPACE}/{name} is missing")),
     });
     let mut all: Vec<_> = found.chain(missing).collect();

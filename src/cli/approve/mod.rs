@@ -5,10 +5,10 @@ pub mod waiting;
 mod write;
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::bail;
 
+use super::confirm;
 use super::connection::InNamespace;
 use super::output::{self, Changed};
 use super::plan::print;
@@ -203,17 +203,9 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
     if !asks {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
-        bail!(
-            "there is no terminal to ask on: review the plan, and approve it with --hash HASH, or everything that \
-             waits with --yes"
-        );
-    }
-    eprint!("{}Approve? [y/N] ", if again { "The plan changed. " } else { "" });
-    std::io::Write::flush(&mut std::io::stderr())?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { bail!("not approved") }
+    let question = if again { "The plan changed. Approve?" } else { "Approve?" };
+    let instead = "review the plan, and approve it with --hash HASH, or everything that waits with --yes";
+    if confirm::ask(question, instead)? { Ok(()) } else { bail!("not approved") }
 }
 
 #[cfg(test)]

@@ -222,6 +222,8 @@ pub fn node_group_graph(
     let tags = expand::node_group_tags(&group.spec, view, &grant.settings);
     let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, name, &tags));
     let node = node.with_context(|| named("NodeGroup", group))?;
+    let of_status = group.status.as_ref().map(|status| status.names_with_own_template(&group.node_group_name()));
+    let with_template = of_status.unwrap_or_default();
     let input = NodeGroupInput {
         spec: &group.spec,
         node_group_name: name,
@@ -230,7 +232,7 @@ pub fn node_group_graph(
         cluster: view,
         target: Target { node, ..Target::at_once(&group.spec) },
         exists: owner.uid != NOT_THERE,
-        has_template: false,
+        with_template,
         beside,
         tag_keys: &[],
         group_tag_keys: &[],

@@ -1,19 +1,22 @@
 //! What is checked of the objects in both management clusters before a move changes anything: whether the other one can
 //! take over each. I/O: reads from both APIs; the checks are pure.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::copies::{self, Moved};
 use super::{Movable, Move, checks, title};
 use crate::api::conditions::{self, ConditionType};
+use crate::api::listing::first_few;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::ResourceStatus;
-use crate::api::{AwsAccount, EksCluster, Reason};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, Reason};
 use crate::controllers::recovery::is_on_record;
 use crate::controllers::runtime::apply;
 use crate::engine::Key;
 use crate::resources::graph::kinds;
+use crate::rollout::membership;
 
 impl Move {
     /// Checks the accounts, and each cluster with its node groups.
@@ -31,6 +34,7 @@ impl Move {
                 refused.extend(why_accounts_differ(&here, &there)?);
             }
         }
+        refused.extend(self.missing_rollouts(clusters).await?);
         for cluster in clusters {
             let groups = self.node_groups(cluster).await?;
             let why = why_not_handed_over(cluster, &self.installation).map(str::to_owned);
@@ -59,6 +63,24 @@ impl Move {
         Ok(why.map(|why| format!("{} {why}", title(here))))
     }
 
+    /// The FleetRollouts here that select one of the clusters and do not exist there: upgrades there would wait for no wave.
+    async fn missing_rollouts(&self, clusters: &[EksCluster]) -> anyhow::Result<Vec<String>> {
+        let all = match Api::<FleetRollout>::all(self.from.clone()).list(&ListParams::default()).await {
+            Ok(all) => all.items,
+            // CRDs of an earlier version.
+            Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+            Err(error) => return Err(error).context("FleetRollouts"),
+        };
+        let mut missing = Vec::new();
+        for rollout in &all {
+            let Some(why) = why_rollout_is_needed(rollout, clusters) else { continue };
+            if Api::<FleetRollout>::all(self.to.clone()).get_opt(&rollout.name_any()).await?.is_none() {
+                missing.push(why);
+            }
+        }
+        Ok(missing)
+    }
+
     /// The AwsAccount here, and the one there; `None`: it does not exist here.
     pub(super) async fn account_in_both(&self, name: &str) -> anyhow::Result<Option<(AwsAccount, Option<AwsAccount>)>> {
         let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
@@ -77,6 +99,23 @@ impl Move {
         let is_deleted = there.meta().deletion_timestamp.is_some();
         Ok(is_deleted.then(|| "is being deleted there: wait until it is gone".to_owned()))
     }
+}
+
+/// That the FleetRollout must exist there, if it selects a cluster. What cannot be decided selects.
+fn why_rollout_is_needed(rollout: &FleetRollout, clusters: &[EksCluster]) -> Option<String> {
+    /// Clusters that are named.
+    const MAX_NAMES: usize = 3;
+    let is_selected =
+        |cluster: &&EksCluster| membership::selects(&rollout.spec.cluster_selector, cluster.labels()).unwrap_or(true);
+    let selected: Vec<String> = clusters.iter().filter(is_selected).map(super::name_of).collect();
+    (!selected.is_empty()).then(|| {
+        format!(
+            "FleetRollout {} selects {}, is not moved, and does not exist there, where their upgrades would wait for no wave: \
+             create it there first",
+            rollout.name_any(),
+            first_few(selected, MAX_NAMES)
+        )
+    })
 }
 
 fn why_accounts_differ(here: &AwsAccount, there: &AwsAccount) -> anyhow::Result<Option<String>> {
@@ -159,6 +198,20 @@ mod tests {
         let mut observing = cluster(made);
         observing.spec.change_policy = ChangePolicy::Observe;
         assert!(why_not_handed_over(&observing, "there").unwrap().contains("changePolicy: Observe"));
+    }
+
+    #[test]
+    fn rollout_that_selects_a_cluster_is_needed_there() {
+        let rollout: FleetRollout = serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "FleetRollout", "metadata": {"name": "main"},
+            "spec": {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "all"}]},
+        }))
+        .unwrap();
+        let mut selected = cluster(json!({}));
+        assert_eq!(why_rollout_is_needed(&rollout, &[selected.clone()]), None);
+        selected.labels_mut().insert("fleet".to_owned(), "main".to_owned());
+        let why = why_rollout_is_needed(&rollout, &[selected]).unwrap();
+        assert!(why.starts_with("FleetRollout main selects team/demo, is not moved"), "{why}");
     }
 
     #[test]

@@ -9,10 +9,9 @@ pub mod problems;
 #[cfg(test)]
 mod status_tests;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::Client;
@@ -21,8 +20,8 @@ use super::approve::waiting::{Kind, Target};
 use super::connection::{self, InNamespace};
 use super::events::{self, EventLine};
 use super::output::{self, Structured};
+use super::screen::Screen;
 use super::subject::Subject;
-use super::terminal;
 use super::watching::Watched;
 use overview::Overview;
 
@@ -112,16 +111,12 @@ async fn watch(args: &Args, client: &Client, namespace: &str, watched: &mut Watc
     let mut of = current(watched, args, namespace)?;
     let mut events = recent_events(client, namespace, &of).await?;
     let mut shown = String::new();
+    let mut screen = Screen::default();
     loop {
         let now = Timestamp::now();
         let answer = answer(&of, events.clone(), now);
         if is_terminal {
-            let mut screen = anstream::stdout();
-            // Home, the text with the rest of each line cleared, and the rest of the screen cleared.
-            let text = terminal::safe(&print::text(&answer, now, &zone)).replace('\n', "\x1b[K\n");
-            let start = if shown.is_empty() { "\x1b[2J\x1b[H" } else { "\x1b[H" };
-            write!(screen, "{start}{text}\x1b[J").and_then(|()| screen.flush()).context("the terminal")?;
-            shown = text;
+            screen.draw(&print::text(&answer, now, &zone))?;
         } else {
             let line = print::line(&answer, now, &zone);
             // Only the time differs if nothing changed.

@@ -52,6 +52,8 @@ fn is_problem(reason: Reason) -> bool {
         | Reason::UpgradeBlocked
         | Reason::WaitingForWave
         | Reason::WaveHalted
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::NotOwned
         | Reason::QuotaExceeded
         | Reason::InsufficientCapacity
@@ -164,6 +166,9 @@ const NOT_LISTED: &str = "the owner of the AwsAccount has to add it there";
 /// Part of the message of a node group that EKS does not finish: to try again does not help.
 const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
 
+/// Names the FleetRollout in the message of what waits for it.
+const ROLLOUT: &str = "FleetRollout ";
+
 /// What the user can do about a problem; `None`: as for its reason.
 pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
     if problem.message.contains(NOT_FINISHED) {
@@ -174,6 +179,11 @@ pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
     }
     match Reason::parse(&problem.reason) {
         Some(Reason::AccessDenied) if problem.message.contains(NOT_LISTED) => None,
+        Some(Reason::WaitingForWave | Reason::WaveHalted) => {
+            let name = problem.message.split_once(ROLLOUT).map(|(_, rest)| rest);
+            let name = name.and_then(|rest| rest.split([' ', ':', ',']).next()).unwrap_or_default();
+            Some(format!("see the waves, and what holds them: keelson rollout status {name}").trim_end().to_owned())
+        }
         Some(Reason::OutsideMaintenanceWindow) => {
             let opens = problem.message.split_once(OPENS).map(|(_, rest)| rest);
             let opens = opens.and_then(|rest| rest.split([' ', ';', ',']).next());
@@ -230,7 +240,9 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
             format!("do what the message says; to look again at once: keelson reconcile {arguments}")
         }
         Reason::Observed => format!("to apply it, set {field}.changePolicy to Approval or Automatic"),
-        Reason::WaveHalted => "see why: kubectl describe fleetrollouts".to_owned(),
+        Reason::WaitingForWave | Reason::WaveHalted => {
+            "see the waves, and what holds them: keelson rollout status".to_owned()
+        }
         Reason::SupportEnding => "raise spec.version".to_owned(),
         Reason::InvalidSpec => "correct the spec".to_owned(),
         Reason::Creating
@@ -245,7 +257,8 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::WaitingForSync
         | Reason::NotRequested
         | Reason::UpgradeBlocked
-        | Reason::WaitingForWave
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,

@@ -121,6 +121,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         karpenter,
         capabilities,
         upgrade: _,
+        hooks: _,
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
         register_with: _,

@@ -14,7 +14,7 @@ use crate::engine::{ExecutionPolicy, HoldReason, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
 /// Spec fields that configure Keelson, and do not describe AWS resources.
-const NOT_IN_AWS: [&str; 11] = [
+const NOT_IN_AWS: [&str; 12] = [
     "changePolicy",
     "driftPolicy",
     "deletionPolicy",
@@ -22,6 +22,7 @@ const NOT_IN_AWS: [&str; 11] = [
     "adoptionPolicy",
     "suspend",
     "upgrade",
+    "hooks",
     "gitops",
     "writeKubeconfigToSecretRef",
     "registerWith",

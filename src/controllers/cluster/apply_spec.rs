@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
-use super::agent::{self, steps};
+use super::agent::{self, held_revision, steps};
 use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
-use super::{ClusterController, Reconcile, validate};
+use super::{ClusterController, Reconcile, hooks, validate};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
@@ -35,7 +36,11 @@ use crate::engine::{Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
 use crate::resources::karpenter::names;
+use crate::rollout::Lane;
 use crate::upgrade::Decision;
+
+/// How often a cluster looks whether a step of its agent has ended.
+const CLAIMED_POLL: SignedDuration = SignedDuration::from_secs(3);
 
 /// What an EksCluster refers to in the management cluster.
 pub struct References {
@@ -76,7 +81,7 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         if spec.suspend {
             self.pause_agent();
-            self.withdraw_request().await;
+            self.withdraw_requests().await;
             return Err(self.suspended(previous, grant).await.map_or_else(|stop| stop, Stop::with_outcome));
         }
         if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {
@@ -216,7 +221,8 @@ impl Reconcile<'_> {
         let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.object.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
-        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy);
+        let agent_wave = self.agent_wave(previous, &policy).await;
+        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy, &agent_wave);
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
@@ -230,11 +236,22 @@ impl Reconcile<'_> {
         if let Some(interval) = self.nodes_poll() {
             next = next.or(Next::after(span(interval), self.now));
         }
+        let held = self.held_revision(previous, &agent).await;
         let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
-            self.gitops(previous, cloud, secrets, &agent).await;
+            self.gitops(previous, cloud, secrets, &agent, held.as_ref()).await;
+        if held.as_ref().is_some_and(|held| held_revision::to_apply(held, previous).1) {
+            next = Next::at(self.now).or(next);
+        }
         agent.keep(gitops.as_mut(), reached);
-        let condition = agent.with_upgrade_note(condition);
-        next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
+        held_revision::keep(held, self.object.spec.gitops.as_ref(), &mut gitops);
+        let condition = held_revision::with_note(agent.with_upgrade_note(condition), gitops.as_ref());
+        let retries = [Lane::Agent, Lane::Revision].map(|lane| self.wave_retry(lane));
+        let agent_next = agent.next.into_iter().chain(retries.into_iter().flatten()).min();
+        if [Lane::Agent, Lane::Revision].iter().any(|lane| self.stored_request(*lane).claimed.is_some()) {
+            // Status shows its end, and no watch reports that: other clusters wait for it.
+            next = next.or(Next::after(CLAIMED_POLL, self.now));
+        }
+        next = next.or(then).or(agent_next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
@@ -275,6 +292,16 @@ impl Reconcile<'_> {
             (Overall::Ready(_), Some(pending)) => pending,
             (overall, _) => overall,
         };
+        let hook = match &overall {
+            Overall::Ready(_) => match upgrade.as_ref().and_then(|upgrade| upgrade.hook.clone()) {
+                Some(held) => Some(held),
+                None => self.hooks_after_create(cloud).await,
+            },
+            _ => None,
+        };
+        let overall = hook.as_ref().map_or(overall, hooks::overall);
+        next = next.or(hook.map_or(Next::change(), |held| Next::after(held.again, self.now)));
+        self.tidy_hooks().await;
         let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let overridden = self
             .grant()

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::agent;
 use super::deletion::blocked::Blocked;
 use super::deletion::load_balancer_cleanup::LoadBalancerCleanups;
-use super::{kubeconfig_secret, registration, spec_check, upgrade};
+use super::{hooks, kubeconfig_secret, registration, spec_check, upgrade};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
@@ -30,6 +30,8 @@ pub struct KindState {
     pub(super) reported_leftovers: BTreeSet<String>,
     /// Its upgrades.
     pub(super) upgrade: upgrade::state::UpgradeState,
+    /// Its hooks.
+    pub(super) hooks: hooks::Memory,
     /// Results of the checks of the spec against AWS.
     pub(super) checked: spec_check::SpecCheck,
     /// The Secret with its kubeconfig.

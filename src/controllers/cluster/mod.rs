@@ -9,6 +9,7 @@ mod cluster_controller;
 pub mod deletion;
 mod engine;
 mod graph;
+mod hooks;
 mod kubeconfig_secret;
 mod outcome;
 mod owned_secret;
@@ -168,7 +169,9 @@ impl Provisioned for ClusterController {
     }
 
     async fn release(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Step<Self, ()> {
-        run.deregister(previous).await.map_err(Stop::with_outcome)
+        run.deregister(previous).await.map_err(Stop::with_outcome)?;
+        run.delete_hook_jobs().await;
+        Ok(())
     }
 
     async fn delete(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Option<Outcome> {
@@ -198,6 +201,10 @@ impl Provisioned for ClusterController {
         cloud: &Cloud,
     ) -> Result<(), ValidateError> {
         run.validate_against_aws(&cloud.aws, &valid.grant, previous).await.map_err(ValidateError::Aws)
+    }
+
+    async fn before_write(run: &mut Reconcile<'_>, previous: &EksClusterStatus, cloud: &Cloud) -> Step<Self, ()> {
+        run.hooks_before_create(previous, cloud).await.map_or(Ok(()), |outcome| Err(Stop::with_outcome(outcome)))
     }
 
     async fn build(

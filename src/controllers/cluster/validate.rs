@@ -52,12 +52,35 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
     if let NetworkKind::Existing(existing) = spec.network.kind()? {
         existing.subnets()?;
     }
+    hooks(spec)?;
     source_identity(spec)?;
     pod_identity_agent(spec)?;
     // At most one.
     spec.gitops.as_ref().map(GitOps::agent).transpose()?;
     let agent = spec.gitops.as_ref().and_then(|gitops| agents::requested(gitops)?.validate(gitops, sources));
     Ok(Valid { agent: agent.transpose()? })
+}
+
+/// A template is one of a Job, and a Job runs in the namespace of the EksCluster.
+fn hooks(spec: &EksClusterSpec) -> Result<(), Refusal> {
+    for hook in &spec.hooks {
+        let field = |name: &str| format!("spec.hooks[{}].{name}", hook.name);
+        if duration::parse(&hook.timeout).is_none() {
+            return Err(invalid(&field("timeout"), duration::refusal(&hook.timeout)));
+        }
+        let template = hook.job.template.as_ref();
+        if hook.job.cron_job.is_some() == template.is_some() {
+            return Err(invalid(&field("job"), "exactly one of cronJob, template must be set"));
+        }
+        if hook.job.cron_job.as_ref().is_some_and(|cron_job| cron_job.namespace.is_some()) {
+            let why = "a hook uses a CronJob of the EksCluster's own namespace: remove it";
+            return Err(invalid(&field("job.cronJob.namespace"), why));
+        }
+        template
+            .map_or(Ok(()), |template| template.parse().map(drop))
+            .map_err(|why| invalid(&field("job.template"), why))?;
+    }
+    Ok(())
 }
 
 /// The add-on that runs the agent.
@@ -145,6 +168,20 @@ mod tests {
         assert_eq!(judged(&with("v2.9.5", true)), Ok(()), "it is Git's");
         let here = spec(|spec| spec["gitops"]["flux"]["version"] = "v2.7.5".into());
         assert!(matches!(with_installed_agent(&here, &with("v2.7.5", false)), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn mistake_in_a_hook_names_the_hook_and_the_field() {
+        let of = |hook: Value| refused(|spec| spec["hooks"] = json!([hook]));
+        let hook = |job: Value| json!({"name": "backup", "at": ["BeforeDelete"], "job": job});
+        let template = json!({"spec": {"backofLimit": 0, "template": {}}});
+        assert_eq!(
+            of(hook(json!({"template": template}))),
+            "spec.hooks[backup].job.template: spec.backofLimit is not a field of a Job"
+        );
+        let elsewhere = json!({"cronJob": {"name": "x", "namespace": "other"}});
+        assert!(of(hook(elsewhere)).starts_with("spec.hooks[backup].job.cronJob.namespace: "));
+        assert!(of(hook(json!({}))).starts_with("spec.hooks[backup].job: exactly one of"));
     }
 
     #[test]

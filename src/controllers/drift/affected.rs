@@ -6,7 +6,6 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::Event;
 use crate::aws::{Arn, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
 use crate::resources::eks::{
     access_entry, capability, identity_provider, launch_template, node_group, pod_identity_association,
@@ -153,7 +152,6 @@ fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static In
 /// The resources of a node group that an event affects. What happens to its launch template also shows in the node group, which has a
 /// version of it.
 pub(super) fn affected_node_group_keys(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> BTreeSet<Key> {
-    let key = node_group_record::key(group);
     match event.service {
         Service::Eks => {
             let target = EksTarget::of(event);
@@ -161,19 +159,31 @@ pub(super) fn affected_node_group_keys(event: &Event, group: &NodeGroup, cluster
             let keys = group.node_group_names().into_iter().map(|name| node_group::key(&name));
             keys.filter(|key| is_in_cluster && target.parts.contains(key)).collect()
         }
-        Service::Ec2
-            if !is_use(event) && launch_template_names(group, cluster).iter().any(|name| event.names(name)) =>
-        {
-            BTreeSet::from([launch_template::key(&group.node_group_name()), key])
+        Service::Ec2 if !is_use(event) => {
+            let of_event = launch_templates(group, cluster);
+            let of_event = of_event.into_iter().filter(|(_, names)| names.iter().any(|name| event.names(name)));
+            of_event.flat_map(|(group, _)| [launch_template::key(&group), node_group::key(&group)]).collect()
         }
         _ => BTreeSet::new(),
     }
 }
 
-/// The id and the name of the launch template that Keelson created for the node group, by which events name it.
+/// The ids and the names of the launch templates that Keelson created for the node groups, by which events name them.
 pub(super) fn launch_template_names(group: &NodeGroup, cluster: &EksCluster) -> Vec<String> {
-    let recorded = group.status.as_ref().and_then(|status| status.launch_template.as_ref());
-    let name = || launch_template::name(&cluster.cluster_name(), &group.node_group_name());
-    let name = (recorded.is_some() || group.spec.node.is_some()).then(name);
-    recorded.map(|template| template.id.clone()).into_iter().chain(name).collect()
+    launch_templates(group, cluster).into_iter().flat_map(|(_, names)| names).collect()
+}
+
+/// The names of its node groups, each with the id and the name of the launch template that Keelson created for it.
+fn launch_templates(group: &NodeGroup, cluster: &EksCluster) -> Vec<(String, Vec<String>)> {
+    let status = group.status.as_ref();
+    let in_use = status.and_then(|status| status.launch_template.as_ref()).map(|template| &template.id);
+    let replacement = status.and_then(|status| status.replacement.as_ref());
+    let other = replacement.map(|other| (other.node_group_name.clone(), other.launch_template_id.as_ref()));
+    let all = std::iter::once((group.node_group_name(), in_use)).chain(other);
+    let with_template = all.filter(|(_, id)| id.is_some() || group.spec.node.is_some());
+    let names = |(name, id): (String, Option<&String>)| {
+        let in_ec2 = launch_template::name(&cluster.cluster_name(), &name);
+        (name, id.cloned().into_iter().chain([in_ec2]).collect())
+    };
+    with_template.map(names).collect()
 }

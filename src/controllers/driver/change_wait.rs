@@ -107,8 +107,8 @@ fn is_work(reason: Reason) -> bool {
 /// Whether a wait for that reason is an error, which somebody has to correct or which a retry may pass.
 pub fn is_error(reason: &str) -> bool {
     use Reason::{
-        Drifted, OnHold, OutsideMaintenanceWindow, WaitingForApproval, WaitingForCluster, WaitingForNodes,
-        WaitingForSync, WaitingForWave,
+        Drifted, OnHold, OutsideMaintenanceWindow, WaitingForApproval, WaitingForCluster, WaitingForHook,
+        WaitingForNodes, WaitingForSync, WaitingForWave,
     };
     match Reason::parse(reason) {
         Some(
@@ -118,6 +118,7 @@ pub fn is_error(reason: &str) -> bool {
             | WaitingForApproval
             | WaitingForCluster
             | WaitingForNodes
+            | WaitingForHook
             | WaitingForSync
             | WaitingForWave,
         ) => false,

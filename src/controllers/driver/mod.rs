@@ -210,6 +210,14 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn await_dependencies(_run: &Reconcile<'_, Self>, _previous: &Self::Status, _own: &Self::Valid) -> Step<Self, ()> {
         Ok(())
     }
+    /// Ends the reconcile while something else must happen before anything is written.
+    fn before_write(
+        _run: &mut Reconcile<'_, Self>,
+        _previous: &Self::Status,
+        _cloud: &Cloud,
+    ) -> impl Future<Output = Step<Self, ()>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// Expands the spec to what must exist, and records in status which tags are about to be written: `previous` is
     /// that status from then on.
     fn build(
@@ -349,6 +357,7 @@ async fn apply_spec<C: Provisioned>(run: &mut Reconcile<'_, C>, previous: &mut C
         return run.recover(previous, &valid, &cloud, request).await;
     }
 
+    C::before_write(run, previous, &cloud).await?;
     let wanted = C::build(run, previous, &valid, &cloud).await?;
     if !C::observes(run, &valid.own) {
         run.add_finalizer().await?;

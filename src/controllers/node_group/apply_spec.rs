@@ -266,7 +266,7 @@ impl Reconcile<'_> {
             cluster: view,
             target: target.clone(),
             exists: is_recorded || self.state.memory.observed(&key).is_some(),
-            has_template: previous.launch_template.is_some(),
+            with_template: previous.names_with_own_template(&self.recorded_pair(previous).in_use.name),
             beside,
             tag_keys: &previous.tag_keys,
             group_tag_keys: &previous.auto_scaling_group_tag_keys,

@@ -1,5 +1,6 @@
 //! An EksCluster as its rollout sees it, from the spec and status of the cluster and its NodeGroups. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,6 +10,8 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::cluster::agent::held_revision::source_state;
+use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
 use crate::rollout::{Health, Member, Request, Stalled};
 
@@ -17,12 +20,28 @@ const NO_VERSION: KubernetesVersion = KubernetesVersion { major: 0, minor: 0 };
 /// The state of what works in EKS.
 const ACTIVE: &str = "ACTIVE";
 
+/// All clusters, with the NodeGroups of each.
+pub fn members(clusters: &[Arc<EksCluster>], all_groups: impl IntoIterator<Item = Arc<NodeGroup>>) -> Vec<Member> {
+    let mut groups: HashMap<(String, String), Vec<Arc<NodeGroup>>> = HashMap::new();
+    for group in all_groups {
+        let key = (group.namespace().unwrap_or_default(), group.spec.cluster_ref.name.clone());
+        groups.entry(key).or_default().push(group);
+    }
+    let of = |cluster: &Arc<EksCluster>| {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        member(cluster, groups.get(&key).map(Vec::as_slice).unwrap_or_default())
+    };
+    clusters.iter().map(of).collect()
+}
+
 /// The cluster, as its rollout sees it.
 pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
     let nothing = EksClusterStatus::default();
     let status = cluster.status.as_ref().unwrap_or(&nothing);
     let control_plane = status.version.as_deref().and_then(|version| version.parse().ok());
     let request = status.upgrade.as_ref().and_then(|upgrade| upgrade.wave.as_ref());
+    let revision_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.revision_wave.as_ref());
+    let agent_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.agent_wave.as_ref());
     Member {
         uid: cluster.uid().unwrap_or_default(),
         name: format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()),
@@ -33,6 +52,10 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
         suspended: cluster.spec.suspend,
         deleting: cluster.metadata.deletion_timestamp.is_some(),
         request: request.map(Request::of).unwrap_or_default(),
+        agent: agent_state(cluster, status),
+        agent_request: agent_request.map(Request::of).unwrap_or_default(),
+        source: source_state(cluster, status),
+        revision_request: revision_request.map(Request::of).unwrap_or_default(),
         health: health(cluster, status, groups),
         stalled: stalled(status, groups),
         waits_for: waits_for(status),

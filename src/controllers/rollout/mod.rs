@@ -2,8 +2,11 @@
 //! status, with the resourceVersion that it has read: a former leader cannot give tickets that a new one gave already.
 //! I/O: the management cluster's API.
 
+mod checks;
 mod conditions;
-mod member;
+#[cfg(test)]
+mod cost_tests;
+pub mod member;
 pub mod store;
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,10 +27,12 @@ use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
+use crate::api::status::UpgradeStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 use crate::aws::WriteGate as _;
-use crate::rollout::{Annotations, Input, Member, RolloutEvent, advance};
+use crate::rollout::{Annotations, Input, Member, RolloutEvent, SourcePlan, advance};
 use crate::telemetry::rollouts::{self, RolloutState};
+use checks::CheckRuns;
 use store::Snapshot;
 
 /// How often rollouts are advanced, in memory: status is written only when something changes.
@@ -78,13 +83,21 @@ fn seen_by_clusters(release: &ReleaseStatus) -> String {
 fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
     let waits = |cluster: &EksCluster| {
         let Some(status) = &cluster.status else { return false };
-        let asks = status
-            .upgrade
-            .as_ref()
-            .is_some_and(|upgrade| upgrade.wave.as_ref().is_some_and(|wave| wave.asks.is_some()));
+        let asks = |upgrade: &UpgradeStatus| {
+            let requests = [&upgrade.wave, &upgrade.agent_wave, &upgrade.revision_wave];
+            requests.into_iter().flatten().any(|request| request.asks.is_some())
+        };
+        let asks = status.upgrade.as_ref().is_some_and(asks);
         asks || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {
+        ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
+    }
+}
+
+/// Requests reconciles of the clusters whose sources a rollout may hold.
+fn enqueue_clusters_with_sources(ctx: &Context) {
+    for cluster in ctx.clusters.state_filter(|cluster| cluster.spec.gitops.is_some()) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);
     }
 }
@@ -103,6 +116,7 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
     ctx.rollouts.set_listed();
     enqueue_waiting_clusters(ctx, false);
     let mut written: HashMap<String, Written> = HashMap::new();
+    let mut checks = CheckRuns::default();
     loop {
         let _ = tokio::time::timeout(INTERVAL, changed.notified()).await;
         // A cluster that is not listed yet is not gone.
@@ -110,31 +124,30 @@ async fn advance_all(ctx: &Context, store: &Store<FleetRollout>, changed: &Notif
             continue;
         }
         let snapshot = ctx.rollouts.snapshot(&ctx.unreadable);
-        written.retain(|uid, _| snapshot.readable.iter().any(|rollout| rollout.uid().as_ref() == Some(uid)));
+        let exists = |uid: &str| snapshot.readable.iter().any(|rollout| rollout.metadata.uid.as_deref() == Some(uid));
+        written.retain(|uid, _| exists(uid));
+        checks.collect();
+        checks.retain(exists);
         rollouts::set(snapshot.readable.iter().map(|rollout| state(rollout)));
         if snapshot.readable.is_empty() {
+            ctx.rollouts.set_plans(HashMap::new());
             continue;
         }
-        let members = members(ctx);
+        let members = member::members(&ctx.clusters.state(), ctx.node_groups.state());
+        let known = ctx.rollouts.plans();
+        let mut plans = HashMap::new();
         for rollout in &snapshot.readable {
             let written = written.entry(rollout.uid().unwrap_or_default()).or_default();
-            advance_one(ctx, rollout, &snapshot, &members, written).await;
+            let plan = advance_one(ctx, rollout, &snapshot, &members, written, &mut checks).await;
+            let name = rollout.name_any();
+            if let Some(plan) = plan.or_else(|| known.get(&name).cloned()) {
+                plans.insert(name, plan);
+            }
+        }
+        if ctx.rollouts.set_plans(plans) {
+            enqueue_clusters_with_sources(ctx);
         }
     }
-}
-
-/// All clusters, with the NodeGroups of each.
-fn members(ctx: &Context) -> Vec<Member> {
-    let mut groups: HashMap<(String, String), Vec<Arc<crate::api::NodeGroup>>> = HashMap::new();
-    for group in ctx.node_groups.state() {
-        let key = (group.namespace().unwrap_or_default(), group.spec.cluster_ref.name.clone());
-        groups.entry(key).or_default().push(group);
-    }
-    let of = |cluster: &Arc<EksCluster>| {
-        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-        member::member(cluster, groups.get(&key).map(Vec::as_slice).unwrap_or_default())
-    };
-    ctx.clusters.state().iter().map(of).collect()
 }
 
 async fn advance_one(
@@ -143,10 +156,11 @@ async fn advance_one(
     snapshot: &Snapshot,
     members: &[Member],
     written: &mut Written,
-) {
+    checks: &mut CheckRuns,
+) -> Option<Vec<SourcePlan>> {
     let is_current = written.last.is_in(rollout.metadata.resource_version.as_deref());
     if !is_current || written.retry_at.is_some_and(|at| at > Instant::now()) {
-        return;
+        return None;
     }
     let nothing = FleetRolloutStatus::default();
     let before = rollout.status.as_ref().unwrap_or(&nothing);
@@ -155,7 +169,8 @@ async fn advance_one(
         tickets.filter(|ticket| ctx.unreadable.has_cluster(&ticket.uid)).map(|ticket| ticket.uid.clone()).collect();
     let annotation = |key: &str| rollout.annotations().get(key).map(String::as_str);
     let now = Timestamp::now();
-    let outcome = advance(&Input {
+    let results = checks.results(rollout.metadata.uid.as_deref().unwrap_or_default());
+    let mut outcome = advance(&Input {
         name: rollout.metadata.name.as_deref().unwrap_or_default(),
         spec: &rollout.spec,
         status: before,
@@ -167,13 +182,15 @@ async fn advance_one(
         rollouts: &snapshot.rollouts(),
         clusters: members,
         unreadable: &unreadable,
+        results: &results,
         now,
     });
+    checks.begin(ctx, rollout, std::mem::take(&mut outcome.due));
     let generation = rollout.metadata.generation;
     let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
     if status == *before {
-        return;
+        return outcome.plans;
     }
     match apply::patch_unchanged_status(&ctx.client, rollout, MANAGER, &*ctx.gate, &status).await {
         Ok(version) => {
@@ -188,6 +205,7 @@ async fn advance_one(
             tracing::warn!(name, error, "failed to write the status of a FleetRollout; Keelson will retry");
         }
     }
+    outcome.plans
 }
 
 async fn publish(ctx: &Context, rollout: &FleetRollout, events: Vec<RolloutEvent>) {

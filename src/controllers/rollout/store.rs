@@ -1,22 +1,28 @@
 //! The cached FleetRollouts, as clusters and rollouts see them. No I/O: `rollout` watches them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
+use parking_lot::Mutex;
 
 use crate::api::FleetRollout;
 use crate::api::fleet_rollout_status::FleetRolloutStatus;
 use crate::controllers::runtime::unreadable::Unreadables;
-use crate::rollout::{Rollout, Rollouts};
+use crate::rollout::{Rollout, Rollouts, SourcePlan};
 
 /// The cached FleetRollouts.
 #[derive(Default)]
 pub struct FleetRollouts {
     store: OnceLock<Store<FleetRollout>>,
     listed: AtomicBool,
+    plans: Mutex<Plans>,
 }
+
+/// Which revisions clusters may have, by the name of the FleetRollout.
+pub type Plans = Arc<HashMap<String, Vec<SourcePlan>>>;
 
 /// All FleetRollouts at one time.
 pub struct Snapshot {
@@ -39,6 +45,21 @@ impl FleetRollouts {
     /// All of them are in the store.
     pub(super) fn set_listed(&self) {
         self.listed.store(true, Ordering::Release);
+    }
+
+    /// Which revisions clusters may have, by the last decisions of this process.
+    pub fn plans(&self) -> Plans {
+        self.plans.lock().clone()
+    }
+
+    /// Sets the plans of all FleetRollouts. Returns whether they have changed.
+    pub(super) fn set_plans(&self, plans: HashMap<String, Vec<SourcePlan>>) -> bool {
+        let mut known = self.plans.lock();
+        let has_changed = **known != plans;
+        if has_changed {
+            *known = Arc::new(plans);
+        }
+        has_changed
     }
 
     /// All FleetRollouts as they are known now.

@@ -19,6 +19,7 @@ use crate::controllers::context::{Context, Process};
 use crate::controllers::drift::events;
 use crate::controllers::duration_estimates::EstimateStore;
 use crate::controllers::node_group::NodeGroupController;
+use crate::controllers::notifications;
 use crate::controllers::rollout;
 
 /// A running term.
@@ -63,6 +64,7 @@ impl Term {
         tasks.push(tokio::spawn(approvals::watch_approvals(ctx.clone())));
         tasks.push(tokio::spawn(sweep::follow(ctx.clone())));
         tasks.push(tokio::spawn(rollout::run(ctx.clone())));
+        tasks.extend(ctx.notify.clone().map(|sender| tokio::spawn(notifications::run(ctx.clone(), sender))));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         tasks.extend(queue.map(|queue| tokio::spawn(events::poll_queue(ctx.clone(), queue))));
         tasks.push(tokio::spawn(worker::run(clusters, ctx.clusters.clone(), cluster_requests)));

@@ -18,6 +18,7 @@ use super::readiness;
 use super::settings::Settings;
 use crate::aws::Accounts;
 use crate::controllers::context::Process;
+use crate::notify::Sender;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::{Resource, Traces};
 use crate::workload::client::Workloads;
@@ -54,6 +55,8 @@ pub struct Options {
     pub traces: Traces,
     /// Proxy to workload clusters.
     pub workload_proxy: Option<Proxy>,
+    /// Sends notifications, if there is an endpoint for them.
+    pub notify: Option<Arc<Sender>>,
 }
 
 /// Errors at startup.
@@ -103,6 +106,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         metrics,
         traces: options.traces,
         gate,
+        notify: options.notify,
     };
     let operator = Operator { process, health };
     match options.lease {

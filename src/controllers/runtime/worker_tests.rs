@@ -61,6 +61,7 @@ fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<Re
         gate,
         metrics,
         traces: crate::telemetry::traces::Traces::default(),
+        notify: None,
     };
     let stores = Stores { clusters, node_groups: reflector::store().0, aws_accounts: reflector::store().0 };
     let ctx = Context::new(process, stores, queues);

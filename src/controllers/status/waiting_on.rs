@@ -145,6 +145,8 @@ pub fn wait_of_overall(overall: &Overall) -> Option<Wait> {
         Reason::OutsideMaintenanceWindow
         | Reason::WaitingForWave
         | Reason::WaveHalted
+        | Reason::WaitingForHook
+        | Reason::HookFailed
         | Reason::Suspended
         | Reason::Observed => ("a plan", Kind::Planned, ""),
         Reason::Degraded | Reason::InsufficientCapacity | Reason::QuotaExceeded => {

@@ -110,6 +110,7 @@ fn every_reconciling_reason_without_a_plan_has_a_wait() {
         (OutsideMaintenanceWindow, Kind::Planned),
         (WaitingForWave, Kind::Planned),
         (WaveHalted, Kind::Planned),
+        (WaitingForHook, Kind::Planned),
         (Degraded, Kind::Health),
         (Throttled, Kind::Call),
         (DeletionBlocked, Kind::Call),

@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{self as sdk, ResourceType};
 use sha2::{Digest, Sha256};
 
-use super::node_group;
+use super::node_group::{self, Standing};
 use super::node_template::{Content, differences, versions};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
-use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+use crate::engine::{
+    Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource, Succession,
+};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, Tagged, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::located::{Located, listed};
@@ -47,6 +49,8 @@ pub struct LaunchTemplate {
     instance_types: Vec<String>,
     /// A node group has it, and EKS gives it no other one.
     is_used: bool,
+    /// The part of its node group in a replacement.
+    standing: Standing,
     tags: Tags,
     intervals: Intervals,
 }
@@ -100,9 +104,16 @@ impl LaunchTemplate {
             content,
             instance_types: instance_types.to_vec(),
             is_used,
+            standing: Standing::Described,
             tags: context.tags(&key(node_group)),
             intervals: context.intervals,
         }
+    }
+
+    /// The same with the part of its node group in a replacement.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     fn presence(&self, cloud: &Cloud, found: &Listed) -> Presence<Detail> {
@@ -210,7 +221,12 @@ impl Resource for LaunchTemplate {
     }
 
     fn after(&self) -> Vec<Key> {
-        vec![node_group::cluster_gate()]
+        std::iter::once(node_group::cluster_gate()).chain(self.standing.gate()).collect()
+    }
+
+    /// After the node group that is replaced, which holds it.
+    fn succession(&self) -> Option<Succession> {
+        self.standing.succession()
     }
 
     /// The gate blocks creation only, not deletion.

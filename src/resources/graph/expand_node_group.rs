@@ -1,6 +1,6 @@
 //! Expands the spec of a NodeGroup to the graph of resources that must exist. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::expand::{Node, graph};
@@ -60,8 +60,9 @@ pub struct NodeGroupInput<'a> {
     pub target: Target,
     /// It exists in EKS, which fixed its subnets: what its selection matches now does not count.
     pub exists: bool,
-    /// Keelson created a launch template for it: it is deleted with it, whatever the spec says now.
-    pub has_template: bool,
+    /// The names of its node groups for which Keelson created a launch template: each is deleted with its node group, whatever the
+    /// spec says now.
+    pub with_template: BTreeSet<String>,
     /// Another node group of the same NodeGroup.
     pub beside: Beside,
     /// Tag keys requested so far, from status.
@@ -176,9 +177,18 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let name = input.node_group_name;
     let content = target.node.clone();
     let role = role.unwrap_or_default();
-    let group = |name: &str, standing| {
-        let (target, subnets) = (target.clone(), subnets.clone());
-        NodeGroup::new(&context, name, spec, target, subnets, role.clone()).with_standing(standing)
+    // A node group, and before it the launch template that Keelson creates for it.
+    let group = |name: &str, standing: Standing, content: Option<Content>| -> Vec<Node> {
+        let (target, subnets) = (Target { node: content.clone(), ..target.clone() }, subnets.clone());
+        let main = NodeGroup::new(&context, name, spec, target, subnets, role.clone()).with_standing(standing.clone());
+        // The spec does not describe one that is outdated: it has what it was created with.
+        let asked = spec.node.is_some() && standing != Standing::Outdated;
+        if !asked && !input.with_template.contains(name) {
+            return vec![Arc::new(main)];
+        }
+        let is_used = input.exists && name == input.node_group_name;
+        let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, is_used);
+        vec![Arc::new(template.with_standing(standing)), Arc::new(main.with_own_template())]
     };
     let (mut gates, mut beside): (_, Vec<Node>) = (vec![gate], Vec::new());
     let standing = match &input.beside {
@@ -186,24 +196,19 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         Beside::Planned { name, why } => {
             let gate = replacement_gate();
             gates.push(closed_if(gate.clone(), Some(why)));
-            beside.push(Arc::new(group(name, Standing::Successor { gate, nodes: 0 })));
+            let content = node_content(spec, cluster, name, &context.user_tags)?;
+            beside.extend(group(name, Standing::Successor { gate, nodes: 0 }, content));
             Standing::Outdated
         }
         Beside::Replaced { name: old, nodes: size, not_yet, is_outdated, in_use } => {
             let (gate, unused) = (replacement_gate(), drain_gate(old));
             gates.extend([closed_if(gate.clone(), not_yet.as_ref()), closed_if(unused.clone(), in_use.as_ref())]);
             let successor = node_group::key(name);
-            beside.push(Arc::new(group(old, Standing::Replaced(Succession { successor, unused }))));
+            beside.extend(group(old, Standing::Replaced(Succession { successor, unused }), None));
             if *is_outdated { Standing::Outdated } else { Standing::Successor { gate, nodes: *size } }
         }
     };
-    let main = group(name, standing);
-    let mut nodes: Vec<Node> = if spec.node.is_none() && !input.has_template {
-        vec![Arc::new(main)]
-    } else {
-        let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, input.exists);
-        vec![Arc::new(template), Arc::new(main.with_own_template())]
-    };
+    let mut nodes = group(name, standing, content);
     nodes.extend(beside);
     // A node group that another one replaces keeps the tags that it has.
     let wanted = account.with_enforced_values(&spec.auto_scaling_group_tags);

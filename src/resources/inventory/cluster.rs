@@ -101,6 +101,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         karpenter: None,
         capabilities: inventory.capabilities.iter().filter_map(|one| capability(one, &mut notes)).collect(),
         upgrade: Upgrade::default(),
+        hooks: Vec::new(),
         gitops: None,
         write_kubeconfig_to_secret_ref: None,
         register_with: None,

@@ -144,7 +144,7 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
     Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
 }
 
-/// What a NodeGroup can take over: the node group with its name, and the launch template that has its name after it.
+/// What a NodeGroup can take over: the node groups with its names, and the launch templates that have their names after them.
 ///
 /// # Errors
 /// The error of the read.
@@ -163,10 +163,10 @@ pub async fn of_node_group(
         let group = Reader { aws, name: cluster_name }.node_group(name).await?;
         untagged = untagged.or(group.as_ref().map(|one| format!("{} exists", one.id)));
         found.extend(group.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name))));
+        let template = launch_template::find(aws, cluster_name, name).await?;
+        let location = Location::Cluster(cluster_name.to_owned());
+        found.extend(template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location }));
     }
-    let template = launch_template::find(aws, cluster_name, first).await?;
-    let location = Location::Cluster(cluster_name.to_owned());
-    found.extend(template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location }));
     Ok(Inventory { cluster_name: cluster_name.to_owned(), found, untagged, ..Inventory::default() })
 }
 

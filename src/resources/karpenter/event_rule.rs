@@ -12,8 +12,7 @@ use super::{names, ownership, queue};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
-    Change, Class, Failure, Key, MarkOwner as _, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs,
-    Resource,
+    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, arn as observed_arn, changed_tags, changes_field, tag_changes,
@@ -308,26 +307,20 @@ impl Resource for EventRule {
         Ok(Observation { outputs: observed.outputs.clone(), ..self.to_observation(observed_arn(observed), detail) })
     }
 
-    /// Only what is to be adopted right before: another object may have adopted it meanwhile, and its owner tag would be replaced.
     async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let tags = tags_of(&cloud.aws, &self.name).await?;
-        ownership::check_writable(cloud, tags.as_ref(), &format!("event rule {}", self.name))?;
-        cloud.mark(&self.owner_tags(observed)).await?;
+        ownership::adopt(cloud, tags.as_ref(), &self.owner_tags(observed), &format!("event rule {}", self.name))
+            .await?;
         Ok(observed.clone())
     }
 
-    /// As for its deletion.
     async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
         let tags = tags_of(&cloud.aws, &self.name).await?;
-        if tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
-            cloud.unmark(&self.owner_tags(observed)).await?;
-        }
-        Ok(())
+        ownership::release(cloud, tags.as_ref(), &self.owner_tags(observed)).await
     }
 
-    /// Its tags are read again: since it was observed, somebody may have deleted it and created another one.
     async fn delete(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        if tags_of(&cloud.aws, &self.name).await?.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+        if ownership::is_still_ours(cloud, tags_of(&cloud.aws, &self.name).await?.as_ref()) {
             delete(&cloud.aws, &self.name).await?;
         }
         Ok(Presence::Absent)

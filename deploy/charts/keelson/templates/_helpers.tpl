@@ -49,6 +49,8 @@ app.kubernetes.io/name: keelson
   "installation-id" .installationId
   "workload-proxy" .workloadProxy.url
   "otlp-endpoint" .otlp.endpoint
+  "notify-url" .notifications.url
+  "notify-secret-file" (ternary "/etc/keelson/notifications/key" "" (ne .notifications.secret.name ""))
   "log-format" .log.format
   "log-level" .log.level
 }}
@@ -85,6 +87,13 @@ app.kubernetes.io/name: keelson
 {{- define "keelson.otlpPort" -}}
 {{- $url := urlParse .Values.operator.otlp.endpoint -}}
 {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) }}
+{{- end }}
+
+{{/* Port of the endpoint of notifications; none: 443 is open anyway. */}}
+{{- define "keelson.notificationsPort" -}}
+{{- $url := urlParse .Values.operator.notifications.url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- if ne $port "443" }}{{ $port }}{{ end }}
 {{- end }}
 
 {{- define "keelson.environment" -}}

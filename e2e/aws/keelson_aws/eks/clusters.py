@@ -235,7 +235,7 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
         cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "Other", **issue}]
         return
     server = api_server(context, cluster)
-    if server is None and context.settings.workload_each:
+    if server is None and context.settings.has_own_api_server(cluster.name):
         context.timeline.after(API_SERVER_SECONDS, lambda: finish_creation(context, cluster))
         return
     region = context.region.name

@@ -5,10 +5,12 @@
 mod access;
 mod backoff;
 mod events;
+pub mod held_revision;
 mod own_cni;
 pub mod part;
 mod secrets;
 pub mod steps;
+pub mod turn;
 mod watches;
 
 use parking_lot::Mutex;

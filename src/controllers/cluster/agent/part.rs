@@ -1,10 +1,11 @@
-//! The agent's part of a reconcile: how much of its step may run now. An upgrade waits for a maintenance window and
-//! for its approval; until then the agent is kept at its current version. Pure.
+//! The agent's part of a reconcile: how much of its step may run now. An upgrade waits for a maintenance window, for
+//! its approval and for its wave of a FleetRollout; until then the agent is kept at its current version. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::steps::{self, Fields, Wanted};
+use super::turn::Turn;
 use crate::agents;
 use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
@@ -15,7 +16,7 @@ use crate::controllers::status::whole_seconds;
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, HoldReason, Item, Step, Verdict, WaitingOn};
 use crate::upgrade::windows::rfc3339;
-use crate::upgrade::{AgentUpgrade, Hold, WindowState};
+use crate::upgrade::{AgentUpgrade, Hold, WaveState, WindowState};
 
 /// Longest message about an upgrade.
 const MAX_LENGTH: usize = 1024;
@@ -33,6 +34,8 @@ pub struct Input<'a> {
     pub policy: &'a ExecutionPolicy,
     /// Whether upgrades may start.
     pub window: &'a WindowState,
+    /// Whether the wave of a FleetRollout holds an upgrade.
+    pub wave: &'a WaveState,
     /// Whether the control plane exists.
     pub has_api: bool,
     /// The current time.
@@ -53,6 +56,8 @@ pub struct AgentPart {
     pub version: Option<String>,
     /// When an upgrade that is held now may go on.
     pub next: Option<Timestamp>,
+    /// What its FleetRollout must know of an upgrade.
+    pub turn: Turn,
     /// The fields to apply now: without an upgrade that is held.
     now: Fields,
     applied: Option<Fields>,
@@ -83,12 +88,9 @@ impl Split {
 impl AgentPart {
     /// Decides.
     pub fn of(input: &Input<'_>) -> Self {
-        let Input { gitops, previous, policy, window, now, .. } = *input;
+        let Input { gitops, previous, policy, window, wave, now, .. } = *input;
         let applied = steps::applied(previous);
-        // What Git adopted of the previous agent does not apply to another one.
-        let agent = gitops.and_then(agents::requested).map(|agent| agent.name());
-        let is_its = |status: &&GitOpsStatus| status.agent.is_none() || status.agent.as_deref() == agent;
-        let of_git = previous.gitops.as_ref().filter(is_its).is_some_and(|gitops| gitops.adopted);
+        let of_git = steps::is_of_git(gitops, previous);
         let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
@@ -100,7 +102,7 @@ impl AgentPart {
         let version_held = hold_reason(&split.version).filter(|held| *held != HoldReason::OnHold || !in_progress);
         let rest_held = hold_reason(&split.rest);
         let waits = rest_held.is_some();
-        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(in_progress, window));
+        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(in_progress, window, wave));
         let recorded = upgrade.as_ref().and_then(|upgrade| started(upgrade, previous));
         let may_go = !waits && version_held.is_none() && hold.is_none();
         // It starts once status records it: a write to the cluster before that could not be recognized later.
@@ -113,6 +115,15 @@ impl AgentPart {
         let next = match &hold {
             Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(opens.timestamp()),
             _ => (started_at.is_some() && upgrade.is_some() && !proceeds && may_go).then_some(now),
+        };
+        let turn = Turn {
+            agent: gitops.and_then(agents::requested).map(|agent| agent.name()),
+            at: version.as_ref().and_then(|(_, versions)| versions.current.clone()),
+            wanted: version.as_ref().map(|(_, versions)| versions.goal().to_owned()),
+            is_upgrade: upgrade.as_ref().is_some_and(|upgrade| !upgrade.is_remedy()),
+            is_held: waits || version_held.is_some() || matches!(hold, Some(Hold::OutsideWindow { .. })),
+            has_api: input.has_api,
+            in_progress,
         };
         let pinned = upgrade.as_ref().filter(|_| !proceeds).map(|upgrade| upgrade.from.clone());
         let mut current = fields;
@@ -128,6 +139,7 @@ impl AgentPart {
             on_hold: policy.on_hold && !in_progress,
             version: field.and_then(|field| current.get(field).cloned()),
             next,
+            turn,
             now: current,
             applied,
             field: field.map(str::to_owned),

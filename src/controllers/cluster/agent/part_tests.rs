@@ -44,7 +44,8 @@ fn part(
     now: i64,
 ) -> AgentPart {
     let gitops = gitops(path);
-    AgentPart::of(&Input { gitops: Some(&gitops), previous, policy, window, has_api: true, now: at(now) })
+    let wave = &WaveState::Free;
+    AgentPart::of(&Input { gitops: Some(&gitops), previous, policy, window, wave, has_api: true, now: at(now) })
 }
 
 fn verdict(part: &AgentPart) -> &Verdict {
@@ -135,6 +136,37 @@ fn the_record_of_an_ended_downgrade_starts_no_upgrade_outside_a_window() {
     let part = part("clusters/demo", &previous, &ExecutionPolicy::default(), &closed(), 100);
     assert_eq!((part.version.as_deref(), part.next), (Some(OLD), Some(at(10_000))));
     assert_eq!(status_after(&part, &previous, true).gitops.unwrap().upgrade.unwrap().started_at, None);
+}
+
+#[test]
+fn an_upgrade_waits_for_its_wave_after_its_window_and_other_edits_do_not() {
+    let (previous, policy, open) = (status(OLD), ExecutionPolicy::default(), WindowState::Always);
+    let wave = &WaveState::Held { halted: false, message: "FleetRollout main: wave prod is not open yet".into() };
+    let gitops = gitops("clusters/other");
+    let held = |window: &WindowState| {
+        let now = at(100);
+        AgentPart::of(&Input {
+            gitops: Some(&gitops),
+            previous: &previous,
+            policy: &policy,
+            window,
+            wave,
+            has_api: true,
+            now,
+        })
+    };
+    let part = held(&open);
+    assert_eq!((part.waits, part.version.as_deref(), part.next), (false, Some(OLD), None));
+    assert!(part.turn.is_upgrade && !part.turn.is_held && !part.turn.in_progress);
+    assert!(held(&closed()).turn.is_held, "it does not ask outside its window");
+    let after = status_after(&part, &previous, true);
+    assert_eq!(
+        (version_on_record(&after).as_str(), steps::applied(&after).unwrap()["flux.path"].as_str()),
+        (OLD, "clusters/other")
+    );
+    let upgrade = after.gitops.unwrap().upgrade.unwrap();
+    assert_eq!(upgrade.started_at, None);
+    assert!(upgrade.message.unwrap().contains("wave prod is not open yet"));
 }
 
 #[test]

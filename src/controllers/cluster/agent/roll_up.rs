@@ -5,19 +5,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::part::AgentPart;
-use super::{Agent, own_cni};
+use super::{Agent, held_revision, own_cni, turn};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
-use crate::api::status::{EksClusterStatus, GitOpsStatus};
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::aws::WriteGate;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::controllers::status::report::Next;
+use crate::engine::ExecutionPolicy;
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::source_identity;
+use crate::rollout::{ClaimedStep, Follow, Lane};
+use crate::upgrade::WaveState;
 
 /// The result of reading the agent's Secrets.
 pub(crate) enum Secrets {
@@ -92,6 +96,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         secrets: Secrets,
         part: &AgentPart,
+        held: Option<&HeldRevisionStatus>,
     ) -> GitOps {
         let waits = part.waits || part.on_hold;
         let left =
@@ -119,18 +124,54 @@ impl Reconcile<'_> {
                 left(ConditionValue::unknown(reason, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {
-                let gitops = self.agent(previous, wanted, cloud, part).await;
+                let gitops = self.agent(previous, wanted, cloud, (part, held)).await;
                 self.publish_state(previous, gitops)
             }
             Secrets::Missing { condition, stalled, last_good } => {
                 let status = match last_good.filter(|_| !waits) {
-                    Some(wanted) => self.agent(previous, wanted, cloud, part).await,
+                    Some(wanted) => self.agent(previous, wanted, cloud, (part, held)).await,
                     None => left(condition.clone(), previous.gitops.clone()),
                 };
                 let next = status.next.or(Next::after(agent::SECRET_RETRY, self.now));
                 self.publish_state(previous, GitOps { condition, stalled, next, ..status })
             }
         }
+    }
+
+    /// Whether the wave of a FleetRollout holds the upgrade of the agent.
+    pub(crate) async fn agent_wave(&mut self, previous: &EksClusterStatus, policy: &ExecutionPolicy) -> WaveState {
+        let turn = self.agent_part(previous, policy, &WaveState::Free).turn;
+        let claimed = self.stored_request(Lane::Agent).claimed.map(|claimed| claimed.step);
+        let is_synced = conditions::is_true(&previous.conditions, ConditionType::GitOpsReady);
+        let is_healthy = is_synced && turn::unhealthy(previous).is_none() && self.is_healthy(previous);
+        let claim = claimed.map(|step| turn.claim(step, is_healthy));
+        self.ask_rollout(Lane::Agent, turn.wants(claimed), claim).await
+    }
+
+    /// At which revision the source is held now. `None`: no FleetRollout holds it, or Git manages it.
+    pub(crate) async fn held_revision(
+        &mut self,
+        previous: &EksClusterStatus,
+        part: &AgentPart,
+    ) -> Option<HeldRevisionStatus> {
+        let is_adopted = previous.gitops.as_ref().is_some_and(|gitops| gitops.source_adopted);
+        let source = held_revision::source_of(self.object.spec.gitops.as_ref()).filter(|_| !is_adopted);
+        let Some(source) = source else {
+            let dropped = self.stored_request(Lane::Revision).claimed.map(|_| ClaimedStep::Dropped);
+            self.ask_rollout(Lane::Revision, None, dropped).await;
+            return None;
+        };
+        let follow = self.follow_source(source);
+        let is_held = part.waits || part.on_hold || self.observes();
+        let has_api = Facts(&self.state.memory).has_api();
+        let input = held_revision::Input { source, previous, follow: &follow, is_held, has_api };
+        if let Follow::Unchanged(_) = follow {
+            // What it has said stays said until that is decided.
+            return input.decide(&WaveState::Free);
+        }
+        let claim = self.stored_request(Lane::Revision).claimed.map(|claimed| input.claim(claimed.step));
+        let wave = self.ask_rollout(Lane::Revision, input.wants(), claim).await;
+        input.decide(&wave)
     }
 
     /// Stops observing the agent, and drops its metrics.
@@ -151,7 +192,13 @@ impl Reconcile<'_> {
     }
 
     /// Starts a pass of the agent when it is due, and returns its last report.
-    async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
+    async fn agent(
+        &mut self,
+        previous: &EksClusterStatus,
+        wanted: Wanted,
+        cloud: &Cloud,
+        (part, held): (&AgentPart, Option<&HeldRevisionStatus>),
+    ) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent().name());
         agent.restore(previous.gitops.as_ref());
@@ -160,6 +207,9 @@ impl Reconcile<'_> {
         }
         if part.is_unrecorded() {
             input.keep_installed_version();
+        }
+        if let Some(revision) = held.and_then(|held| held_revision::to_apply(held, previous).0) {
+            input.hold_revision(revision);
         }
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, self.object, &cloud.aws));

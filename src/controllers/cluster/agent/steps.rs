@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::agents;
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS};
+use crate::api::status::{AgentField, EksClusterStatus, GitOpsStatus, MAX_AGENT_FIELDS};
 use crate::engine::execution_policy::digest;
 use crate::engine::{Action, Change, Key, Step};
 use crate::upgrade::AgentVersions;
@@ -54,6 +54,14 @@ pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -
         (field, versions)
     });
     Wanted { fields, version }
+}
+
+/// Whether Git manages the agent that the spec requests. What Git adopted of a previous agent does not apply to another
+/// one.
+pub fn is_of_git(gitops: Option<&GitOps>, previous: &EksClusterStatus) -> bool {
+    let agent = gitops.and_then(agents::requested).map(|agent| agent.name());
+    let is_its = |status: &&GitOpsStatus| status.agent.is_none() || status.agent.as_deref() == agent;
+    previous.gitops.as_ref().filter(is_its).is_some_and(|gitops| gitops.adopted)
 }
 
 fn flatten(at: &str, value: &Value, into: &mut Fields) {
@@ -143,7 +151,6 @@ mod tests {
     use super::*;
     use crate::agents::flux;
     use crate::api::policy::ChangePolicy;
-    use crate::api::status::GitOpsStatus;
 
     const FLUX_VERSION: &str = "flux.version";
 

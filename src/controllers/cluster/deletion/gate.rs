@@ -57,7 +57,7 @@ impl Reconcile<'_> {
         } else if self.change_policy() == ChangePolicy::Approval {
             None
         } else if !counts {
-            return self.started_outcome(previous, goal, None);
+            return self.start_after_hooks(previous, cloud, goal, None).await;
         } else {
             let clusters = self.ctx.clusters.state();
             let unreadable = &self.ctx.unreadable;
@@ -65,7 +65,7 @@ impl Reconcile<'_> {
                 clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
             };
             match self.ctx.deletions.request(Counted::Clusters, &uid, &name, is_there).await {
-                Ok(None) => return self.started_outcome(previous, goal, None),
+                Ok(None) => return self.start_after_hooks(previous, cloud, goal, None).await,
                 Ok(Some(why)) => Some((why, self.release_of(None))),
                 Err(why) => return self.count_failed(previous, &why),
             }
@@ -73,8 +73,10 @@ impl Reconcile<'_> {
         if let Some((_, Release { allowed: true, approval_uid, .. })) = &hold {
             let approved_by =
                 approval_uid.as_deref().map_or(ApprovedBy::Annotation(RELEASE_ANNOTATION), ApprovedBy::Object);
-            self.publish_approval("the deletion", "held because many were requested", approved_by).await;
-            return self.release_deletion(previous, goal, approval_uid.clone()).await;
+            if !self.deletion_hooks_have_begun() {
+                self.publish_approval("the deletion", "held because many were requested", approved_by).await;
+            }
+            return self.release_deletion(previous, cloud, goal, approval_uid.clone()).await;
         }
         let policy = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
         let report = self.engine(graph, cloud, goal, &policy).await;
@@ -83,14 +85,14 @@ impl Reconcile<'_> {
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, None);
         let agreed = PlanApprovalState { is_new: agreed.is_new && hold.is_none(), ..agreed };
-        if agreed.is_new {
+        if agreed.is_new && !self.deletion_hooks_have_begun() {
             let approved_by =
                 agreed.approval_uid.as_deref().map_or(ApprovedBy::Annotation(APPROVE_ANNOTATION), ApprovedBy::Object);
             let summary = plan_status::summary(&report.plan, &ahead);
             self.publish_approval(&format!("plan {}", agreed.hash), &summary, approved_by).await;
         }
         if agreed.is_new || report.plan.is_settled() {
-            return self.release_deletion(previous, goal, agreed.approval_uid).await;
+            return self.release_deletion(previous, cloud, goal, agreed.approval_uid).await;
         }
         let mut next = report.next.map_or(Next::change(), Next::at);
         if removal.is_some() {
@@ -117,7 +119,13 @@ impl Reconcile<'_> {
     }
 
     /// Records that a user agreed to it, by the approval of `approval_uid` or by an annotation.
-    async fn release_deletion(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
+    async fn release_deletion(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        goal: Goal,
+        approval_uid: Option<String>,
+    ) -> Outcome {
         let (uid, name) = (self.object.uid().unwrap_or_default(), self.owner().cluster);
         // A retained cluster counts neither as a deletion nor as a released one.
         if goal == Goal::Deleted
@@ -126,7 +134,21 @@ impl Reconcile<'_> {
         {
             return self.count_failed(previous, &why);
         }
-        self.started_outcome(previous, goal, approval_uid)
+        self.start_after_hooks(previous, cloud, goal, approval_uid).await
+    }
+
+    /// Starts the deletion once its hooks have passed.
+    async fn start_after_hooks(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        goal: Goal,
+        approval_uid: Option<String>,
+    ) -> Outcome {
+        match self.hooks_before_delete(previous, cloud).await {
+            Some(waits) => waits,
+            None => self.started_outcome(previous, goal, approval_uid),
+        }
     }
 
     /// The annotation value that releases this deletion while it is held, and whether it is present.

@@ -102,6 +102,8 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
+        // They are written on their own.
+        hooks: Vec::new(),
         health_issues: if is_unknown {
             previous.health_issues.clone()
         } else {
@@ -142,10 +144,11 @@ pub fn forget_cluster(status: &mut EksClusterStatus) {
     (status.drift, status.health_issues) = (Vec::new(), Vec::new());
 }
 
-/// Leaves out what the cluster says to its FleetRollout: that is written on its own, with a resourceVersion.
+/// Leaves out what the cluster says to its FleetRollout, and its hooks: they are written on their own, with a resourceVersion.
 pub fn forget_wave(status: &mut EksClusterStatus) {
+    status.hooks = Vec::new();
     let is_nothing_else = |upgrade: &mut UpgradeStatus| {
-        upgrade.wave = None;
+        (upgrade.wave, upgrade.agent_wave, upgrade.revision_wave) = (None, None, None);
         *upgrade == UpgradeStatus::default()
     };
     if status.upgrade.as_mut().is_some_and(is_nothing_else) {

@@ -6,7 +6,7 @@ use crate::controllers::approvals::policy;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::agent::part::{self, AgentPart};
 use crate::engine::{ExecutionPolicy, HoldReason, Plan, Verdict};
-use crate::upgrade::{WindowState, Windows};
+use crate::upgrade::{WaveState, WindowState, Windows};
 
 /// The plans of one reconcile.
 pub(crate) struct Parts {
@@ -22,20 +22,37 @@ pub(crate) struct Parts {
 }
 
 impl Reconcile<'_> {
-    /// Assembles the plan.
-    pub(crate) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, policy: &ExecutionPolicy) -> Parts {
+    /// The agent's part. `wave`: whether the wave of a FleetRollout holds an upgrade of it.
+    pub(crate) fn agent_part(
+        &self,
+        previous: &EksClusterStatus,
+        policy: &ExecutionPolicy,
+        wave: &WaveState,
+    ) -> AgentPart {
         let spec = &self.object.spec;
         // Windows are validated earlier: an unreadable one counts as closed.
         let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
         let window = window.unwrap_or(WindowState::Closed { opens: None });
-        let agent = AgentPart::of(&part::Input {
+        AgentPart::of(&part::Input {
             gitops: spec.gitops.as_ref(),
             previous,
             policy,
             window: &window,
+            wave,
             has_api: Facts(&self.state.memory).has_api(),
             now: self.now,
-        });
+        })
+    }
+
+    /// Assembles the plan.
+    pub(crate) fn parts(
+        &self,
+        previous: &EksClusterStatus,
+        in_aws: Plan,
+        policy: &ExecutionPolicy,
+        agent_wave: &WaveState,
+    ) -> Parts {
+        let agent = self.agent_part(previous, policy, agent_wave);
         let required = self.ctx.settings.require_approval_objects;
         let policy = policy::item(self.object, &self.last_status(), required);
         let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());

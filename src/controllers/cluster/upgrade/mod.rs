@@ -28,9 +28,11 @@ use crate::api::{KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::states;
 use crate::engine::Report;
+use crate::hooks::Held;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
 use crate::resources::graph::expand::Versions;
+use crate::rollout::Lane;
 use crate::upgrade::preflight::{self, Insight, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
@@ -57,6 +59,8 @@ pub struct Upgrade {
     refreshing: bool,
     /// When to record again what the cluster says to its FleetRollout.
     wave_retry: Option<Timestamp>,
+    /// The hook that is waited for.
+    pub hook: Option<Held>,
 }
 
 impl Upgrade {
@@ -93,7 +97,8 @@ impl Upgrade {
     pub fn requeue_after(&self, now: Timestamp) -> Option<Timestamp> {
         let poll = || now.saturating_add(crate::engine::failure::span(insights::POLL_INTERVAL)).ok();
         let after = self.refreshing.then(poll).flatten();
-        after.into_iter().chain(self.wave_retry).chain(status::requeue_after(&self.decision, now)).min()
+        let hook = self.hook.as_ref().and_then(|hook| now.saturating_add(hook.again).ok());
+        after.into_iter().chain(self.wave_retry).chain(hook).chain(status::requeue_after(&self.decision, now)).min()
     }
 
     /// `status.support`.
@@ -158,6 +163,15 @@ impl Reconcile<'_> {
         // The last question: nothing else holds the step.
         let is_healthy = self.is_healthy(previous);
         let wave = self.wave(previous, &goal, (&decision, &observed), is_healthy).await;
+        // Hooks run when the cluster has its turn: what they save is fresh.
+        let may_begin = wave == WaveState::Free;
+        let hook = self.upgrade_hooks(previous, cloud, &goal, (&decision, &observed), may_begin).await;
+        let wave = match &hook {
+            Some(Held { failed, message, .. }) if may_begin => {
+                WaveState::Hook { failed: *failed, message: message.clone() }
+            }
+            _ => wave,
+        };
         if wave != WaveState::Free {
             let clock = Clock { wave, ..clock };
             decision = decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight));
@@ -170,8 +184,8 @@ impl Reconcile<'_> {
         }
         let preflight = made.map(|(preflight, _)| preflight);
         let refreshing = self.state.kind.upgrade.refresh.is_running();
-        let wave_retry = self.state.kind.upgrade.wave.retry_at;
-        Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing, wave_retry })
+        let wave_retry = self.wave_retry(Lane::Kubernetes);
+        Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing, wave_retry, hook })
     }
 
     fn is_fresh(&self) -> bool {

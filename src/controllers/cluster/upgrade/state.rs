@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::insights::Refresh;
 use super::workload::WorkloadReads;
 use crate::controllers::states::LastWrite;
-use crate::rollout::Request;
+use crate::rollout::{Lane, Request};
 use crate::upgrade::preflight::Preflight;
 
 /// State kept between two reconciles. It can be lost without harm: it is read again.
@@ -14,7 +14,8 @@ pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
     pub(super) refresh: Refresh,
-    pub(super) wave: WaveMemory,
+    /// Of each lane.
+    waves: [WaveMemory; Lane::ALL.len()],
 }
 
 /// What is remembered of the writes of what the cluster says to its FleetRollout, until the cache shows them.
@@ -28,6 +29,15 @@ pub struct WaveMemory {
 }
 
 impl UpgradeState {
+    /// What is remembered of the writes of a lane.
+    pub(super) fn wave(&self, lane: Lane) -> &WaveMemory {
+        &self.waves[lane as usize]
+    }
+
+    pub(super) fn wave_mut(&mut self, lane: Lane) -> &mut WaveMemory {
+        &mut self.waves[lane as usize]
+    }
+
     /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;

@@ -156,6 +156,8 @@ impl Input<'_> {
             support_warning: previous.support_warning,
             // It is written on its own.
             wave: None,
+            agent_wave: None,
+            revision_wave: None,
             history: self.history(previous.history, previous.since.as_ref()),
         }
     }
@@ -220,6 +222,8 @@ fn of_hold(why: &Hold) -> Reason {
         Hold::ByUser => Reason::OnHold,
         Hold::Wave { halted: false, .. } => Reason::WaitingForWave,
         Hold::Wave { halted: true, .. } => Reason::WaveHalted,
+        Hold::Hook { failed: false, .. } => Reason::WaitingForHook,
+        Hold::Hook { failed: true, .. } => Reason::HookFailed,
         _ => Reason::Upgrading,
     }
 }
@@ -237,6 +241,9 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
         (_, State::Running(_)) => Overall::Reconciling(ConditionValue::false_(Reason::Upgrading, message)),
         (_, State::Holding { why: Hold::ByUser, .. }) if decision.is_upgrade() => {
             Overall::Stalled(ConditionValue::false_(Reason::OnHold, message))
+        }
+        (_, State::Holding { why: Hold::Hook { failed: true, .. }, .. }) if decision.is_upgrade() => {
+            Overall::Stalled(ConditionValue::false_(Reason::HookFailed, message))
         }
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
             Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
@@ -320,6 +327,8 @@ pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
         State::Holding { why: Hold::ByUser, .. } => None,
         // A change of its FleetRollout requests a reconcile.
         State::Holding { why: Hold::Wave { .. }, .. } => after(Duration::from_secs(60)),
+        // The hook knows.
+        State::Holding { why: Hold::Hook { .. }, .. } => None,
         State::Holding { .. } => after(Duration::from_secs(10)),
         State::Running(Step::NodeGroups { .. }) => after(Duration::from_secs(30)),
         State::Settled | State::Running(_) | State::Blocked { .. } => None,

@@ -24,7 +24,8 @@ fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
         vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, details, advice: advice.to_owned() }]
     };
     match why {
-        Hold::OutsideWindow { opens: Some(_) } | Hold::ByUser | Hold::Wave { .. } => {
+        // A hook has a timeout of its own.
+        Hold::OutsideWindow { opens: Some(_) } | Hold::ByUser | Hold::Wave { .. } | Hold::Hook { .. } => {
             vec![Wait::planned(why.to_string())]
         }
         Hold::Soaking { .. } => vec![Wait { kind: Kind::Soak, ..Wait::planned(why.to_string()) }],
@@ -128,6 +129,7 @@ mod tests {
             (Hold::Soaking { remaining: Duration::from_secs(60) }, Kind::Soak),
             (Hold::ByUser, Kind::Planned),
             (Hold::Wave { halted: true, message: "x".into() }, Kind::Planned),
+            (Hold::Hook { failed: true, message: "x".into() }, Kind::Planned),
             (Hold::OutsideWindow { opens: None }, Kind::Person),
             (Hold::Preflight { to: version }, Kind::Management),
             (Hold::ReadingNodes, Kind::Management),

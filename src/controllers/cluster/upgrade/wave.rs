@@ -1,26 +1,36 @@
 //! Asks the FleetRollout that selects the cluster, as the last question before a step begins, and records in status what
 //! the cluster says to it. I/O: that status, with a resourceVersion: what others changed since is read first.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::observation;
 use crate::api::fleet_rollout::Gate;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::controllers::approvals::execution_policy::parse_step;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::runtime::apply;
 use crate::controllers::states::LastWrite;
 use crate::engine::{Action, Change, ExecutionPolicy};
-use crate::rollout::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, Request, Step as GatedStep, ask};
+use crate::rollout::{
+    Answer, ClaimFacts, ClaimedStep, Follow, HoldKind, Lane, Question, Request, Rollouts, SourceKey, Step as GatedStep,
+    Target, ask, follow,
+};
 use crate::upgrade::{AddonState, ControlPlaneWork, Decision, Goal, Hold, Observation, State, Step, WaveState};
 
-/// Field manager of what the cluster says to its rollout. It is separate, because it is written before anything begins, and with
-/// a resourceVersion.
-const WAVE: &str = "keelson-wave";
+/// Field manager of what the cluster says to its rollout, and its field. It is separate, because it is written before anything
+/// begins, and with a resourceVersion.
+const fn field(lane: Lane) -> (&'static str, &'static str) {
+    match lane {
+        Lane::Kubernetes => ("keelson-wave", "wave"),
+        Lane::Agent => ("keelson-agent-wave", "agentWave"),
+        Lane::Revision => ("keelson-revision-wave", "revisionWave"),
+    }
+}
+
 /// When to try again after a write that was rejected because the cache lags.
 const RETRY: SignedDuration = SignedDuration::from_millis(500);
 
@@ -33,28 +43,33 @@ impl Reconcile<'_> {
         (decision, observed): (&Decision, &Observation),
         is_healthy: bool,
     ) -> WaveState {
-        self.state.kind.upgrade.wave.retry_at = None;
-        let request = self.stored_request();
+        let request = self.stored_request(Lane::Kubernetes);
         let wants = self.wanted_step(previous, decision);
+        let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
+        self.ask_rollout(Lane::Kubernetes, wants, claim).await
+    }
+
+    /// Asks the FleetRollout whether a step may begin. `wants`: nothing but its wave holds it; `claim`: the state of the step
+    /// that the cluster has claimed.
+    pub(in crate::controllers::cluster) async fn ask_rollout(
+        &mut self,
+        lane: Lane,
+        wants: Option<GatedStep>,
+        claim: Option<ClaimedStep>,
+    ) -> WaveState {
+        let request = self.stored_request(lane);
+        let memory = self.state.kind.upgrade.wave_mut(lane);
+        memory.retry_at = None;
         if wants.is_none() && request.asks.is_none() && request.claimed.is_none() {
             return WaveState::Free;
         }
-        let term = self.ctx.leading_since.as_millisecond() + self.state.kind.upgrade.wave.unanswered;
+        let term = self.ctx.leading_since.as_millisecond() + memory.unanswered;
         let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
-        let rollout = self.object.spec.upgrade.rollout.as_deref();
-        let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
-        let reply = ask(&Question {
-            uid: &self.object.uid().unwrap_or_default(),
-            labels: self.object.labels(),
-            rollout,
-            request,
-            wants,
-            claim: claim.unwrap_or(ClaimedStep::Ongoing),
-            rollouts: &snapshot.rollouts(),
-            term,
-            now: self.now,
-        });
-        if reply.request != request && !self.record_request(reply.request).await {
+        let rollouts = snapshot.rollouts();
+        let uid = self.object.uid().unwrap_or_default();
+        let claim = claim.unwrap_or(ClaimedStep::Ongoing);
+        let reply = ask(&Question { request, wants, claim, term, ..self.question(&uid, &rollouts) });
+        if reply.request != request && !self.record_request(lane, reply.request).await {
             // Nothing begins on what the API server may not have stored.
             let has_claimed =
                 wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
@@ -67,29 +82,68 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Gives up the step that it asks for: a suspended cluster keeps nobody waiting.
-    pub(in crate::controllers::cluster) async fn withdraw_request(&mut self) {
-        let request = self.stored_request();
-        let withdrawn = request.withdrawn();
-        if withdrawn != request {
-            self.record_request(withdrawn).await;
+    /// What its FleetRollout decides on, without a step.
+    fn question<'q>(&'q self, uid: &'q str, rollouts: &'q Rollouts<'q>) -> Question<'q> {
+        Question {
+            uid,
+            labels: self.object.labels(),
+            rollout: self.object.spec.upgrade.rollout.as_deref(),
+            request: Request::default(),
+            wants: None,
+            claim: ClaimedStep::Ongoing,
+            rollouts,
+            term: 0,
+            now: self.now,
+        }
+    }
+
+    /// Whether the cluster follows the source of its agent.
+    pub(in crate::controllers::cluster) fn follow_source(&self, source: SourceKey) -> Follow {
+        let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
+        let rollouts = snapshot.rollouts();
+        let plans = self.ctx.rollouts.plans();
+        follow(&self.question("", &rollouts), source, |name| plans.get(name).map(Vec::as_slice))
+    }
+
+    /// When to record again what the cluster says.
+    pub(in crate::controllers::cluster) fn wave_retry(&self, lane: Lane) -> Option<Timestamp> {
+        self.state.kind.upgrade.wave(lane).retry_at
+    }
+
+    /// Gives up the steps that it asks for: a suspended cluster keeps nobody waiting.
+    pub(in crate::controllers::cluster) async fn withdraw_requests(&mut self) {
+        for lane in Lane::ALL {
+            let request = self.stored_request(lane);
+            let withdrawn = request.withdrawn();
+            if withdrawn != request {
+                self.record_request(lane, withdrawn).await;
+            }
         }
     }
 
     /// What the cluster says to its rollout, as the API server has it.
-    fn stored_request(&self) -> Request {
+    pub(in crate::controllers::cluster) fn stored_request(&self, lane: Lane) -> Request {
         let version = self.object.metadata.resource_version.as_deref();
-        match &self.state.kind.upgrade.wave.written {
+        match &self.state.kind.upgrade.wave(lane).written {
             Some((request, last)) if !last.is_in(version) => *request,
             _ => {
                 let upgrade = self.object.status.as_ref().and_then(|status| status.upgrade.as_ref());
-                upgrade.and_then(|upgrade| upgrade.wave.as_ref()).map(Request::of).unwrap_or_default()
+                let of_lane = |upgrade: &UpgradeStatus| match lane {
+                    Lane::Kubernetes => upgrade.wave.as_ref().map(Request::of),
+                    Lane::Agent => upgrade.agent_wave.as_ref().map(Request::of),
+                    Lane::Revision => upgrade.revision_wave.as_ref().map(Request::of),
+                };
+                upgrade.and_then(of_lane).unwrap_or_default()
             }
         }
     }
 
     /// The step that may begin if its wave is open. A step that waits for an approval does not take a slot.
-    fn wanted_step(&self, previous: &EksClusterStatus, decision: &Decision) -> Option<GatedStep> {
+    pub(in crate::controllers::cluster) fn wanted_step(
+        &self,
+        previous: &EksClusterStatus,
+        decision: &Decision,
+    ) -> Option<GatedStep> {
         let gated = decision.gated.filter(|_| !self.observes())?;
         let is_approved = match decision.remaining_steps.first() {
             Some(Step::ControlPlane { from, to }) if self.change_policy() == ChangePolicy::Approval => {
@@ -101,22 +155,25 @@ impl Reconcile<'_> {
             }
             _ => true,
         };
-        is_approved.then_some(GatedStep { gate: gated.gate, target: gated.to })
+        is_approved.then_some(GatedStep { gate: gated.gate, target: Target::Kubernetes(gated.to) })
     }
 
     /// Records what the cluster says. Returns whether the API server has stored it.
-    async fn record_request(&mut self, request: Request) -> bool {
+    async fn record_request(&mut self, lane: Lane, request: Request) -> bool {
         let (ctx, object) = (self.ctx, self.object);
         let version = object.metadata.resource_version.as_deref();
-        let memory = &mut self.state.kind.upgrade.wave;
+        let memory = self.state.kind.upgrade.wave_mut(lane);
         let is_late = memory.written.as_ref().is_some_and(|(_, last)| !last.is_in(version));
         // An object that lags behind our own writes is certainly rejected.
         if is_late || !self.state.last_write.is_in(version) {
             memory.retry_at = self.now.saturating_add(RETRY).ok();
             return false;
         }
-        let status = json!({"upgrade": {"wave": request.status()}});
-        match apply::patch_unchanged_status(&ctx.client, object, WAVE, &*ctx.gate, &status).await {
+        let (manager, name) = field(lane);
+        let status = json!({"upgrade": {name: request.status()}});
+        let stored = apply::patch_unchanged_status(&ctx.client, object, manager, &*ctx.gate, &status).await;
+        let memory = self.state.kind.upgrade.wave_mut(lane);
+        match stored {
             Ok(version) => {
                 self.state.last_write.record(version.clone());
                 let mut last = LastWrite::default();
@@ -149,14 +206,16 @@ fn held(message: &str) -> WaveState {
 
 /// The state of the step that the cluster has claimed.
 fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observation, is_healthy: bool) -> ClaimedStep {
-    let is_at_version = observed.control_plane >= step.target;
+    // The lane has no other ones.
+    let Target::Kubernetes(target) = step.target else { return ClaimedStep::Dropped };
+    let is_at_version = observed.control_plane >= target;
     let has_addon_updates = observed.addons.iter().any(|addon| addon.state == AddonState::Busy);
     let has_group_updates = observed.node_groups.iter().any(|group| group.busy);
     let is_version_update = observed.control_plane_work == ControlPlaneWork::Version;
     let (is_reached, is_in_progress) = match step.gate {
         Gate::ControlPlane => (is_at_version, is_version_update || !is_at_version && has_addon_updates),
-        Gate::NodeGroups => {
-            let is_left = |one: &Step| matches!(one, Step::NodeGroups { to, .. } if *to <= step.target);
+        Gate::NodeGroups | Gate::Agent | Gate::Revision => {
+            let is_left = |one: &Step| matches!(one, Step::NodeGroups { to, .. } if *to <= target);
             (is_at_version && !decision.remaining_steps.iter().any(is_left), has_group_updates)
         }
     };
@@ -164,14 +223,14 @@ fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observati
         is_reached,
         is_healthy,
         is_in_progress,
-        is_wanted: goal.version >= step.target,
+        is_wanted: goal.version >= target,
         is_held: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. } | Hold::ByUser, .. }),
     })
 }
 
 impl Reconcile<'_> {
     /// Whether the cluster is healthy, as its soak counts it.
-    pub(super) fn is_healthy(&self, previous: &EksClusterStatus) -> bool {
+    pub(in crate::controllers::cluster) fn is_healthy(&self, previous: &EksClusterStatus) -> bool {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         observation::unhealthy(&self.state.memory, &groups, super::agent_fails(previous)).is_none()
     }

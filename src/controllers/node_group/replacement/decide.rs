@@ -25,6 +25,8 @@ pub enum State {
     /// It is ready or being updated, with that desired size.
     Ready(i32),
     Deleting,
+    /// It is gone, and the launch template that Keelson created for it is not.
+    TemplateLeft,
 }
 
 /// What the API of the cluster shows of the nodes.
@@ -90,6 +92,8 @@ pub enum Step {
     Delete,
     /// The other one is being deleted.
     AwaitDeletion,
+    /// The other one is gone: its launch template is deleted.
+    DeleteTemplate,
 }
 
 /// A decision.
@@ -121,9 +125,14 @@ impl Decision {
 /// Decides the next step.
 pub fn decide(input: &Input<'_>) -> Decision {
     let (mut pair, mut in_use, mut other) = (input.recorded.clone(), input.in_use, input.other);
+    let is_gone = |state| matches!(state, State::Absent | State::TemplateLeft);
+    // With none left, nothing waits for a launch template.
+    if is_gone(in_use) && is_gone(other) {
+        other = State::Absent;
+    }
     // The one in use is gone or going: the other one has taken its place.
     if pair.other.is_some()
-        && matches!(in_use, State::Absent | State::Deleting)
+        && matches!(in_use, State::Absent | State::Deleting | State::TemplateLeft)
         && matches!(other, State::Ready(_) | State::NotReady)
         && let Some(successor) = pair.other.take()
     {
@@ -177,8 +186,12 @@ fn next_step(input: &Input<'_>, decision: &Decision, stays: State, leaves: State
             return Step::Observe;
         }
         (_, State::Deleting) => return Step::AwaitDeletion,
-        (State::Absent, _) => return Step::Create(closed().filter(|_| leaves != State::Absent)),
+        (State::Absent | State::TemplateLeft, _) => {
+            let is_gone = matches!(leaves, State::Absent | State::TemplateLeft);
+            return Step::Create(closed().filter(|_| !is_gone));
+        }
         (State::NotReady | State::Deleting, _) => return Step::AwaitGroup,
+        (_, State::TemplateLeft) => return Step::DeleteTemplate,
         (State::Ready(size), _) => size,
     };
     let leaves_name = decision.leaves().map(|group| group.name.as_str()).unwrap_or_default();

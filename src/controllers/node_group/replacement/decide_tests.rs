@@ -67,6 +67,25 @@ fn edit_is_followed_through_every_step() {
 }
 
 #[test]
+fn launch_template_is_deleted_after_its_node_group() {
+    let ready = State::Ready(2);
+    let swapped = pair((NEW, B), Some(("web", A)));
+    let stays = format!("{NEW} web stays={NEW}");
+    assert_eq!(step(&swapped, B, (ready, State::TemplateLeft), None, None), (Step::DeleteTemplate, stays.clone()));
+    assert_eq!(step(&swapped, B, (State::NotReady, State::TemplateLeft), None, None).0, Step::AwaitGroup);
+    // The node group was deleted by hand, or its deletion was not recorded.
+    let both = pair(("web", A), Some((NEW, B)));
+    assert_eq!(step(&both, B, (State::TemplateLeft, ready), None, None), (Step::DeleteTemplate, stays));
+    assert_eq!(step(&both, B, (State::TemplateLeft, State::Absent), None, Some("closed")).0, Step::Create(None));
+    // The edit was taken back after the launch template of the new one was made.
+    let back = step(&both, A, (ready, State::TemplateLeft), None, None);
+    assert_eq!(back, (Step::DeleteTemplate, format!("web {NEW} stays=web")));
+    assert_eq!(step(&both, A, (ready, State::Absent), None, None), (Step::Steady, "web - stays=web".into()));
+    // With none left, nothing waits.
+    assert_eq!(step(&both, C, (State::TemplateLeft, State::TemplateLeft), None, None).0, Step::Create(None));
+}
+
+#[test]
 fn empty_node_group_takes_over_only_from_an_empty_one() {
     let both = pair(("web", A), Some((NEW, B)));
     let with = |size, leaving| {

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 
 use super::decide::State;
+use super::names::Group;
 use crate::engine::failure::span;
 use crate::engine::{Action, AnyObservation, Key, Memory, Phase, Presence};
+use crate::resources::eks::{launch_template, node_group};
 
 /// The state of a node group. Only one that is owned is ready or not, and one is absent only if no write and no earlier process
 /// can have created it unseen.
@@ -16,6 +18,29 @@ pub fn state(memory: &Memory, key: &Key) -> State {
         Some(Presence::Foreign(_)) => State::Foreign,
         Some(Presence::Unowned(_)) => State::Unowned,
         Some(Presence::Absent | Presence::External(_)) | None => State::Unknown,
+    }
+}
+
+/// The state of a node group, with the launch template that Keelson created for it: one that the spec no longer describes is gone
+/// once both are. `desired`: the digest of the spec.
+pub fn of_group(memory: &Memory, group: &Group, desired: &str) -> State {
+    let state = state(memory, &node_group::key(&group.name));
+    if state != State::Absent || group.digest == desired {
+        return state;
+    }
+    let template = launch_template::key(&group.name);
+    match memory.get(&template) {
+        // It is in no graph.
+        None => State::Absent,
+        Some(entry) if entry.last_observe_error.is_some() => State::Unknown,
+        Some(entry) => match &entry.presence {
+            Some(Presence::Ours(_)) => State::TemplateLeft,
+            Some(Presence::Absent) if !absence_is_certain(memory, &template) => State::Unknown,
+            Some(Presence::Absent | Presence::Foreign(_) | Presence::Unowned(_) | Presence::External(_)) => {
+                State::Absent
+            }
+            None => State::Unknown,
+        },
     }
 }
 
@@ -68,6 +93,37 @@ mod tests {
         assert_eq!(state(&memory, &key), State::Unknown);
         memory.record_observation(&key, Presence::Absent, at(210));
         assert_eq!(state(&memory, &key), State::Absent);
+    }
+
+    #[test]
+    fn node_group_is_gone_once_its_launch_template_is_unless_the_spec_describes_it() {
+        let (group, template) = (node_group::key("web"), launch_template::key("web"));
+        let one = Group { name: "web".into(), digest: "old".into() };
+        let mut memory = Memory::new(at(0), Duration::from_secs(10), []);
+        memory.record_observation(&group, Presence::Absent, at(20));
+        assert_eq!(of_group(&memory, &one, "new"), State::Absent, "it has none");
+        memory.entry(&template);
+        assert_eq!(of_group(&memory, &one, "new"), State::Unknown);
+        memory.record_observation(
+            &template,
+            Presence::Ours(Observation::ready("lt-1", "available", Arc::new(()) as _)),
+            at(20),
+        );
+        assert_eq!(of_group(&memory, &one, "new"), State::TemplateLeft);
+        assert_eq!(of_group(&memory, &one, "old"), State::Absent, "it is created with it");
+        memory.entry(&template).written_at = Some(at(21));
+        memory.record_observation(&template, Presence::Absent, at(22));
+        assert_eq!(of_group(&memory, &one, "new"), State::Unknown, "a read may be older than the write");
+        memory.record_observation(&template, Presence::Absent, at(32));
+        assert_eq!(of_group(&memory, &one, "new"), State::Absent);
+        memory.record_observation(&template, Presence::Foreign("another".into()), at(33));
+        assert_eq!(of_group(&memory, &one, "new"), State::Absent, "somebody else's stays");
+        memory.record_observation(
+            &group,
+            Presence::Ours(Observation::ready("web", "ACTIVE", Arc::new(()) as _)),
+            at(34),
+        );
+        assert_eq!(of_group(&memory, &one, "new"), State::Ready(0));
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Replacing {
         if let Some(why) = not_yet.clone().filter(|_| !asks) {
             return (leaves.name.clone(), Beside::Planned { name: stays.name.clone(), why });
         }
-        let in_use = (self.decision.step != Step::Delete).then(|| self.message());
+        let is_unused = matches!(self.decision.step, Step::Delete | Step::DeleteTemplate);
+        let in_use = (!is_unused).then(|| self.message());
         let (name, nodes, is_outdated) = (leaves.name.clone(), self.leaving_size, stays.digest != desired);
         (stays.name.clone(), Beside::Replaced { name, nodes, not_yet, is_outdated, in_use })
     }
@@ -104,6 +105,7 @@ impl Replacing {
             ),
             Step::Delete => format!("node group {leaves} is drained, and is deleted"),
             Step::AwaitDeletion => format!("node group {leaves} is being deleted"),
+            Step::DeleteTemplate => format!("node group {leaves} is deleted, and its launch template is deleted"),
         }
     }
 
@@ -111,7 +113,7 @@ impl Replacing {
     pub fn status(
         &self,
         previous: Option<&ReplacementStatus>,
-        arn: Option<String>,
+        (arn, template): (Option<String>, Option<String>),
         now: Timestamp,
     ) -> Option<ReplacementStatus> {
         let other = self.decision.pair.other.as_ref()?;
@@ -128,7 +130,7 @@ impl Replacing {
             Step::Create(None) | Step::AwaitGroup => ReplacementStep::Creating,
             Step::ReadNodes | Step::AwaitNodes { .. } | Step::Unaccounted { .. } => ReplacementStep::AwaitingNodes,
             Step::Drain(_) => ReplacementStep::Draining,
-            Step::Delete | Step::AwaitDeletion => ReplacementStep::Deleting,
+            Step::Delete | Step::AwaitDeletion | Step::DeleteTemplate => ReplacementStep::Deleting,
         };
         let blocked = self.blocked().iter().take(MAX_BLOCKED_PODS).map(|BlockedPod { pod, node, by }| {
             let (BlockedBy::Budget { name: by, never: _ } | BlockedBy::Refusal(by)) = by;
@@ -140,6 +142,7 @@ impl Replacing {
             digest: other.digest.clone(),
             leaves,
             arn: arn.or_else(|| of_same_name.and_then(|status| status.arn.clone())),
+            launch_template_id: template.or_else(|| of_same_name.and_then(|status| status.launch_template_id.clone())),
             began: previous.map_or(seconds.clone(), |status| status.began.clone()),
             draining_since: draining_since.or(drains.then_some(seconds)),
             step,
@@ -169,7 +172,8 @@ impl Replacing {
             | Step::NameTaken
             | Step::Create(_)
             | Step::AwaitGroup
-            | Step::AwaitDeletion => return None,
+            | Step::AwaitDeletion
+            | Step::DeleteTemplate => return None,
         };
         let deletion = crate::engine::Step { action: Action::Delete, changes: Vec::new(), reason: None };
         let writes = policy.holds(&node_group::key(&leaves.name), &deletion).is_none();
@@ -210,7 +214,13 @@ pub fn describe_blocked(blocked: &[BlockedPod]) -> String {
 pub fn size_of(state: State) -> i32 {
     match state {
         State::Ready(size) => size,
-        State::Unknown | State::Foreign | State::Unowned | State::Absent | State::NotReady | State::Deleting => 0,
+        State::Unknown
+        | State::Foreign
+        | State::Unowned
+        | State::Absent
+        | State::NotReady
+        | State::Deleting
+        | State::TemplateLeft => 0,
     }
 }
 

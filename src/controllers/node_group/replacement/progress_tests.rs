@@ -58,7 +58,7 @@ fn only_a_drained_node_group_is_not_in_use() {
     ] {
         assert!(in_use(step.clone()), "{step:?}");
     }
-    assert!(!in_use(Step::Delete));
+    assert!(!in_use(Step::Delete) && !in_use(Step::DeleteTemplate));
 }
 
 #[test]
@@ -76,21 +76,21 @@ fn outside_a_window_the_node_group_in_use_is_managed_and_an_approval_covers_both
 #[test]
 fn status_names_the_pods_that_block_and_the_node_group_that_leaves() {
     let found = Drained { leaving: 2, pods: 1, blocked: vec![blocked_pod()], ..Drained::default() };
-    let status = read(Step::Drain(None), Ok(found)).status(None, None, at(100)).unwrap();
+    let status = read(Step::Drain(None), Ok(found)).status(None, (None, None), at(100)).unwrap();
     assert_eq!((status.step, status.leaves.as_str()), (ReplacementStep::Draining, "web"));
     assert_eq!(status.draining_since, Some(Time(at(100))));
     assert_eq!(status.blocked_pods[0].budget, "shop/cart");
     let text = "node group web is drained: 2 nodes, 1 Pods left; blocked by: pod shop/cart-0 on node-1: its \
                 PodDisruptionBudget shop/cart allows no eviction now";
     assert_eq!(status.message, text);
-    let later = replacing(Step::ReadNodes, false).status(Some(&status), None, at(200)).unwrap();
+    let later = replacing(Step::ReadNodes, false).status(Some(&status), (None, None), at(200)).unwrap();
     assert_eq!(
         (later.began.clone(), later.draining_since.clone()),
         (status.began.clone(), status.draining_since.clone())
     );
-    let back = replacing(Step::ReadNodes, true).status(Some(&status), None, at(200)).unwrap();
+    let back = replacing(Step::ReadNodes, true).status(Some(&status), (None, None), at(200)).unwrap();
     assert_eq!((back.leaves.as_str(), back.draining_since), ("web-new", None), "of another drain");
-    let error = read(Step::ReadNodes, Err("no route".into())).status(None, None, at(100)).unwrap();
+    let error = read(Step::ReadNodes, Err("no route".into())).status(None, (None, None), at(100)).unwrap();
     assert!(error.message.contains("nothing is drained or deleted: no route"), "{}", error.message);
 }
 
@@ -126,10 +126,10 @@ fn nodes_that_the_cluster_does_not_show_and_a_name_that_is_taken_are_named() {
         text.contains("node group web has 3 nodes") && text.contains("nodegroup=web: nothing is deleted"),
         "{text}"
     );
-    assert_eq!(unaccounted.status(None, None, at(100)).unwrap().step, ReplacementStep::AwaitingNodes);
+    assert_eq!(unaccounted.status(None, (None, None), at(100)).unwrap().step, ReplacementStep::AwaitingNodes);
     let taken = replacing(Step::NameTaken, false);
     assert!(taken.message().contains("node group web-new exists in EKS and belongs to another owner"));
-    assert_eq!(taken.status(None, None, at(100)).unwrap().step, ReplacementStep::Waiting);
+    assert_eq!(taken.status(None, (None, None), at(100)).unwrap().step, ReplacementStep::Waiting);
 }
 
 #[test]

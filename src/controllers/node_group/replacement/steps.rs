@@ -6,11 +6,11 @@ use kube::ResourceExt as _;
 
 use super::super::Reconcile;
 use super::decide::{self, Decision, Step, decide};
-use super::names::{Pair, immutable_digest};
+use super::names::{Group, Pair, immutable_digest};
 use super::progress::{Replacing, size_of};
 use super::{discovery, observed};
 use crate::api::policy::{ChangePolicy, ReplacementPolicy};
-use crate::api::status::NodeGroupStatus;
+use crate::api::status::{LaunchTemplateStatus, NodeGroupStatus};
 use crate::api::{EksCluster, SpecError};
 use crate::controllers::account::Grant;
 use crate::controllers::cluster::status::view::view;
@@ -18,6 +18,7 @@ use crate::controllers::reconcile_error::BuildError;
 use crate::controllers::runtime::apply;
 use crate::engine::{ExecutionPolicy, Failure, Graph, Key};
 use crate::resources::cloud::Cloud;
+use crate::resources::eks::launch_template;
 use crate::resources::eks::node_group::{self, Target};
 use crate::resources::graph::expand::Beside;
 
@@ -63,7 +64,7 @@ impl Reconcile<'_> {
     ) -> Replacing {
         let (first, desired) = (self.object.first_node_group_name(), immutable_digest(&self.object.spec));
         let recorded = self.recorded_pair(previous);
-        let state = |name: &str| observed::state(&self.state.memory, &node_group::key(name));
+        let state = |group: &Group| observed::of_group(&self.state.memory, group, &desired);
         let may_begin = self.object.spec.replacement_policy == ReplacementPolicy::MakeBeforeBreak
             && self.change_policy(cluster) != ChangePolicy::Observe;
         let reading = self.state.kind.passes.last();
@@ -72,16 +73,16 @@ impl Reconcile<'_> {
             first: &first,
             desired: &desired,
             recorded: &recorded,
-            in_use: state(&recorded.in_use.name),
-            other: recorded.other.as_ref().map(|other| state(&other.name)).unwrap_or_default(),
+            in_use: state(&recorded.in_use),
+            other: recorded.other.as_ref().map(state).unwrap_or_default(),
             nodes: nodes.as_ref(),
             may_begin,
             closed,
         });
+        let leaving_size = size_of(decision.leaves().map(state).unwrap_or_default());
         let leaves = decision.leaves().map(|group| group.name.clone()).unwrap_or_default();
         let stays = decision.stays().name.clone();
         let reading = reading.filter(|reading| reading.order.stays == stays && reading.order.leaves == leaves);
-        let leaving_size = size_of(state(&leaves));
         Replacing { decision, reading, leaving_size }
     }
 
@@ -113,14 +114,27 @@ impl Reconcile<'_> {
             let observed = self.state.memory.observed(&node_group::key(name))?;
             observed.outputs.get("arn").filter(|arn| !arn.is_empty()).cloned()
         };
-        let replacement =
-            replacing.status(previous.replacement.as_ref(), other.as_ref().and_then(|one| arn(&one.name)), self.now);
-        let is_first = in_use.name == self.object.first_node_group_name();
+        let template =
+            |name: &str| self.state.memory.observed(&launch_template::key(name)).map(|observed| observed.id.clone());
         let was_swapped = self.recorded_pair(previous).in_use.name != in_use.name;
+        // The one that had the place keeps what was recorded of it.
+        let recorded = previous.launch_template.as_ref().map(|template| template.id.clone()).filter(|_| was_swapped);
+        let of_other = |one: &Group| (arn(&one.name), template(&one.name).or(recorded));
+        let of_other = other.as_ref().map(of_other).unwrap_or_default();
+        let replacement = replacing.status(previous.replacement.as_ref(), of_other, self.now);
+        let is_first = in_use.name == self.object.first_node_group_name();
+        let launch_template = if was_swapped {
+            let of_former = previous.replacement.as_ref().filter(|former| former.node_group_name == in_use.name);
+            let id = template(&in_use.name).or_else(|| of_former?.launch_template_id.clone());
+            id.map(|id| LaunchTemplateStatus { id, version: None })
+        } else {
+            previous.launch_template.clone()
+        };
         NodeGroupStatus {
             node_group_name: (!is_first).then(|| in_use.name.clone()),
             immutable_digest: Some(in_use.digest.clone()),
             replacement,
+            launch_template,
             // What was recorded is of the node group that had this place.
             arn: if was_swapped { arn(&in_use.name) } else { previous.arn.clone() },
             ..previous.clone()
@@ -166,8 +180,8 @@ impl Reconcile<'_> {
         let pair = &replacing.decision.pair;
         let names = [Some(&pair.in_use), pair.other.as_ref()];
         let mut next = None;
-        for group in names.into_iter().flatten().filter(|_| replacing.decision.step == Step::Observe) {
-            let key = node_group::key(&group.name);
+        let names = names.into_iter().flatten().filter(|_| replacing.decision.step == Step::Observe);
+        for key in names.flat_map(|group| [node_group::key(&group.name), launch_template::key(&group.name)]) {
             if self.state.memory.is_absent(&key)
                 && let Some(certain) = observed::certain_at(&self.state.memory, &key)
             {

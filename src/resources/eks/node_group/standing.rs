@@ -28,7 +28,7 @@ pub enum Standing {
 
 impl Standing {
     /// What it waits for before it is created.
-    pub(super) fn gate(&self) -> Option<Key> {
+    pub(in super::super) fn gate(&self) -> Option<Key> {
         match self {
             Self::Successor { gate, .. } => Some(gate.clone()),
             Self::Described | Self::Outdated | Self::Replaced(_) => None,
@@ -36,7 +36,7 @@ impl Standing {
     }
 
     /// What replaces it.
-    pub(super) fn succession(&self) -> Option<Succession> {
+    pub(in super::super) fn succession(&self) -> Option<Succession> {
         match self {
             Self::Replaced(succession) => Some(succession.clone()),
             Self::Described | Self::Outdated | Self::Successor { .. } => None,

@@ -1,0 +1,62 @@
+"""`make demo-fleet` works, and docs/fleet.md shows its chapters. Prints how long it takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from keelson_harness.demo_fleet.files import BAD, CLUSTERS, RINGS, WITH_WORKLOAD
+from keelson_harness.paths import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "fleet.md"
+CHAPTER = re.compile(r"^== (.+)$", re.MULTILINE)
+SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def output() -> str:
+    command = [sys.executable, "-m", "keelson_harness.demo_fleet"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def chapter(output: str, title: str) -> str:
+    (found,) = [part for part in re.split(r"^== ", output, flags=re.MULTILINE) if part.startswith(title)]
+    return found
+
+
+def test_clusters_are_updated_ring_by_ring_and_the_failed_one_twice(output, capsys):
+    calls = re.findall(r" (Update\w+Version) +([\w/-]+)$", chapter(output, "What AWS was asked for"), re.MULTILINE)
+    updated = [name for action, name in calls if action == "UpdateClusterVersion"]
+    assert sorted(updated) == sorted(CLUSTERS)
+    rings = [next(ring for ring, names in RINGS.items() if name in names) for name in updated]
+    assert rings == sorted(rings, key=list(RINGS).index)
+    nodes = [name.partition("/")[0] for action, name in calls if action == "UpdateNodegroupVersion"]
+    # The update that failed, and the one after the correction.
+    assert sorted(nodes) == sorted([*WITH_WORKLOAD, BAD])
+    with capsys.disabled():
+        print(f"\n  {output.splitlines()[-1]}")
+
+
+def test_halt_names_the_cluster_the_pods_and_the_budget_and_nothing_begins(output):
+    halted = chapter(output, "The next wave begins")
+    assert re.search(r"^ +fleet +1\.36 +early +3/6 +Halted ", halted, re.MULTILINE), halted
+    why, blocking = (" ".join(text.split()) for text in halted.partition("because of")[2].split("$ kubectl")[0].split("its node group"))
+    assert f"EksCluster default/{BAD}" in why and "PodEvictionFailure" in why, why
+    assert "pod shop/web-" in blocking and "its PodDisruptionBudget shop/web allows no eviction now" in blocking, blocking
+    assert "no update began in any wave" in halted
+
+
+def test_nobody_but_flux_writes_a_spec_and_nothing_is_left(output):
+    assert re.search(r"wrote spec.version: kustomize-controller$", output, re.MULTILINE)
+    end = chapter(output, "The AWS account is empty")
+    assert re.search(r"EKS clusters +none$", end, re.MULTILINE) and output.rstrip().endswith("s] done")
+
+
+def test_page_shows_the_chapters(output):
+    shown = PAGE.read_text().partition("$ make demo-fleet\n")[2].partition("```")[0]
+    assert CHAPTER.findall(shown) == CHAPTER.findall(output)

@@ -1,0 +1,201 @@
+//! The revision at which the source of a cluster's agent is held: a FleetRollout with the gate `Revision` lets it move on by
+//! a ticket. Pure.
+
+use super::{steps, turn};
+use crate::agents;
+use crate::api::EksCluster;
+use crate::api::conditions::{self, ConditionType, bounded};
+use crate::api::gitops::GitOps;
+use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
+use crate::controllers::status::conditions::ConditionValue;
+use crate::rollout::{Candidate, ClaimFacts, ClaimedStep, Follow, Revision, SourceKey, SourceState, Step, Target};
+use crate::upgrade::WaveState;
+
+/// Longest message.
+const MAX_LENGTH: usize = 1024;
+
+/// The source of an agent in the fields of its spec, or in those that were last applied; `None`: there is none, or it is one
+/// commit, which the spec itself holds.
+fn source_in(fields: &steps::Fields) -> Option<SourceKey> {
+    let of_source = |field: &str| {
+        let (_, rest) = field.split_once(".source.")?;
+        let (_, rest) = rest.split_once('.')?;
+        Some(rest == "url" || rest.starts_with("ref."))
+    };
+    let named: Vec<String> = fields
+        .iter()
+        .filter(|(field, _)| of_source(field) == Some(true))
+        .map(|(field, value)| format!("{field}={value}"))
+        .collect();
+    let is_fixed = fields.keys().any(|field| field.ends_with(".ref.commit") || field.ends_with(".ref.digest"));
+    (!named.is_empty() && !is_fixed).then(|| SourceKey::of(&named.join(" ")))
+}
+
+/// The source that the spec asks for.
+pub fn source_of(gitops: Option<&GitOps>) -> Option<SourceKey> {
+    source_in(&steps::wanted(gitops, None, false).fields)
+}
+
+/// Whether the agent follows that source already, and Git does not manage it.
+fn follows(source: SourceKey, status: &EksClusterStatus) -> Option<&GitOpsStatus> {
+    let applied = steps::applied(status)?;
+    (source_in(&applied) == Some(source)).then_some(status.gitops.as_ref()).flatten()
+}
+
+fn is_adopted(status: &EksClusterStatus) -> bool {
+    status.gitops.as_ref().is_some_and(|gitops| gitops.source_adopted)
+}
+
+/// The revision that the agent has applied and works with.
+fn runs(source: SourceKey, status: &EksClusterStatus) -> Option<Revision> {
+    let is_ready = conditions::is_true(&status.conditions, ConditionType::GitOpsReady);
+    let applied = follows(source, status)?.last_applied_revision.as_deref()?;
+    Revision::new(source, applied).filter(|_| is_ready && turn::unhealthy(status).is_none())
+}
+
+/// The source as a FleetRollout sees it; `None`: there is none, Git manages it, or the spec names one commit.
+pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<SourceState> {
+    let gitops = cluster.spec.gitops.as_ref()?;
+    agents::requested(gitops)?;
+    let key = source_of(Some(gitops)).filter(|_| !is_adopted(status))?;
+    let found = follows(key, status);
+    Some(SourceState {
+        key,
+        url: found.and_then(|gitops| gitops.url.clone()).unwrap_or_default(),
+        fetched: found.and_then(|gitops| gitops.source_revision.clone()),
+        runs: runs(key, status),
+        unhealthy: turn::unhealthy(status),
+    })
+}
+
+/// What the revision of a cluster depends on.
+pub struct Input<'a> {
+    /// The source that the spec asks for.
+    pub source: SourceKey,
+    /// The last status.
+    pub previous: &'a EksClusterStatus,
+    /// Whether a rollout lets it follow its source.
+    pub follow: &'a Follow,
+    /// Whether something else keeps passes over the workload cluster from starting.
+    pub is_held: bool,
+    /// Whether the control plane exists.
+    pub has_api: bool,
+}
+
+/// The revision on record for a source.
+fn recorded(source: SourceKey, status: &EksClusterStatus) -> Option<&str> {
+    let held = status.gitops.as_ref()?.held_revision.as_ref()?;
+    held.allowed.as_deref().filter(|_| held.source == source.to_string())
+}
+
+/// The revision to apply now, and whether status must record the next one first: after a crash, the record says which one it
+/// may have.
+pub fn to_apply<'a>(held: &'a HeldRevisionStatus, previous: &'a EksClusterStatus) -> (Option<&'a str>, bool) {
+    let allowed = held.allowed.as_deref();
+    let before = SourceKey::parse(&held.source).and_then(|source| recorded(source, previous));
+    match (allowed, before) {
+        (Some(allowed), Some(before)) if allowed != before => (Some(before), true),
+        _ => (allowed, false),
+    }
+}
+
+impl Input<'_> {
+    fn recorded(&self) -> Option<&str> {
+        recorded(self.source, self.previous)
+    }
+
+    fn candidate(&self) -> Option<&Candidate> {
+        match self.follow {
+            Follow::Held { candidate, .. } => candidate.as_ref(),
+            Follow::Freely | Follow::Leading(_) | Follow::Unchanged(_) => None,
+        }
+    }
+
+    /// The revision that it has without a ticket: the one at which it is held, or that it runs. A new one begins with what its
+    /// wave may have.
+    fn present(&self) -> Option<String> {
+        let running = || follows(self.source, self.previous)?.last_applied_revision.clone();
+        let first = || self.candidate().map(|candidate| candidate.revision.clone());
+        self.recorded().map(str::to_owned).or_else(running).or_else(first)
+    }
+
+    /// The step that begins once there is a ticket for it.
+    pub fn wants(&self) -> Option<Step> {
+        let step = self.candidate()?.step;
+        let present = self.present().and_then(|revision| Revision::new(self.source, &revision));
+        let is_there = present.is_some_and(|present| Target::Revision(present) == step.target);
+        (!is_there && !self.is_held && self.has_api).then_some(step)
+    }
+
+    /// The state of the step that it has claimed.
+    pub fn claim(&self, step: Step) -> ClaimedStep {
+        let is_target = |revision: Option<Revision>| revision.is_some_and(|one| Target::Revision(one) == step.target);
+        let is_wanted = self.candidate().is_some_and(|candidate| candidate.step == step);
+        let allowed = self.recorded().and_then(|revision| Revision::new(self.source, revision));
+        let is_reached = is_target(runs(self.source, self.previous));
+        ClaimedStep::of(ClaimFacts {
+            is_reached,
+            is_healthy: is_reached,
+            // A newer one that its wave may have ends the wait for one that fails.
+            is_in_progress: !is_reached && is_wanted && is_target(allowed),
+            is_wanted,
+            is_held: self.is_held,
+        })
+    }
+
+    /// The revision for this reconcile, as status reports it. `wave`: the answer for [`Self::wants`].
+    pub fn decide(&self, wave: &WaveState) -> Option<HeldRevisionStatus> {
+        let held = |allowed: Option<String>, wanted: Option<String>, message: Option<&str>| {
+            let source = self.source.to_string();
+            Some(HeldRevisionStatus { source, allowed, wanted, message: message.map(|text| bounded(text, MAX_LENGTH)) })
+        };
+        let newest = match self.follow {
+            Follow::Freely => return None,
+            Follow::Leading(why) => return held(None, None, Some(why)),
+            Follow::Unchanged(why) => {
+                let recorded = self.recorded()?.to_owned();
+                return held(Some(recorded), None, Some(why));
+            }
+            Follow::Held { newest, .. } => newest,
+        };
+        let may_move = *wave == WaveState::Free && self.wants().is_some();
+        let moved = self.candidate().filter(|_| may_move).map(|candidate| candidate.revision.clone());
+        let allowed = moved.or_else(|| self.present());
+        let of = |revision: Option<&String>| Revision::new(self.source, revision?);
+        let wanted = newest.clone().filter(|newest| of(Some(newest)) != of(allowed.as_ref()));
+        let message = match wave {
+            WaveState::Held { message, .. } | WaveState::Blocked { message } | WaveState::Hook { message, .. } => {
+                Some(message.as_str())
+            }
+            WaveState::Free if wanted.is_some() && !may_move => {
+                Some("the waves before have not run the newest one yet")
+            }
+            WaveState::Free => None,
+        };
+        held(allowed, wanted, message)
+    }
+}
+
+/// Keeps it in status. A cluster whose agent is not installed yet keeps it as well.
+pub fn keep(held: Option<HeldRevisionStatus>, gitops: Option<&GitOps>, status: &mut Option<GitOpsStatus>) {
+    if held.is_some() {
+        let agent = gitops.and_then(agents::requested).map(|agent| agent.name().to_owned());
+        status.get_or_insert_with(|| GitOpsStatus { agent, ..GitOpsStatus::default() });
+    }
+    if let Some(status) = status {
+        status.held_revision = held;
+    }
+}
+
+/// GitOpsReady, with a note about a newer revision that is held.
+pub fn with_note(condition: ConditionValue, status: Option<&GitOpsStatus>) -> ConditionValue {
+    let held = status.and_then(|status| status.held_revision.as_ref());
+    let Some((held, wanted)) = held.and_then(|held| Some((held, held.wanted.as_ref()?))) else { return condition };
+    let why = held.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    let message = bounded(&format!("{}; {wanted} is held back{why}", condition.message), MAX_LENGTH);
+    ConditionValue { message, ..condition }
+}
+
+#[cfg(test)]
+#[path = "held_revision_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! What waits for hooks: the first write of a creation, the steps of an upgrade, the report that a cluster is Ready, the start of a
+//! deletion. I/O: through [`super`].
+
+use crate::api::Reason;
+use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
+use crate::api::policy::ChangePolicy;
+use crate::api::status::EksClusterStatus;
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::cluster::outcome::Outcome;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::report::Next;
+use crate::hooks::{Held, Moment, UpgradeFacts, moments, settle};
+use crate::resources::cloud::Cloud;
+use crate::rollout::Target;
+use crate::upgrade::{ControlPlaneWork, Decision, Goal, Observation, Step};
+
+/// The step of a creation.
+const CREATE: &str = "create";
+/// The step of a deletion.
+const DELETE: &str = "delete";
+
+/// The state of a cluster that waits for a hook.
+pub fn overall(held: &Held) -> Overall {
+    match held.failed {
+        true => Overall::Stalled(ConditionValue::false_(Reason::HookFailed, held.message.clone())),
+        false => Overall::Reconciling(ConditionValue::false_(Reason::WaitingForHook, held.message.clone())),
+    }
+}
+
+impl Reconcile<'_> {
+    fn has_hooks(&self) -> bool {
+        !self.object.spec.hooks.is_empty() || !self.stored_hooks().is_empty()
+    }
+
+    /// The outcome while a hook keeps anything from being written to AWS.
+    fn waits_for_hook(&self, previous: &EksClusterStatus, held: &Held) -> Outcome {
+        self.unobserved(previous, overall(held), Next::after(held.again, self.now))
+    }
+
+    /// Before the first write of a cluster that owns nothing. What is not approved is not written anyway: its hooks wait for that.
+    pub(in crate::controllers::cluster) async fn hooks_before_create(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+    ) -> Option<Outcome> {
+        let is_approved = self.change_policy() != ChangePolicy::Approval
+            || previous.plan.as_ref().is_some_and(|plan| !plan.approved.is_empty());
+        let begins = self.owns_nothing(previous) && !self.observes() && is_approved && !self.holds.any();
+        if self.object.spec.hooks.is_empty() || !begins {
+            return None;
+        }
+        let held = self.run_hooks(&Moment::new(HookPoint::BeforeCreate, CREATE), cloud).await?;
+        Some(self.waits_for_hook(previous, &held))
+    }
+
+    /// Once the cluster is Ready for the first time: only then it has these entries.
+    pub(in crate::controllers::cluster) async fn hooks_after_create(&mut self, cloud: &Cloud) -> Option<Held> {
+        if self.observes() || !self.stored_hooks().iter().any(|entry| entry.at == HookPoint::AfterCreate) {
+            return None;
+        }
+        self.run_hooks(&Moment::new(HookPoint::AfterCreate, CREATE), cloud).await
+    }
+
+    /// Before a deletion starts. A cluster that owns nothing has nothing to delete.
+    pub(in crate::controllers::cluster) async fn hooks_before_delete(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+    ) -> Option<Outcome> {
+        if self.object.spec.hooks.is_empty() || self.owns_nothing(previous) {
+            return None;
+        }
+        let held = self.run_hooks(&Moment::new(HookPoint::BeforeDelete, DELETE), cloud).await?;
+        Some(self.waits_for_hook(previous, &held))
+    }
+
+    /// Whether hooks of the deletion have begun: whoever agreed to the deletion was named in an event then.
+    pub(in crate::controllers::cluster) fn deletion_hooks_have_begun(&self) -> bool {
+        self.stored_hooks().iter().any(|entry| entry.at == HookPoint::BeforeDelete)
+    }
+
+    /// In an upgrade: after what is done, and, if `may_begin`, before the step that nothing else holds.
+    pub(in crate::controllers::cluster) async fn upgrade_hooks(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        goal: &Goal,
+        (decision, observed): (&Decision, &Observation),
+        may_begin: bool,
+    ) -> Option<Held> {
+        if !self.has_hooks() || self.observes() {
+            return None;
+        }
+        let wanted = self.wanted_step(previous, decision).filter(|_| may_begin);
+        let to_of = |step: &Step| match step {
+            Step::NodeGroups { to, .. } => Some(*to),
+            Step::ControlPlane { .. } | Step::Rollback { .. } | Step::Addons { .. } => None,
+        };
+        let facts = UpgradeFacts {
+            version: observed.control_plane,
+            goal: goal.version,
+            is_changing: observed.control_plane_work == ControlPlaneWork::Version,
+            node_groups_to: decision.remaining_steps.iter().filter_map(to_of).collect(),
+            has_steps: decision.is_upgrade(),
+            next: wanted.and_then(|step| match step.target {
+                Target::Kubernetes(target) => Some((step.gate, target)),
+                Target::Agent(_) | Target::Revision(_) => None,
+            }),
+        };
+        let stored = self.stored_hooks();
+        let settled = settle(&stored, &facts, |entry| self.passes(entry));
+        let is_due = !moments(&settled, &facts).is_empty();
+        if settled != stored
+            && let Err(held) = self.record_hooks(settled).await
+        {
+            // The next reconcile closes them.
+            return is_due.then_some(held);
+        }
+        for moment in moments(&self.stored_hooks(), &facts) {
+            if let Some(held) = self.run_hooks(&moment, cloud).await {
+                return Some(held);
+            }
+        }
+        None
+    }
+
+    /// Whether an entry keeps nothing from beginning.
+    fn passes(&self, entry: &HookStatus) -> bool {
+        let hook = self.object.spec.hooks.iter().find(|hook| hook.name == entry.name && hook.at.contains(&entry.at));
+        let Some(hook) = hook else { return true };
+        match entry.state {
+            HookState::Succeeded | HookState::Skipped => true,
+            HookState::Failed | HookState::Lost => hook.on_failure == HookFailurePolicy::Continue,
+            HookState::Pending | HookState::Intended | HookState::Running => false,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The hooks of an EksCluster in a reconcile: what [`crate::hooks`] decides, done. I/O: Jobs and CronJobs in the cluster's namespace,
+//! and `status.hooks`, which is written on its own ([`record`]).
+//!
+//! [`guarded`] has the points: before the first write of a creation, in an upgrade, once the cluster is Ready, before a deletion starts.
+
+mod guarded;
+mod job;
+mod record;
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+pub use self::guarded::overall;
+pub use self::record::Memory;
+use super::Reconcile;
+use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
+use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
+use crate::aws::WriteGate as _;
+use crate::controllers::runtime::events::EventMessage;
+use crate::hooks::{
+    Action, Held, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next, observed,
+    without_removed,
+};
+use crate::jobs::{JobError, JobRunner};
+use crate::resources::cloud::Cloud;
+use crate::telemetry::hooks as metrics;
+
+/// Steps in one reconcile; the rest waits for the next one.
+const MAX_ACTIONS: usize = 50;
+/// Jobs that one reconcile deletes.
+const MAX_DELETED: usize = 5;
+/// When to try again what the management cluster's API did not do.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// What a step leads to.
+enum Step {
+    /// The question is asked again.
+    Again,
+    /// The reconcile goes on without what follows the hook.
+    Held(Held),
+}
+
+impl Reconcile<'_> {
+    /// Runs the hooks of one point as far as they get now. `None`: all have passed.
+    pub(super) async fn run_hooks(&mut self, moment: &Moment, cloud: &Cloud) -> Option<Held> {
+        let object = self.object;
+        let uid = object.uid().unwrap_or_default();
+        let (name, namespace) = (object.name_any(), self.namespace.clone());
+        let annotation = |key: &str| object.annotations().get(key).map(String::as_str);
+        let mut digests = BTreeMap::new();
+        for _ in 0..MAX_ACTIONS {
+            let entries = self.stored_hooks();
+            let question = Question {
+                hooks: &object.spec.hooks,
+                entries: &entries,
+                moment,
+                skip: annotation(SKIP_HOOK_ANNOTATION),
+                reconcile_at: annotation(RECONCILE_AT_ANNOTATION),
+                digests: &digests,
+                uid: &uid,
+                object: (&name, &namespace),
+                may_begin: !self.holds.any(),
+                now: self.now,
+            };
+            let step = match next(&question) {
+                Action::Pass => return None,
+                Action::Held(held) => return Some(held),
+                Action::ReadTemplate(hook) => {
+                    let read = self.read_hook_template(hook).await;
+                    let hook = hook.name.clone();
+                    match read {
+                        Err(error) if !error.requires_change() => return Some(wait(&error.to_string(), RETRY)),
+                        read => digests.insert(hook, read.map(|(_, digest)| digest).map_err(|error| error.to_string())),
+                    };
+                    Step::Again
+                }
+                Action::Record(record) => self.record_change(record).await,
+                Action::Create(hook, index) => self.create_hook_job(&question, hook, index, cloud).await,
+                Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index).await,
+            };
+            if let Step::Held(held) = step {
+                return Some(held);
+            }
+        }
+        Some(wait("the hooks go on", SignedDuration::ZERO))
+    }
+
+    async fn create_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize, cloud: &Cloud) -> Step {
+        let entry = question.entries[index].clone();
+        let with = |changed: HookStatus| {
+            let mut entries = question.entries.to_vec();
+            entries[index] = changed;
+            entries
+        };
+        let created = match self.read_hook_template(hook).await {
+            Ok((template, digest)) => {
+                let job = self.hook_job(&entry, hook, template, cloud);
+                self.hook_runner().create(&job).await.map(|uid| (uid, digest))
+            }
+            Err(error) => Err(error),
+        };
+        let (changed, notice) = match created {
+            Ok((uid, digest)) => {
+                let (changed, notice) = self::created(entry, uid, digest, self.now);
+                (changed, Some(notice))
+            }
+            // It was made of another template, right before a crash: the next try has another name.
+            Err(JobError::NameTaken { .. }) => (HookStatus { state: HookState::Pending, job: None, ..entry }, None),
+            Err(error) if !error.requires_change() => return Step::Held(wait(&error.to_string(), RETRY)),
+            Err(error) => match question.create_refused(hook, index, &error.to_string()) {
+                Action::Held(held) => return Step::Held(held),
+                Action::Record(record) => return self.record_change(record).await,
+                _ => return Step::Again,
+            },
+        };
+        self.record_change(Record { delete: None, entries: with(changed), notice }).await
+    }
+
+    async fn observe_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize) -> Step {
+        let entry = &question.entries[index];
+        let (Some(job), Some(uid)) = (&entry.job, &entry.uid) else {
+            return Step::Held(wait("status has no UID of its Job", RETRY));
+        };
+        match self.hook_runner().observe(&self.namespace, job, uid).await {
+            Ok(found) => match observed(question, hook, index, &found.outcome, found.waiting.as_deref()) {
+                Observation::Held(held) => Step::Held(held),
+                Observation::Record(record) => self.record_change(record).await,
+            },
+            Err(error) => {
+                let message = format!("{}: {error}", entry.describe());
+                Step::Held(Held { failed: error.requires_change(), message, again: RETRY })
+            }
+        }
+    }
+
+    /// Writes a change to status, after the Job that it gives up is deleted, and tells about it.
+    async fn record_change(&mut self, record: Record) -> Step {
+        let Record { delete, entries, notice } = record;
+        if !self.ctx.gate.may_write() {
+            return Step::Held(wait("this replica no longer leads", RETRY));
+        }
+        if let Some((job, uid)) = delete
+            && let Err(error) = self.hook_runner().delete(&self.namespace, &job, &uid).await
+        {
+            return Step::Held(Held { failed: error.requires_change(), message: error.to_string(), again: RETRY });
+        }
+        if let Err(held) = self.record_hooks(entries).await {
+            return Step::Held(held);
+        }
+        if let Some(notice) = notice {
+            self.publish_notice(notice);
+        }
+        Step::Again
+    }
+
+    fn publish_notice(&self, notice: Notice) {
+        let (result, event) = match notice {
+            Notice::Started(what) => ("started", EventMessage::normal("HookStarted", what)),
+            Notice::Succeeded(what) => ("succeeded", EventMessage::normal("HookSucceeded", what)),
+            Notice::Failed(what) => ("failed", EventMessage::warning(Reason::HookFailed, what)),
+            Notice::Skipped(what) => ("skipped", EventMessage::normal("HookSkipped", what)),
+        };
+        metrics::count(result);
+        self.ctx.events.publish(self.object, vec![event]);
+    }
+
+    /// Deletes Jobs whose result is recorded, and drops entries that no longer count.
+    pub(super) async fn tidy_hooks(&mut self) {
+        let stored = self.stored_hooks();
+        if stored.is_empty() {
+            return;
+        }
+        let mut entries = stored.clone();
+        let hooks = &self.object.spec.hooks;
+        for index in jobs_to_delete(hooks, &stored, self.now).into_iter().take(MAX_DELETED) {
+            if self.delete_hook_job(&entries[index]).await {
+                entries[index] = deleted(entries[index].clone(), self.now);
+            }
+        }
+        let skip = self.object.annotations().get(SKIP_HOOK_ANNOTATION).map(String::as_str);
+        let left = without_removed(hooks, &entries, skip);
+        if left != stored {
+            // The next reconcile tries again.
+            let _ = self.record_hooks(left).await;
+        }
+    }
+
+    /// Deletes the Jobs of all hooks: the object is about to be gone, and with it the record of them.
+    pub(super) async fn delete_hook_jobs(&self) {
+        for entry in self.stored_hooks() {
+            self.delete_hook_job(&entry).await;
+        }
+    }
+
+    /// Whether the entry has no Job any more.
+    async fn delete_hook_job(&self, entry: &HookStatus) -> bool {
+        let (Some(job), Some(uid)) = (&entry.job, &entry.uid) else { return true };
+        if !self.ctx.gate.may_write() {
+            return false;
+        }
+        match self.hook_runner().delete(&self.namespace, job, uid).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, job, "the Job of a hook was not deleted");
+                false
+            }
+        }
+    }
+
+    fn hook_runner(&self) -> JobRunner {
+        JobRunner::new(self.ctx.client.clone())
+    }
+}
+
+fn wait(message: &str, again: SignedDuration) -> Held {
+    Held { failed: false, message: message.to_owned(), again }
+}

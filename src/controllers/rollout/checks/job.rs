@@ -1,0 +1,116 @@
+//! Runs the Job of a check until it ends. Its name derives from what the result will count for: after a restart of the operator the same
+//! Job is found again, and one that was deleted meanwhile runs again. I/O: the management cluster's API.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Client, Resource as _, ResourceExt};
+
+use crate::api::duration;
+use crate::api::fleet_rollout_check::{CheckCronJob, JobCheck};
+use crate::api::job_source::{CronJobRef, JobSource};
+use crate::api::{FleetRollout, TAG_PREFIX};
+use crate::jobs::{JobOutcome, JobRequest, JobRunner, build, job_name};
+use crate::rollout::{ClusterOutcome, DueCheck, Outcome};
+
+/// How often a Job is observed.
+const POLL: Duration = Duration::from_secs(2);
+/// How long after its timeout Kubernetes may take to end a Job.
+const GRACE: Duration = Duration::from_secs(60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How long Jobs stay after their end, for people.
+const KEPT_SECONDS: i32 = 24 * 3600;
+
+/// A Job, apart from the template, which is read when it runs.
+pub struct Requested {
+    name: String,
+    env: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    owner: Option<OwnerReference>,
+}
+
+/// What is asked for.
+pub fn request(rollout: &FleetRollout, due: &DueCheck, check: &JobCheck) -> Requested {
+    let (uid, step) = (rollout.uid().unwrap_or_default(), due.key.step);
+    let CheckCronJob { namespace, name } = &check.cron_job;
+    let step_text = step.to_string();
+    let identity = [
+        uid.as_str(),
+        step_text.as_str(),
+        due.key.wave.as_str(),
+        due.key.check.as_str(),
+        due.definition.as_str(),
+        due.covered.as_str(),
+        due.attempt.as_str(),
+        namespace.as_str(),
+        name.as_str(),
+    ];
+    let env = [
+        ("KEELSON_ROLLOUT", rollout.name_any()),
+        ("KEELSON_WAVE", due.key.wave.clone()),
+        ("KEELSON_GATE", step.gate.as_str().to_owned()),
+        ("KEELSON_TARGET", step.target.to_string()),
+        ("KEELSON_CLUSTERS", due.clusters.join(",")),
+    ];
+    let labels =
+        [("rollout", short(&rollout.name_any())), ("wave", due.key.wave.clone()), ("check", due.key.check.clone())];
+    Requested {
+        name: job_name(&format!("{}-{}", due.key.wave, due.key.check), &identity),
+        env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        labels: labels.into_iter().map(|(key, value)| (format!("{TAG_PREFIX}{key}"), value)).collect(),
+        // So that they are deleted with the rollout.
+        owner: rollout.owner_ref(&()),
+    }
+}
+
+/// A value of a label has at most 63 characters, and does not end with a separator.
+fn short(name: &str) -> String {
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}
+
+/// Runs it.
+pub async fn run(client: Client, check: JobCheck, requested: Requested) -> Vec<ClusterOutcome> {
+    let timeout = duration::parse(&check.timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let ended =
+        tokio::time::timeout(timeout.saturating_add(GRACE), until_end(client, &check, timeout, requested)).await;
+    let outcome = ended.unwrap_or_else(|_| Outcome::Failed(format!("the Job has not ended within {}", check.timeout)));
+    vec![ClusterOutcome { cluster: None, outcome }]
+}
+
+async fn until_end(client: Client, check: &JobCheck, timeout: Duration, requested: Requested) -> Outcome {
+    let CheckCronJob { namespace, name } = &check.cron_job;
+    let cron_job = CronJobRef { name: name.clone(), namespace: Some(namespace.clone()) };
+    let source = JobSource { cron_job: Some(cron_job), template: None };
+    let runner = JobRunner::new(client);
+    let template = match runner.template(&source, namespace).await {
+        Ok(template) => template,
+        Err(error) => return Outcome::Error(error.to_string()),
+    };
+    let Requested { name, env, labels, owner } = requested;
+    let request = JobRequest { name: name.clone(), namespace: namespace.clone(), source: &source, env, labels, owner };
+    let mut job = build(template, &request);
+    if let Some(spec) = &mut job.spec {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX).max(1);
+        spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(seconds, |own| own.min(seconds)));
+        spec.ttl_seconds_after_finished = Some(KEPT_SECONDS);
+    }
+    let uid = match runner.create(&job).await {
+        Ok(uid) => uid,
+        Err(error) => return Outcome::Error(error.to_string()),
+    };
+    loop {
+        match runner.observe(namespace, &name, &uid).await {
+            Ok(observed) => match observed.outcome {
+                JobOutcome::Running => {}
+                JobOutcome::Succeeded => return Outcome::Succeeded,
+                JobOutcome::Failed(why) => return Outcome::Failed(format!("Job {namespace}/{name}: {why}")),
+                JobOutcome::Lost(why) => return Outcome::Error(format!("Job {namespace}/{name}: {why}")),
+            },
+            Err(error) if error.requires_change() => return Outcome::Error(error.to_string()),
+            Err(error) => tracing::debug!(name, %error, "failed to read the Job of a check; Keelson will retry"),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

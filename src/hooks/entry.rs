@@ -1,0 +1,129 @@
+//! How an entry of `status.hooks` changes. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::moment::Moment;
+use crate::api::conditions::bounded;
+use crate::api::hook::{Hook, HookState, HookStatus};
+use crate::jobs::JobOutcome;
+
+/// Longest message in status, in characters: the API's limit.
+const MAX_MESSAGE: usize = 1024;
+
+/// Something to tell, once it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The Job was created.
+    Started(String),
+    /// It succeeded.
+    Succeeded(String),
+    /// It failed, or was lost.
+    Failed(String),
+    /// It was skipped.
+    Skipped(String),
+}
+
+fn whole_seconds(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+/// A new entry, without a Job.
+pub(super) fn new(hook: &Hook, moment: &Moment, state: HookState) -> HookStatus {
+    HookStatus {
+        name: hook.name.clone(),
+        at: moment.point,
+        step: moment.step.clone(),
+        state,
+        attempt: 0,
+        job: None,
+        uid: None,
+        started_at: None,
+        finished_at: None,
+        message: None,
+        template_digest: None,
+        reconcile_at: None,
+        skipped_by: None,
+        closed: false,
+    }
+}
+
+/// The next try of `entry`, with the Job of that name.
+pub(super) fn intended(entry: HookStatus, job: String, digest: &str, reconcile_at: Option<&str>) -> HookStatus {
+    HookStatus {
+        state: HookState::Intended,
+        attempt: entry.attempt.saturating_add(1),
+        job: Some(job),
+        uid: None,
+        started_at: None,
+        finished_at: None,
+        message: None,
+        template_digest: Some(digest.to_owned()),
+        reconcile_at: reconcile_at.map(|text| bounded(text, 256)),
+        ..entry
+    }
+}
+
+/// The same, skipped by the annotation.
+pub(super) fn skipped(entry: HookStatus, by: &str, now: Timestamp) -> HookStatus {
+    let before = entry.message.as_deref().map(|message| format!("; before: {message}")).unwrap_or_default();
+    HookStatus {
+        state: HookState::Skipped,
+        finished_at: Some(whole_seconds(now)),
+        message: Some(bounded(&format!("skipped by the annotation keelson.dev/skip-hook{before}"), MAX_MESSAGE)),
+        skipped_by: Some(bounded(by, 256)),
+        ..entry
+    }
+}
+
+/// The Job of `entry` exists.
+pub fn created(entry: HookStatus, uid: String, digest: String, now: Timestamp) -> (HookStatus, Notice) {
+    let started = HookStatus {
+        state: HookState::Running,
+        uid: Some(uid),
+        started_at: Some(whole_seconds(now)),
+        template_digest: Some(digest),
+        ..entry
+    };
+    let notice = Notice::Started(format!("{}: Job {}", started.describe(), started.job.as_deref().unwrap_or_default()));
+    (started, notice)
+}
+
+/// The Job of `entry` cannot be created.
+pub(super) fn failed_to_start(entry: HookStatus, why: &str, now: Timestamp) -> (HookStatus, Notice) {
+    failed(entry, HookState::Failed, why, now)
+}
+
+fn failed(entry: HookStatus, state: HookState, why: &str, now: Timestamp) -> (HookStatus, Notice) {
+    let finished_at = Some(whole_seconds(now));
+    let entry = HookStatus { state, finished_at, message: Some(bounded(why, MAX_MESSAGE)), ..entry };
+    let notice = Notice::Failed(format!("{}: {why}", entry.describe()));
+    (entry, notice)
+}
+
+/// The Job of `entry` has ended. `None`: it has not.
+pub fn ended(entry: HookStatus, outcome: &JobOutcome, now: Timestamp) -> Option<(HookStatus, Notice)> {
+    Some(match outcome {
+        JobOutcome::Running => return None,
+        JobOutcome::Succeeded => {
+            let entry = HookStatus { state: HookState::Succeeded, finished_at: Some(whole_seconds(now)), ..entry };
+            let notice = Notice::Succeeded(entry.describe());
+            (entry, notice)
+        }
+        JobOutcome::Failed(why) => failed(entry, HookState::Failed, why, now),
+        JobOutcome::Lost(why) => failed(HookStatus { uid: None, ..entry }, HookState::Lost, why, now),
+    })
+}
+
+/// The Job of `entry` was deleted, because its log was kept long enough, or because nothing needs its result any more.
+pub fn deleted(entry: HookStatus, now: Timestamp) -> HookStatus {
+    let entry = HookStatus { uid: None, ..entry };
+    if entry.state.is_finished() {
+        return entry;
+    }
+    failed(entry, HookState::Lost, "its Job was deleted, because its hook or its step no longer counts", now).0
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+pub(super) mod tests;

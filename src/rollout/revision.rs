@@ -1,0 +1,157 @@
+//! Revisions of the agents' sources. The clusters of the first wave that has a source follow it freely: the revisions that
+//! they fetch are its releases. Those of later waves are held at a revision that all waves before have run in health. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ask::{self, Decider, Question};
+use super::member::SourceState;
+use super::policy::{Placement, Policy};
+use super::release::{Placed, Release};
+use super::request::Step;
+use super::target::{Revision, SourceKey, Target};
+use crate::api::fleet_rollout::Gate;
+use crate::api::fleet_rollout_status::ReleaseStatus;
+
+/// What the clusters of a source may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePlan {
+    /// The source.
+    pub source: SourceKey,
+    /// The index of the first wave that has a cluster with it.
+    pub leading: usize,
+    /// The newest revision that a cluster of that wave has fetched.
+    pub newest: Option<String>,
+    /// For each wave the newest revision that all waves before it have run.
+    pub candidates: Vec<Option<Candidate>>,
+}
+
+/// A revision that a cluster may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The step to it.
+    pub step: Step,
+    /// The revision in full.
+    pub revision: String,
+}
+
+/// Whether a cluster follows its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// No rollout holds it.
+    Freely,
+    /// It is in the first wave of its source.
+    Leading(String),
+    /// It may have this revision, by a ticket.
+    Held {
+        /// `None`: none that is known.
+        candidate: Option<Candidate>,
+        /// The newest revision in the first wave.
+        newest: Option<String>,
+    },
+    /// It stays as it is until that is decided.
+    Unchanged(String),
+}
+
+fn gates_revisions(policy: &Policy) -> bool {
+    policy.gates.contains(&Gate::Revision)
+}
+
+/// The sources of clusters in waves, with the index of the wave. A suspended cluster still leads: others do not run ahead of it.
+fn sources<'a>(placed: &'a [Placed<'_>]) -> impl Iterator<Item = (usize, &'a SourceState)> {
+    placed.iter().filter(|one| !one.member.deleting).filter_map(|one| match one.placement {
+        Placement::Wave(index) => Some((index, one.member.source.as_ref()?)),
+        Placement::Ungated | Placement::Unmatched => None,
+    })
+}
+
+fn leading(placed: &[Placed<'_>]) -> BTreeMap<SourceKey, usize> {
+    let mut found = BTreeMap::new();
+    for (index, source) in sources(placed) {
+        let first = found.entry(source.key).or_insert(index);
+        *first = index.min(*first);
+    }
+    found
+}
+
+/// Whether a wave of that index is the first one of the release's source.
+pub fn leads(step: Step, index: usize, placed: &[Placed<'_>]) -> bool {
+    match step.target {
+        Target::Revision(revision) => leading(placed).get(&revision.source()) == Some(&index),
+        Target::Kubernetes(_) | Target::Agent(_) => false,
+    }
+}
+
+/// The revisions that clusters of leading waves have fetched.
+pub fn fetched<'a>(policy: &Policy, placed: &'a [Placed<'_>]) -> BTreeMap<Step, &'a SourceState> {
+    if !gates_revisions(policy) {
+        return BTreeMap::new();
+    }
+    let leading = leading(placed);
+    let of_leading = sources(placed).filter(|(index, source)| leading.get(&source.key) == Some(index));
+    let step = |revision: Revision| Step { gate: Gate::Revision, target: Target::Revision(revision) };
+    of_leading.filter_map(|(_, source)| Some((step(source.revision()?), source))).collect()
+}
+
+/// What the clusters of each source may have, by the waves that have passed.
+pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Vec<SourcePlan> {
+    if !gates_revisions(policy) {
+        return Vec::new();
+    }
+    let fetched = fetched(policy, placed);
+    let plan = |(source, leading): (SourceKey, usize)| {
+        let is_of = |step: Step| matches!(step.target, Target::Revision(revision) if revision.source() == source);
+        let mut of_source: Vec<&Release> = releases.iter().filter(|release| is_of(release.step)).collect();
+        // The branch may have been set back to an earlier revision: what is fetched now counts first.
+        let age = |release: &&Release| (fetched.contains_key(&release.step), release.status.since.0, release.step);
+        of_source.sort_by_key(age);
+        let candidate = |wave: usize| {
+            let found = of_source.iter().rev().find(|release| has_passed(&release.status, policy, wave))?;
+            Some(Candidate { step: found.step, revision: found.status.revision.clone()? })
+        };
+        let newest = of_source.last().and_then(|release| release.status.revision.clone());
+        SourcePlan { source, leading, newest, candidates: (0..policy.waves.len()).map(candidate).collect() }
+    };
+    leading(placed).into_iter().map(plan).collect()
+}
+
+/// Whether all waves before that of the index have passed.
+fn has_passed(release: &ReleaseStatus, policy: &Policy, index: usize) -> bool {
+    let passed = |name: &str| {
+        let found = release.waves.iter().find(|wave| wave.name == name);
+        found.is_some_and(|wave| wave.passed_at.is_some() || wave.promoted_at.is_some())
+    };
+    index > 0 && policy.waves.iter().take(index).all(|wave| passed(&wave.name))
+}
+
+/// The releases of revisions that stay: those that are fetched, and those that a wave may have.
+pub fn kept(plans: &[SourcePlan], policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
+    let candidates = plans.iter().flat_map(|plan| plan.candidates.iter().skip(plan.leading + 1).flatten());
+    candidates.map(|candidate| candidate.step).chain(fetched(policy, placed).into_keys()).collect()
+}
+
+/// Whether a cluster follows its source. `plans`: those of each rollout, by its name, as far as they are known.
+pub fn follow<'p>(
+    question: &Question<'_>,
+    source: SourceKey,
+    plans: impl Fn(&str) -> Option<&'p [SourcePlan]>,
+) -> Follow {
+    let (rollout, wave) = match ask::decider(question, Gate::Revision) {
+        Decider::Open => return Follow::Freely,
+        Decider::Blocked(why) | Decider::Unlisted(why) => return Follow::Unchanged(why),
+        Decider::Rollout(rollout, wave) => (rollout, wave),
+    };
+    let name = rollout.name;
+    let undecided = || Follow::Unchanged(format!("FleetRollout {name} decides about its source"));
+    let Some(plan) = plans(name).and_then(|all| all.iter().find(|plan| plan.source == source)) else {
+        return undecided();
+    };
+    let Ok(policy) = Policy::of(rollout.spec) else { return undecided() };
+    let Some(index) = policy.waves.iter().position(|one| one.name == wave) else { return undecided() };
+    if index <= plan.leading {
+        return Follow::Leading(format!(
+            "FleetRollout {name}: wave {wave} is the first one with this source, and follows it"
+        ));
+    }
+    let candidate = plan.candidates.get(index).cloned().flatten();
+    Follow::Held { candidate, newest: plan.newest.clone() }
+}

@@ -1,0 +1,262 @@
+//! Properties of the gate `Revision`: random commits, good and bad ones, clusters that fetch and apply them late, and operators
+//! that restart and read late.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::world_objects::member;
+use super::*;
+use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
+use crate::api::fleet_rollout_status::FleetRolloutStatus;
+
+/// More rounds than any case needs.
+const BOUND: u32 = 1500;
+
+fn source() -> SourceKey {
+    SourceKey::of("main")
+}
+
+fn full(commit: u32) -> String {
+    format!("main@sha1:{commit:012x}{:028x}", 0)
+}
+
+fn revision(commit: u32) -> Revision {
+    Revision::new(source(), &full(commit)).unwrap()
+}
+
+fn number(revision: &str) -> u32 {
+    let digest = &revision["main@sha1:".len()..];
+    u32::from_str_radix(&digest[..12], 16).unwrap()
+}
+
+/// A cluster, as it is.
+struct Truth {
+    ring: usize,
+    /// `None`: it follows the branch.
+    held: Option<u32>,
+    /// All that it has run.
+    ran: BTreeSet<u32>,
+}
+
+struct World {
+    now: Timestamp,
+    seed: u64,
+    spec: FleetRolloutSpec,
+    status: FleetRolloutStatus,
+    /// What clusters see.
+    late_status: FleetRolloutStatus,
+    plans: Option<Vec<SourcePlan>>,
+    clusters: BTreeMap<String, (Member, Truth)>,
+    commits: Vec<bool>,
+}
+
+impl World {
+    fn roll(&mut self) -> u8 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.seed.to_be_bytes()[0]
+    }
+
+    fn head(&self) -> u32 {
+        u32::try_from(self.commits.len()).unwrap() - 1
+    }
+
+    fn advance(&mut self) -> Result<(), String> {
+        let rollout = Rollout { name: "main", spec: &self.spec, status: &self.status };
+        let clusters: Vec<Member> = self.clusters.values().map(|(member, _)| member.clone()).collect();
+        let outcome = advance(&super::Input {
+            name: "main",
+            spec: &self.spec,
+            status: &self.status,
+            annotations: Annotations::default(),
+            rollouts: &Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() },
+            clusters: &clusters,
+            unreadable: &BTreeSet::new(),
+            results: &[],
+            now: self.now,
+        });
+        self.status = outcome.status;
+        self.plans = outcome.plans;
+        for wave in &self.spec.waves {
+            let tickets = self.status.releases.iter().flat_map(|release| &release.tickets);
+            if tickets.filter(|ticket| ticket.wave == wave.name).count() > 1 {
+                return Err(format!("too many tickets in wave {}", wave.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The source fetches and the agent applies, each now or later.
+    fn sync(&mut self, uid: &str) {
+        let (head, fetches, applies) = (self.head(), self.roll() < 150, self.roll() < 150);
+        let Some((member, truth)) = self.clusters.get_mut(uid) else { return };
+        let source = member.source.as_mut().unwrap();
+        if fetches {
+            source.fetched = Some(full(truth.held.unwrap_or(head)));
+        }
+        let fetched = source.fetched.as_deref().map(number);
+        if let Some(commit) = fetched.filter(|_| applies) {
+            let is_good = self.commits[commit as usize];
+            source.runs = is_good.then(|| revision(commit));
+            source.unhealthy = (!is_good).then(|| "BuildFailed".to_owned());
+            if is_good {
+                truth.ran.insert(commit);
+            }
+        }
+    }
+
+    fn reconcile(&mut self, uid: &str) -> Result<(), String> {
+        let (member, _) = &self.clusters[uid];
+        let (member, labels) = (member.clone(), member.labels.clone());
+        let rollout = Rollout { name: "main", spec: &self.spec, status: &self.late_status };
+        let rollouts = Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() };
+        let question = |request, wants, claim| Question {
+            uid,
+            labels: &labels,
+            rollout: None,
+            request,
+            wants,
+            claim,
+            rollouts: &rollouts,
+            term: 1,
+            now: self.now,
+        };
+        let plain = question(Request::default(), None, ClaimedStep::Ongoing);
+        let follow = follow(&plain, source(), |_| self.plans.as_deref());
+        let runs = member.source.as_ref().unwrap().runs;
+        let held = self.clusters[uid].1.held;
+        let candidate = match &follow {
+            Follow::Held { candidate, .. } => candidate.clone(),
+            Follow::Unchanged(_) => return Ok(()),
+            Follow::Freely | Follow::Leading(_) => None,
+        };
+        let present = held.or_else(|| self.clusters[uid].1.ran.last().copied());
+        let wants = candidate
+            .as_ref()
+            .map(|one| one.step)
+            .filter(|step| present.is_none_or(|present| Target::Revision(revision(present)) != step.target));
+        let claim = member.revision_request.claimed.map(|claimed| {
+            let is_wanted = candidate.as_ref().is_some_and(|one| one.step == claimed.step);
+            let is_reached = runs.map(Target::Revision) == Some(claimed.step.target);
+            let is_allowed = held.map(|held| Target::Revision(revision(held))) == Some(claimed.step.target);
+            ClaimedStep::of(ClaimFacts {
+                is_reached,
+                is_healthy: is_reached,
+                is_in_progress: !is_reached && is_wanted && is_allowed,
+                is_wanted,
+                is_held: false,
+            })
+        });
+        let reply = ask::ask(&question(member.revision_request, wants, claim.unwrap_or(ClaimedStep::Ongoing)));
+        let allowed = match (&follow, wants, &reply.answer) {
+            (Follow::Held { .. }, Some(_), Answer::Free | Answer::Claims) => {
+                candidate.as_ref().map(|one| number(&one.revision))
+            }
+            (Follow::Held { .. }, _, _) => present,
+            _ => None,
+        };
+        if allowed != held && wants.is_some() {
+            self.check(uid, allowed)?;
+        }
+        let (member, truth) = self.clusters.get_mut(uid).unwrap();
+        (member.revision_request, truth.held) = (reply.request, allowed);
+        Ok(())
+    }
+
+    /// All clusters of all waves before have run what this one gets.
+    fn check(&self, uid: &str, allowed: Option<u32>) -> Result<(), String> {
+        let Some(allowed) = allowed else { return Ok(()) };
+        let own = self.clusters[uid].1.ring;
+        let before = self.clusters.values().filter(|(_, truth)| truth.ring < own);
+        for (member, truth) in before {
+            if !truth.ran.contains(&allowed) {
+                return Err(format!("{uid} gets {allowed}, which {} has never run: {:?}", member.uid, truth.ran));
+            }
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<(), String> {
+        self.now += SignedDuration::from_secs(30);
+        self.advance()?;
+        if self.roll() < 150 {
+            self.late_status = self.status.clone();
+        }
+        if self.roll() < 10 {
+            // A new leader has decided nothing yet.
+            self.plans = None;
+        }
+        for uid in self.clusters.keys().cloned().collect::<Vec<_>>() {
+            if self.roll() < 200 {
+                self.reconcile(&uid)?;
+            }
+            self.sync(&uid);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_revision_skips_a_wave_and_the_newest_good_one_arrives(
+        rings in proptest::collection::vec(0usize..3, 1..7),
+        seed in any::<u64>(),
+        turmoil in 10u32..150,
+        soak in prop_oneof![Just("0s"), Just("2m")],
+    ) {
+        let wave = |ring: usize| json!({
+            "name": format!("wave-{ring}"), "selector": {"matchLabels": {"ring": ring.to_string()}}, "soak": soak, "progressDeadline": "1h",
+        });
+        let spec = json!({"clusterSelector": {}, "gates": ["Revision"], "waves": [wave(0), wave(1), wave(2)]});
+        let now: Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
+        let cluster = |(index, ring): (usize, &usize)| {
+            let of = member(&format!("uid-{index}"), &format!("team/{index}"), &ring.to_string(), "1.36".parse().unwrap(), now);
+            let state = SourceState { key: source(), url: String::new(), fetched: None, runs: None, unhealthy: None };
+            let truth = Truth { ring: *ring, held: None, ran: BTreeSet::new() };
+            (of.uid.clone(), (Member { source: Some(state), ..of }, truth))
+        };
+        let mut world = World {
+            now,
+            seed,
+            spec: serde_json::from_value(spec).unwrap(),
+            status: FleetRolloutStatus::default(),
+            late_status: FleetRolloutStatus::default(),
+            plans: None,
+            clusters: rings.iter().enumerate().map(cluster).collect(),
+            commits: vec![true],
+        };
+        for _ in 0..turmoil {
+            if world.roll() < 40 {
+                let is_good = world.roll() < 160;
+                world.commits.push(is_good);
+            }
+            if world.roll() < 4 && world.clusters.len() > 1 {
+                world.clusters.pop_first();
+            }
+            world.round().map_err(TestCaseError::fail)?;
+        }
+        world.commits.push(true);
+        let head = world.head();
+        let has_arrived = |world: &World| {
+            world.clusters.values().all(|(member, _)| member.source.as_ref().unwrap().runs == Some(revision(head)))
+        };
+        let mut rounds = 0;
+        while !has_arrived(&world) && rounds < BOUND {
+            world.round().map_err(TestCaseError::fail)?;
+            rounds += 1;
+        }
+        prop_assert!(has_arrived(&world), "it does not end: {:#?}", world.status.releases);
+    }
+}
+
+/// The gate of these steps.
+#[test]
+fn steps_of_revisions_are_of_their_gate() {
+    let step = Step::of(Gate::Revision, &revision(7).to_string()).unwrap();
+    assert_eq!(step.target, Target::Revision(revision(7)));
+    assert_eq!(number(&full(7)), 7);
+}
