@@ -211,6 +211,7 @@ fn free_form_json_is_only_where_admission_limits_exist() {
         [
             "EksCluster.spec.addons[].configuration: free-form",
             "EksCluster.spec.addons[].podIdentityRole.policy: free-form",
+            "EksCluster.spec.hooks[].job.template.spec: free-form",
             "EksCluster.spec.podIdentities[].role.policy: free-form",
             "NodeGroup.spec.node.nodeConfig: free-form",
         ],

@@ -52,7 +52,8 @@ fn default_timeout() -> String {
     "30m".to_owned()
 }
 
-/// A point of a cluster's life.
+/// A point of a cluster's life: `BeforeCreate`, `AfterCreate`, `BeforeUpgrade`, `AfterUpgrade`, `BeforeControlPlane`, `AfterControlPlane`,
+/// `BeforeNodeGroups`, `AfterNodeGroups` or `BeforeDelete`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum HookPoint {
     BeforeCreate,
