@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,10 @@ SECONDS = 400
 @pytest.fixture(scope="module")
 def output() -> str:
     command = [sys.executable, "-m", "keelson_harness.demo_fleet"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "e2e" / "harness")}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
