@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the pictures of docs/page.md and of README.md: the fleet page with a fleet of the tests, at three widths, light and dark.
+"""Makes the pictures of docs/page.md: the fleet page with a fleet of the tests, at three widths, light and dark.
 
     $(e2e/harness/venv.sh) docs/screenshots.py FOLDER        # all of them, to look at
-    $(e2e/harness/venv.sh) docs/screenshots.py               # the ones that the pages contain
+    $(e2e/harness/venv.sh) docs/screenshots.py               # those of the page
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PATHS = {
     "accounts": "/accounts",
     "rollout": "/rollouts/main",
 }
-# What the pages contain: path, width and height.
-IN_DOCS = {"fleet": (1280, 900), "cluster": (1280, 1100)}
+# What docs/page.md contains: width and height.
+IN_DOCS = {("fleet", "light"): (1280, 900), ("cluster", "dark"): (1280, 1100)}
 WIDTHS = (360, 1280, 2560)
 
 
@@ -51,8 +51,8 @@ def main() -> None:
                     for width in WIDTHS if everything else ():
                         page.set_viewport_size({"width": width, "height": 900})
                         page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
-                    if not everything and name in IN_DOCS:
-                        width, height = IN_DOCS[name]
+                    if not everything and (name, scheme) in IN_DOCS:
+                        width, height = IN_DOCS[name, scheme]
                         page.set_viewport_size({"width": width, "height": height})
                         page.screenshot(path=folder / f"page-{name}-{scheme}.png")
 
