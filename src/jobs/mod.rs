@@ -6,9 +6,6 @@
 //! the Job, record its UID, observe it, record its end, act on that, and only then delete it. A Job that is gone before its end was
 //! recorded is [`JobOutcome::Lost`].
 
-// Until hooks and checks use all of it.
-#![allow(dead_code, unused_imports)]
-
 pub mod build;
 pub mod error;
 pub mod outcome;
