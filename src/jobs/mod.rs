@@ -13,5 +13,5 @@ pub mod runner;
 
 pub use build::{JobRequest, build, digest, job_name};
 pub use error::JobError;
-pub use outcome::{JobOutcome, describe_waiting, outcome};
-pub use runner::{JobRunner, Observed};
+pub use outcome::JobOutcome;
+pub use runner::JobRunner;

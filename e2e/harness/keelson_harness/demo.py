@@ -18,6 +18,7 @@ import yaml
 from .aws import Durations
 from .cloud import LocalCloud
 from .controller import Controller
+from .fleet_page import FleetPage
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
 from .kubernetes import ControlPlane
@@ -74,11 +75,16 @@ class Demo:
         return Kubectl(self.transcript, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
 
     def start_operator(self) -> None:
-        """Installs what `deploy/` installs, and starts the operator."""
-        self.cloud.install_crds()
+        """Installs what else `deploy/` installs, and starts the operator."""
         self.cloud.install_policies()
         self.controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
         self.transcript.log(f"keelson runs as process {self.controller.pid}, log {self.controller.log}")
+
+    def start_page(self) -> FleetPage:
+        """The fleet page, to watch all of it in a browser."""
+        page = FleetPage(self.cloud.management, self.cloud.directory)
+        self.transcript.log(f"the fleet page, to watch in a browser: {page.address}")
+        return page
 
     def start_empty(self) -> None:
         """The operator and an empty repository, without a cluster."""
@@ -234,16 +240,19 @@ def run(stay: bool, empty: bool = False) -> None:
     transcript.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
     with LocalCloud(durations=Durations(), workload_each=True, log=transcript.log) as cloud:
         demo = Demo(transcript, cloud)
-        if empty:
-            demo.start_empty()
-        else:
-            demo.bring_up()
-            demo.follow_git()
-        if stay or empty:
-            transcript.chapter("Everything keeps running until Ctrl-C")
-            print(cloud.describe(demo.fleet), flush=True)
-            threading.Event().wait()
-        demo.tear_down()
+        # What it shows is defined there.
+        cloud.install_crds()
+        with demo.start_page():
+            if empty:
+                demo.start_empty()
+            else:
+                demo.bring_up()
+                demo.follow_git()
+            if stay or empty:
+                transcript.chapter("Everything keeps running until Ctrl-C")
+                print(cloud.describe(demo.fleet), flush=True)
+                threading.Event().wait()
+            demo.tear_down()
         transcript.log("done")
 
 

@@ -18,6 +18,7 @@ from ..aws import ACCOUNT, Durations
 from ..cloud import LocalCloud
 from ..controller import Controller
 from ..demo import run_interruptible, show_empty_account
+from ..fleet_page import FleetPage
 from ..kubeapi import KubeApi, Timeout, conditions
 from ..paths import EXAMPLES, keelson_binary
 from ..transcript import MESSAGE_WIDTH, POLL_SECONDS, CommandFailed, Kubectl, Transcript
@@ -262,6 +263,8 @@ def run(stay: bool) -> None:
         demo = FleetDemo(transcript, cloud, controller)
         nodes = Nodes(cloud)
         nodes.start()
+        page = FleetPage(cloud.management, cloud.directory)
+        transcript.log(f"the fleet page, to watch in a browser: {page.address}")
         try:
             demo.create()
             demo.make_mistake()
@@ -275,6 +278,7 @@ def run(stay: bool) -> None:
                 threading.Event().wait()
             demo.delete()
         finally:
+            page.stop()
             nodes.stop()
         transcript.log("done")
 
