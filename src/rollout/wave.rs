@@ -95,8 +95,8 @@ pub fn evaluate<'a>(
         status.passed_at = status.passed_at.take().filter(|_| is_revision);
     } else if waits_for.is_empty() && status.passed_at.is_none() {
         let mut healthy_since = required.iter().filter_map(|one| of.health(one.member).since()).max();
-        if matches!(release.step.gate, Gate::Agent | Gate::Revision) {
-            // It is no step of the cluster's own soak: that it began is only known here.
+        if release.step.gate != Gate::ControlPlane {
+            // The cluster's own soak begins with its control plane, and knows nothing of what follows.
             let since = status.healthy_since.get_or_insert_with(|| whole_seconds(now)).0;
             healthy_since = healthy_since.max(Some(since));
         }
