@@ -188,6 +188,21 @@ fn soak_begins_when_the_last_cluster_is_healthy_and_begins_anew_after_an_interru
 }
 
 #[test]
+fn soak_of_node_groups_begins_when_all_of_them_are_seen_healthy() {
+    let canary = json!({"name": "canary", "selector": {"matchLabels": {"ring": "0"}}, "soak": "10m"});
+    let mut fleet = Fleet::new(json!({"gates": ["NodeGroups"], "waves": [canary, {"name": "prod"}]}));
+    let since = fleet.now - SignedDuration::from_hours(24);
+    for member in fleet.clusters.values_mut() {
+        (member.control_plane, member.health) = (Some("1.36".parse().unwrap()), Health::Since(since));
+        member.node_groups = member.control_plane.filter(|_| member.labels["ring"] == "0").or(member.node_groups);
+    }
+    fleet.advance();
+    assert_eq!(fleet.state(), (ReleaseState::Soaking, "wave canary soaks for 10m, until 2026-11-28T00:11:00Z"));
+    fleet.now += SignedDuration::from_mins(9);
+    assert!(fleet.advance().releases[0].waves[0].passed_at.is_some());
+}
+
+#[test]
 fn failure_halts_until_it_is_retried() {
     let mut fleet = Fleet::new(json!({}));
     fleet.asks(&["a", "b", "c", "d", "e"]);
