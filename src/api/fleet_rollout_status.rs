@@ -10,8 +10,6 @@ use super::schema;
 
 /// Maximum number of tickets of a release.
 pub const MAX_TICKETS: usize = 200;
-/// Maximum number of releases, apart from those with tickets.
-pub const MAX_RELEASES: usize = 20;
 /// Maximum number of approved clusters of a wave.
 pub const MAX_APPROVED: usize = 1000;
 
@@ -46,7 +44,7 @@ pub struct ReleaseStatus {
     /// What is upgraded.
     pub gate: Gate,
     /// The version: of Kubernetes, such as `1.36`, of the agent, such as `flux-v2.9.5`, or the start
-    /// of a commit and a hash of its source, such as `76087da78cdc-1a2b3c4d`.
+    /// of a commit and a hash of its source, such as `76087da78cdc-1a2b3c4d5e6f7081`.
     #[schemars(length(max = 64))]
     pub target: String,
     /// The whole revision, of gate `Revision`.

@@ -7,24 +7,26 @@ use jiff::Timestamp;
 use super::approval;
 use super::check::{Checks, DueCheck};
 use super::check_result::CheckRun;
-use super::give::{approve, give};
+use super::give::{Slot, approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
 use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
-use super::request::Step;
+use super::request::{Lane, Step};
 use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
 use super::wave::{CheckInput, Evaluation, evaluate};
 use crate::api::conditions::bounded;
-use crate::api::fleet_rollout::FleetRolloutSpec;
-use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus};
+use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus, TicketStatus};
 use crate::api::listing::first_few_joined;
 
 /// Maximum number of failed clusters in a message.
 const MAX_FAILED: usize = 3;
 /// Longest message of a halt.
 const MAX_MESSAGE: usize = 900;
+/// Releases that have tickets at the same time: status has room for so many, and for those without tickets.
+const MAX_WITH_TICKETS: usize = 20;
 /// Longest recorded annotation.
 const MAX_RETRY: usize = 256;
 
@@ -108,11 +110,14 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         all.iter_mut().map(|release| evaluate_release(release, input, &policy, &placed, &mut events)).collect();
     let halted: Vec<Step> =
         all.iter().filter(|release| release.status.halt.is_some()).map(|release| release.step).collect();
-    let mut out: Vec<(String, String)> = all
-        .iter()
-        .flat_map(|release| release.status.tickets.iter().map(|ticket| (ticket.uid.clone(), ticket.wave.clone())))
-        .collect();
+    let slots = |release: &Release| {
+        let lane = Lane::of(release.step.gate);
+        let slot = |ticket: &TicketStatus| Slot { uid: ticket.uid.clone(), wave: ticket.wave.clone(), lane };
+        release.status.tickets.iter().map(slot).collect::<Vec<_>>()
+    };
+    let mut out: Vec<Slot> = all.iter().flat_map(slots).collect();
     out.extend(claimed_without_ticket(&placed, &policy, &out));
+    let mut with_tickets = all.iter().filter(|release| !release.status.tickets.is_empty()).count();
     for (release, waves) in all.iter_mut().zip(&mut found) {
         let passed = waves.iter().take_while(|wave| wave.passed).count();
         let open = (passed + 1).min(waves.len());
@@ -128,8 +133,11 @@ pub fn advance(input: &Input<'_>) -> Outcome {
             .copied()
             .filter(|halted| release.step.is_stopped_by(*halted))
             .min_by_key(|halted| halted.target);
-        if halted_by.is_none() && !policy.suspended && policy.gates.contains(&release.step.gate) {
+        let has_room = !release.status.tickets.is_empty() || with_tickets < MAX_WITH_TICKETS;
+        if halted_by.is_none() && !policy.suspended && policy.gates.contains(&release.step.gate) && has_room {
+            let had_none = release.status.tickets.is_empty();
             give(release, &policy, &waves[..open], &mut out, input.now);
+            with_tickets += usize::from(had_none && !release.status.tickets.is_empty());
         }
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
@@ -139,7 +147,8 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }
     let plans = revision::plans(&all, &policy, &placed);
-    drop_ended(&mut all, &policy, &placed, &revision::kept(&plans, &policy, &placed));
+    let kept = revision::kept(&all, &plans, &policy, &placed);
+    drop_ended(&mut all, &policy, &placed, &kept);
     all.sort_by_key(summary::order);
     let status = FleetRolloutStatus {
         members: i32::try_from(placed.len()).unwrap_or(i32::MAX),
@@ -153,20 +162,25 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
 /// cluster was another one's. They take a slot until they have finished.
-fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[(String, String)]) -> Vec<(String, String)> {
-    let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
-    let has_none = |member: &Member| !have_one.contains(member.uid.as_str());
-    let claimed = placed.iter().filter(|one| one.member.has_claimed() && has_none(one.member));
-    let slot = |one: &Placed<'_>| {
+fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[Slot]) -> Vec<Slot> {
+    let have_one: HashSet<(&str, Lane)> = out.iter().map(|slot| (slot.uid.as_str(), slot.lane)).collect();
+    let mut found = Vec::new();
+    for one in placed.iter().filter(|one| one.member.has_claimed()) {
         let wave = match one.placement {
             Placement::Wave(index) => policy.waves[index].name.clone(),
             // Such a name counts in all waves.
             Placement::Unmatched => String::new(),
-            Placement::Ungated => return None,
+            Placement::Ungated => continue,
         };
-        Some((one.member.uid.clone(), wave))
-    };
-    claimed.filter_map(slot).collect()
+        for gate in [Gate::ControlPlane, Gate::Agent, Gate::Revision] {
+            let lane = Lane::of(gate);
+            let is_claimed = one.member.request_of(gate).claimed.is_some();
+            if is_claimed && !have_one.contains(&(one.member.uid.as_str(), lane)) {
+                found.push(Slot { uid: one.member.uid.clone(), wave: wave.clone(), lane });
+            }
+        }
+    }
+    found
 }
 
 fn take_back_only(status: &mut ReleaseStatus, existing: &Existing<'_>) {
@@ -237,7 +251,7 @@ fn evaluate_release<'a>(
     for (index, wave) in policy.waves.iter().enumerate() {
         let before = release.status.waves.iter().find(|status| status.name == wave.name);
         let had_passed = before.is_some_and(|status| status.passed_at.is_some());
-        let may_run = release.status.halt.is_none() && waves.iter().all(|earlier| earlier.passed);
+        let may_run = !policy.suspended && release.status.halt.is_none() && waves.iter().all(|earlier| earlier.passed);
         let checks = CheckInput { may_run, results: input.results };
         let mut found = evaluate(release, policy, index, placed, checks, input.now);
         let named = format!("{}/{}", release.step.target, wave.name);

@@ -52,6 +52,7 @@ impl Fleet {
                 key: main(),
                 url: "https://example.com/fleet".into(),
                 fetched: None,
+                applied: None,
                 runs: None,
                 unhealthy: None,
             };
@@ -283,4 +284,37 @@ fn cluster_learns_from_the_plan_whether_it_is_held() {
     assert!(matches!(of("c", &Rollouts::Unlisted, plans), Follow::Unchanged(_)));
     let none = Rollouts::Listed { readable: Vec::new(), unreadable: Vec::new() };
     assert_eq!(of("c", &none, plans), Follow::Freely);
+}
+
+#[test]
+fn commit_that_no_canary_has_run_does_not_pass_when_the_canary_is_suspended() {
+    let mut fleet = Fleet::new(json!({}));
+    fleet.advance();
+    assert_eq!(fleet.candidates()[1], 1);
+    fleet.fetches("a", 2);
+    fleet.clusters.get_mut("a").unwrap().suspended = true;
+    for _ in 0..4 {
+        fleet.now += SignedDuration::from_hours(1);
+        fleet.advance();
+    }
+    assert_eq!(fleet.candidates()[1], 1);
+}
+
+#[test]
+fn canary_that_is_late_sets_no_other_wave_back() {
+    let mut fleet = Fleet::new(json!({}));
+    let second = Member { uid: "e".into(), name: "team/e".into(), ..fleet.clusters["a"].clone() };
+    fleet.clusters.insert("e", second);
+    fleet.advance();
+    fleet.clusters.get_mut("e").unwrap().suspended = true;
+    fleet.runs("a", 2);
+    fleet.advance();
+    assert_eq!(fleet.candidates()[1], 2);
+    fleet.fetches("a", 3);
+    fleet.advance();
+    assert_eq!(fleet.candidates()[1], 2, "not 1, which the suspended one still has");
+    // All that follow the branch are back at an earlier commit.
+    fleet.runs("a", 1);
+    fleet.advance();
+    assert_eq!(fleet.candidates()[1], 1);
 }

@@ -8,24 +8,31 @@ use super::approval;
 use super::member::Member;
 use super::policy::{Policy, WavePolicy};
 use super::release::{Release, whole_seconds};
-use super::request::{RequestId, Step};
+use super::request::{Lane, RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
 
-/// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the tickets of all releases,
-/// as UID and wave.
-pub fn give(
-    release: &mut Release,
-    policy: &Policy,
-    waves: &[Evaluation<'_>],
-    out: &mut Vec<(String, String)>,
-    now: Timestamp,
-) {
+/// A slot of a wave, which a cluster takes with a ticket, or with a claim without one.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// UID of the cluster.
+    pub uid: String,
+    /// The wave; an empty name counts in all waves.
+    pub wave: String,
+    /// What it is for.
+    pub lane: Lane,
+}
+
+/// Gives the tickets of one release. `waves`: its evaluated waves that are open; `out`: the slots taken, of all releases.
+pub fn give(release: &mut Release, policy: &Policy, waves: &[Evaluation<'_>], out: &mut Vec<Slot>, now: Timestamp) {
     for (wave, found) in policy.waves.iter().zip(waves) {
         let approved: BTreeSet<&str> = found.status.approved.iter().map(String::as_str).collect();
-        let have_one: HashSet<&str> = out.iter().map(|(uid, _)| uid.as_str()).collect();
+        let lane = Lane::of(release.step.gate);
+        // A commit may be what lets a cluster finish another step.
+        let counts = |slot: &&Slot| lane != Lane::Revision || slot.lane == lane;
+        let have_one: HashSet<&str> = out.iter().filter(counts).map(|slot| slot.uid.as_str()).collect();
         let mut asking: Vec<(RequestId, &Member)> = found
             .members
             .iter()
@@ -42,11 +49,16 @@ pub fn give(
         // A cluster that has failed, and is tolerated, keeps its ticket and takes no slot.
         let failed: HashSet<&str> = found.failed.iter().map(|(member, _)| member.uid.as_str()).collect();
         let in_wave = |name: &str| name == wave.name || !policy.has_wave(name);
-        let taken = out.iter().filter(|(uid, name)| in_wave(name) && !failed.contains(uid.as_str())).count();
-        let free = wave.max_concurrent(found.members.len()).saturating_sub(taken);
-        let room = MAX_TICKETS.saturating_sub(out.len());
-        for (id, member) in asking.into_iter().take(free.min(room)) {
-            out.push((member.uid.clone(), wave.name.clone()));
+        let is_taken = |slot: &&Slot| in_wave(&slot.wave) && !failed.contains(slot.uid.as_str());
+        let taken: HashSet<String> = out.iter().filter(is_taken).map(|slot| slot.uid.clone()).collect();
+        let mut free = wave.max_concurrent(found.members.len()).saturating_sub(taken.len());
+        for (id, member) in asking {
+            let needed = usize::from(!taken.contains(&member.uid));
+            if free < needed || out.len() >= MAX_TICKETS {
+                continue;
+            }
+            free -= needed;
+            out.push(Slot { uid: member.uid.clone(), wave: wave.name.clone(), lane });
             release.status.tickets.push(TicketStatus {
                 cluster: member.name.clone(),
                 uid: member.uid.clone(),
@@ -109,6 +121,11 @@ pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)>
 /// Of those that are left, the clusters that an approval would let begin.
 pub fn waiting<'a>(left: &[(&'a Member, String)], approved: &[String], step: Step) -> Vec<&'a Member> {
     let approved: HashSet<&str> = approved.iter().map(String::as_str).collect();
-    let waits = |(member, digest): &&(&Member, String)| member.is_left(step) && !approved.contains(digest.as_str());
+    // Of a revision only those that ask: the others have a later one, or wait for it.
+    let is_left = |member: &Member| match step.gate {
+        Gate::Revision => member.is_left(step) && asks(member, step).is_some(),
+        Gate::ControlPlane | Gate::NodeGroups | Gate::Agent => member.is_left(step),
+    };
+    let waits = |(member, digest): &&(&Member, String)| is_left(member) && !approved.contains(digest.as_str());
     left.iter().filter(waits).map(|(member, _)| *member).collect()
 }

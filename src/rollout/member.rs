@@ -69,7 +69,9 @@ pub struct SourceState {
     pub url: String,
     /// The revision that it has fetched, in full.
     pub fetched: Option<String>,
-    /// The revision that the agent has applied, if that works.
+    /// The revision that the agent has applied.
+    pub applied: Option<Revision>,
+    /// The same, if that works.
     pub runs: Option<Revision>,
     /// Why the agent does not work.
     pub unhealthy: Option<String>,

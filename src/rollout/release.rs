@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::member::Member;
 use super::policy::{Placement, Policy};
-use super::request::{RequestId, Step};
+use super::request::{Lane, RequestId, Step};
 use super::revision;
-use crate::api::fleet_rollout_status::{MAX_RELEASES, ReleaseState, ReleaseStatus};
+use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus};
 
 /// A cluster of the rollout.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,15 @@ fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
     in_waves.flat_map(|one| policy.gates.iter().flat_map(|gate| one.member.steps_left(*gate))).collect()
 }
 
+/// How many releases of a lane status has, apart from those with tickets or a halt.
+const fn max_releases(lane: Lane) -> usize {
+    match lane {
+        Lane::Kubernetes => 12,
+        Lane::Agent => 8,
+        Lane::Revision => 15,
+    }
+}
+
 /// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one. `kept`: those of
 /// revisions that stay.
 pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>], kept: &BTreeSet<Step>) {
@@ -141,10 +150,12 @@ pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed
         let is_last = last.contains(&release.step) && release.status.halt.is_none();
         demanded.contains(&release.step) || is_last || !release.status.tickets.is_empty()
     });
-    // A cluster far behind asks for many: the first ones come first.
-    let mut number = 0;
+    // A cluster far behind asks for many: the first ones come first. What has halted or is in progress is not forgotten.
+    let mut numbers: BTreeMap<Lane, usize> = BTreeMap::new();
     releases.retain(|release| {
-        number += 1;
-        number <= MAX_RELEASES || !release.status.tickets.is_empty()
+        let lane = Lane::of(release.step.gate);
+        let number = numbers.entry(lane).or_default();
+        *number += 1;
+        *number <= max_releases(lane) || !release.status.tickets.is_empty() || release.status.halt.is_some()
     });
 }

@@ -33,8 +33,9 @@ impl Step {
     }
 }
 
-/// Steps of which a cluster asks for one after the other. It asks in each lane independently, and has one ticket at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Steps of which a cluster asks for one after the other. It asks in each lane independently, and has one ticket at a time, and beside
+/// it one for a revision, which may be what lets it finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Control plane and node groups.
     Kubernetes,

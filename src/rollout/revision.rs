@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ask::{self, Decider, Question};
 use super::member::SourceState;
+use super::membership::Rollout;
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
 use super::request::Step;
@@ -92,17 +93,27 @@ pub fn fetched<'a>(policy: &Policy, placed: &'a [Placed<'_>]) -> BTreeMap<Step, 
     of_leading.filter_map(|(_, source)| Some((step(source.revision()?), source))).collect()
 }
 
+/// The one revision that all clusters in the leading wave of a source have fetched; suspended ones are not observed.
+fn agreed(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> Option<Step> {
+    let of_wave = placed.iter().filter(|one| one.placement == Placement::Wave(leading));
+    let active = of_wave.filter(|one| !one.member.deleting && !one.member.suspended);
+    let sources = active.filter_map(|one| one.member.source.as_ref()).filter(|found| found.key == source);
+    let all: BTreeSet<Option<Revision>> = sources.map(SourceState::revision).collect();
+    let only = all.first().copied().flatten().filter(|_| all.len() == 1)?;
+    Some(Step { gate: Gate::Revision, target: Target::Revision(only) })
+}
+
 /// What the clusters of each source may have, by the waves that have passed.
 pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Vec<SourcePlan> {
     if !gates_revisions(policy) {
         return Vec::new();
     }
-    let fetched = fetched(policy, placed);
     let plan = |(source, leading): (SourceKey, usize)| {
         let is_of = |step: Step| matches!(step.target, Target::Revision(revision) if revision.source() == source);
         let mut of_source: Vec<&Release> = releases.iter().filter(|release| is_of(release.step)).collect();
-        // The branch may have been set back to an earlier revision: what is fetched now counts first.
-        let age = |release: &&Release| (fetched.contains_key(&release.step), release.status.since.0, release.step);
+        // The branch was set back to an earlier revision if all clusters that follow it say so: one of them may only be late.
+        let agreed = agreed(source, leading, placed);
+        let age = |release: &&Release| (agreed == Some(release.step), release.status.since.0, release.step);
         of_source.sort_by_key(age);
         let candidate = |wave: usize| {
             let found = of_source.iter().rev().find(|release| has_passed(&release.status, policy, wave))?;
@@ -123,10 +134,42 @@ fn has_passed(release: &ReleaseStatus, policy: &Policy, index: usize) -> bool {
     index > 0 && policy.waves.iter().take(index).all(|wave| passed(&wave.name))
 }
 
-/// The releases of revisions that stay: those that are fetched, and those that a wave may have.
-pub fn kept(plans: &[SourcePlan], policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
+/// The releases of revisions that stay: those that are fetched, those that a wave may have, and those that have halted, until a later
+/// one is fetched.
+pub fn kept(releases: &[Release], plans: &[SourcePlan], policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
     let candidates = plans.iter().flat_map(|plan| plan.candidates.iter().skip(plan.leading + 1).flatten());
-    candidates.map(|candidate| candidate.step).chain(fetched(policy, placed).into_keys()).collect()
+    let fetched: BTreeSet<Step> = fetched(policy, placed).into_keys().collect();
+    let source = |step: Step| match step.target {
+        Target::Revision(revision) => Some(revision.source()),
+        Target::Kubernetes(_) | Target::Agent(_) => None,
+    };
+    let is_superseded = |release: &&Release| {
+        releases.iter().any(|other| {
+            fetched.contains(&other.step)
+                && source(other.step) == source(release.step)
+                && other.status.since.0 > release.status.since.0
+        })
+    };
+    let halted = releases.iter().filter(|release| {
+        let is_followed = plans.iter().any(|plan| Some(plan.source) == source(release.step));
+        release.status.halt.is_some() && is_followed && !is_superseded(release)
+    });
+    let halted: Vec<Step> = halted.map(|release| release.step).collect();
+    candidates.map(|candidate| candidate.step).chain(fetched.iter().copied()).chain(halted).collect()
+}
+
+/// Why no cluster of a source moves on by itself.
+fn stopped(rollout: &Rollout<'_>, source: SourceKey) -> Option<String> {
+    let name = rollout.name;
+    if rollout.spec.suspend {
+        return Some(format!("FleetRollout {name} is suspended"));
+    }
+    let of_source = |release: &&ReleaseStatus| {
+        let step = Step::of(release.gate, &release.target);
+        matches!(step, Some(Step { target: Target::Revision(revision), .. }) if revision.source() == source)
+    };
+    let halted = rollout.status.releases.iter().filter(of_source).find(|release| release.halt.is_some());
+    halted.map(|release| format!("FleetRollout {name}: the release of {} has halted", release.target))
 }
 
 /// Whether a cluster follows its source. `plans`: those of each rollout, by its name, as far as they are known.
@@ -148,6 +191,10 @@ pub fn follow<'p>(
     let Ok(policy) = Policy::of(rollout.spec) else { return undecided() };
     let Some(index) = policy.waves.iter().position(|one| one.name == wave) else { return undecided() };
     if index <= plan.leading {
+        // One that was held before, and leads since those of an earlier wave are gone, stays where it is.
+        if let Some(why) = stopped(rollout, source) {
+            return Follow::Unchanged(why);
+        }
         return Follow::Leading(format!(
             "FleetRollout {name}: wave {wave} is the first one with this source, and follows it"
         ));

@@ -216,7 +216,7 @@ proptest! {
         let now: Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
         let cluster = |(index, ring): (usize, &usize)| {
             let of = member(&format!("uid-{index}"), &format!("team/{index}"), &ring.to_string(), "1.36".parse().unwrap(), now);
-            let state = SourceState { key: source(), url: String::new(), fetched: None, runs: None, unhealthy: None };
+            let state = SourceState { key: source(), url: String::new(), fetched: None, applied: None, runs: None, unhealthy: None };
             let truth = Truth { ring: *ring, held: None, ran: BTreeSet::new() };
             (of.uid.clone(), (Member { source: Some(state), ..of }, truth))
         };

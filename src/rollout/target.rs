@@ -60,7 +60,7 @@ impl FromStr for Target {
             return Ok(Self::Kubernetes(version));
         }
         let of_parts = |(first, second): (&str, &str)| match SourceKey::parse(second) {
-            Some(source) if first.len() == DIGITS => Revision::new(source, first).map(Self::Revision),
+            Some(source) if first.len() == DIGITS => Revision::of_digits(source, first).map(Self::Revision),
             _ => AgentVersion::new(first, second).map(Self::Agent),
         };
         text.split_once('-').and_then(of_parts).ok_or_else(|| InvalidTarget(text.to_owned()))
@@ -118,29 +118,29 @@ const DIGITS: usize = 12;
 
 /// The source of an agent: its address and reference, in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceKey(u32);
+pub struct SourceKey(u64);
 
 impl SourceKey {
     /// The key of a source, from everything that says which revisions it has.
     pub fn of(source: &str) -> Self {
         let digest = Sha256::digest(source.as_bytes());
-        Self(digest.iter().take(4).fold(0, |key, byte| (key << 8) | u32::from(*byte)))
+        Self(digest.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte)))
     }
 
     /// The key in text; `None`: it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_key = text.len() == 8 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_key.then(|| u32::from_str_radix(text, 16).ok().map(Self)).flatten()
+        let is_key = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_key.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 }
 
 impl fmt::Display for SourceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
+        write!(f, "{:016x}", self.0)
     }
 }
 
-/// A revision of a source, such as `76087da78cdc-1a2b3c4d`. Revisions have no order: only the source knows it.
+/// A revision of a source, such as `76087da78cdc-1a2b3c4d5e6f7081`. Revisions have no order: only the source knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
     source: SourceKey,
@@ -148,11 +148,17 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// A revision as agents report it: `main@sha1:76087da...`, `latest@sha256:...` or a bare commit. `None`: it has no commit.
+    /// A revision as agents report it: `main@sha1:76087da...`, `latest@sha256:...` or a bare commit. `None`: it has no whole commit
+    /// or digest, so that nothing else can stand for one.
     pub fn new(source: SourceKey, revision: &str) -> Option<Self> {
-        let digest = revision.rsplit(['@', ':']).next()?.get(..DIGITS)?;
+        let digest = revision.rsplit(['@', ':']).next().filter(|digest| matches!(digest.len(), 40 | 64))?;
+        Self::of_digits(source, digest)
+    }
+
+    /// A revision by its first digits.
+    fn of_digits(source: SourceKey, digest: &str) -> Option<Self> {
         let is_hex = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_hex.then_some(Self { source, digest: Text::new(digest)? })
+        is_hex.then_some(Self { source, digest: Text::new(digest.get(..DIGITS)?)? })
     }
 
     /// The source.
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn target_is_parsed_from_its_text() {
-        for text in ["1.36", "flux-v2.9.5", "argocd-v3.2.11", "flux-v2.10.0-rc.1", "76087da78cdc-1a2b3c4d"] {
+        for text in ["1.36", "flux-v2.9.5", "argocd-v3.2.11", "flux-v2.10.0-rc.1", "76087da78cdc-1a2b3c4d5e6f7081"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         for bad in [
@@ -234,7 +240,9 @@ mod tests {
         let of = |text: &str| Revision::new(source, text);
         let expected = of(commit).unwrap();
         assert_eq!(expected.to_string(), format!("76087da78cdc-{source}"));
-        for text in [format!("main@sha1:{commit}"), format!("sha1:{commit}"), format!("v1.2@sha256:{commit}{commit}")] {
+        for text in
+            [format!("main@sha1:{commit}"), format!("sha1:{commit}"), format!("v1.2@sha256:{commit}{}", &commit[..24])]
+        {
             assert_eq!(of(&text), Some(expected), "{text}");
         }
         for bad in ["", "main", "v1.2.3", "refs/heads/main", "main@sha1:76087da"] {
@@ -249,7 +257,7 @@ mod tests {
         let table = [
             ("1.36", [true, true, false, false]),
             ("flux-v2.9.5", [false, false, true, false]),
-            ("76087da78cdc-1a2b3c4d", [false, false, false, true]),
+            ("76087da78cdc-1a2b3c4d5e6f7081", [false, false, false, true]),
         ];
         for (text, expected) in table {
             assert_eq!(Gate::ALL.map(|gate| text.parse::<Target>().unwrap().is_of(gate)), expected, "{text}");

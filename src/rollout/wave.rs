@@ -83,6 +83,11 @@ pub fn evaluate<'a>(
     let needs_person = missing.iter().any(|one| of.needs_person(one));
     let unhealthy = required.iter().filter(|one| of.has_version(one.member));
     waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
+    if required.is_empty() && !failed.is_empty() {
+        waits_for.push("all its clusters have failed, so nothing shows that the version is good".to_owned());
+    } else if required.is_empty() && leads {
+        waits_for.push("none of its clusters with this source is observed".to_owned());
+    }
     let mut soaks_until = None;
     let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
     let mut are_good = wave.checks.is_empty();
@@ -95,7 +100,7 @@ pub fn evaluate<'a>(
         status.passed_at = status.passed_at.take().filter(|_| is_revision);
     } else if waits_for.is_empty() && status.passed_at.is_none() {
         let mut healthy_since = required.iter().filter_map(|one| of.health(one.member).since()).max();
-        if release.step.gate != Gate::ControlPlane {
+        if release.step.gate != Gate::ControlPlane && !required.is_empty() {
             // The cluster's own soak begins with its control plane, and knows nothing of what follows.
             let since = status.healthy_since.get_or_insert_with(|| whole_seconds(now)).0;
             healthy_since = healthy_since.max(Some(since));
@@ -216,6 +221,17 @@ impl<'r> Found<'r> {
         fetched.is_some_and(|revision| Target::Revision(revision) == self.step.target)
     }
 
+    /// Whether its agent has applied the revision, whether that works or not.
+    fn has_applied(&self, member: &Member) -> bool {
+        let applied = member.source.as_ref().and_then(|source| source.applied);
+        applied.is_some_and(|revision| Target::Revision(revision) == self.step.target)
+    }
+
+    /// Whether the wave has passed before.
+    fn had_passed(&self) -> bool {
+        self.before.is_some_and(|before| before.passed_at.is_some() || before.promoted_at.is_some())
+    }
+
     /// The health that counts for this release.
     fn health(&self, member: &Member) -> Health {
         member.health_of(self.step.gate)
@@ -227,9 +243,9 @@ impl<'r> Found<'r> {
 
     /// When the step of a cluster that has not finished takes too long.
     fn deadline(&self, member: &Member) -> Option<Timestamp> {
-        let has_fetched = self.leads && self.has_fetched(member);
+        let is_applying = self.leads && !self.had_passed() && self.has_fetched(member) && !self.has_applied(member);
         let given =
-            self.ticket(member).map(|ticket| ticket.since.0).or(has_fetched.then_some(self.release.status.since.0))?;
+            self.ticket(member).map(|ticket| ticket.since.0).or(is_applying.then_some(self.release.status.since.0))?;
         let is_finished = self.has_version(member) && self.health(member).since().is_some();
         let since = given.max(self.release.counts_since());
         let deadline = SignedDuration::try_from(self.wave.deadline).unwrap_or(SignedDuration::MAX);

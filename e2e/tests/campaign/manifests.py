@@ -292,13 +292,15 @@ def cluster_specs(world: World) -> Specs:
             {"only": ("registerWith", "registration"), "played": False},
         ),
         ("EksCluster", "hooks", {**small, "hooks": HOOKS}, {"only": ("hooks",), "played": False}),
+        # Of a list, only the first item is edited in depth.
+        ("EksCluster", "hook with a template", {**small, "hooks": HOOKS[1:]}, {"only": ("hooks",), "played": False}),
     ]
 
 
 JOB = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "backup"}]}}}
 HOOKS = [
     {"name": "backup", "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": "backup"}}, "timeout": "30m", "onFailure": "Stop"},
-    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "job": {"template": {"metadata": {"labels": {"team": "shop"}}, "spec": JOB}}},
+    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "job": {"template": {"metadata": {"labels": {"team": "shop"}, "annotations": {"team": "shop"}}, "spec": JOB}}},
 ]
 IDENTITY_PROVIDER = {
     **{"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", "usernameClaim": "email", "usernamePrefix": "corp:"},

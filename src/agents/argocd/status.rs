@@ -61,7 +61,8 @@ impl Application {
         let revision = self.status.sync.revision.as_str();
         // Without an answer of the repository it is the text of the spec, which may itself be a commit.
         let is_commit = revision.len() >= 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_answer = revision != self.spec.source.target_revision || is_commit && self.status.conditions.is_empty();
+        let has_error = || self.status.conditions.iter().any(|condition| condition.kind.ends_with("Error"));
+        let is_answer = revision != self.spec.source.target_revision || is_commit && !has_error();
         Some(revision).filter(|revision| !revision.is_empty() && is_answer)
     }
 

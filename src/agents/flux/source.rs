@@ -132,6 +132,11 @@ impl SourceKind {
     /// commit is.
     fn held_reference(&self, revision: &str) -> Value {
         match self {
+            // Only what a tag names can be verified by the tag's signature.
+            Self::Git(git) if git.verify.as_ref().is_some_and(|verify| verify.mode != "HEAD") => {
+                let name = revision.rsplit_once('@').map_or(revision, |(name, _)| name);
+                if name.starts_with("refs/") { json!({"name": name}) } else { json!({"tag": name}) }
+            }
             Self::Git(git) => {
                 let mut reference = json!({"commit": revision.rsplit(['@', ':']).next().unwrap_or_default()});
                 if let GitRef::Branch(branch) = &git.reference {

@@ -73,7 +73,7 @@ fn hooks(spec: &EksClusterSpec) -> Result<(), Refusal> {
             return Err(invalid(&field("job"), "exactly one of cronJob, template must be set"));
         }
         if hook.job.cron_job.as_ref().is_some_and(|cron_job| cron_job.namespace.is_some()) {
-            let why = "a hook uses a CronJob of the EksCluster's own namespace: remove it";
+            let why = "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace";
             return Err(invalid(&field("job.cronJob.namespace"), why));
         }
         template

@@ -46,11 +46,15 @@ fn is_adopted(status: &EksClusterStatus) -> bool {
     status.gitops.as_ref().is_some_and(|gitops| gitops.source_adopted)
 }
 
+/// The revision that the agent has applied.
+fn applied(source: SourceKey, status: &EksClusterStatus) -> Option<Revision> {
+    Revision::new(source, follows(source, status)?.last_applied_revision.as_deref()?)
+}
+
 /// The revision that the agent has applied and works with.
 fn runs(source: SourceKey, status: &EksClusterStatus) -> Option<Revision> {
     let is_ready = conditions::is_true(&status.conditions, ConditionType::GitOpsReady);
-    let applied = follows(source, status)?.last_applied_revision.as_deref()?;
-    Revision::new(source, applied).filter(|_| is_ready && turn::unhealthy(status).is_none())
+    applied(source, status).filter(|_| is_ready && turn::unhealthy(status).is_none())
 }
 
 /// The source as a FleetRollout sees it; `None`: there is none, Git manages it, or the spec names one commit.
@@ -63,6 +67,7 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
         key,
         url: found.and_then(|gitops| gitops.url.clone()).unwrap_or_default(),
         fetched: found.and_then(|gitops| gitops.source_revision.clone()),
+        applied: applied(key, status),
         runs: runs(key, status),
         unhealthy: turn::unhealthy(status),
     })
