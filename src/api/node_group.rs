@@ -168,7 +168,7 @@ pub struct NodeGroupSpec {
     pub warm_pool: Option<WarmPool>,
     /// How an edit of a field is handled that EKS cannot change (instance types, AMI type, capacity type, subnets, role, disk
     /// size, launch template): `Refuse` it, or `MakeBeforeBreak`: create a node group beside the old one, drain that one once
-    /// the new nodes are ready, and delete it. Not with `node`.
+    /// the new nodes are ready, and delete it. Not with Capacity Blocks.
     #[serde(default)]
     pub replacement_policy: ReplacementPolicy,
     /// What happens to the node group when this object is deleted: `Delete` it, or `Retain` it unchanged.

@@ -11,6 +11,7 @@ use super::context::Context;
 use crate::aws::WriteGate as _;
 use crate::notify::cloud_event;
 use crate::notify::needs::{self, SETTLE};
+use crate::notify::outbox::MAX_OF_NAMESPACE;
 use crate::notify::{Need, Outbox, Outcome, Sender};
 use crate::telemetry::notifications::{self as metrics, Attempt};
 
@@ -27,7 +28,14 @@ pub async fn run(ctx: Arc<Context>, sender: Arc<Sender>) {
     ctx.all_listed.cancelled().await;
     loop {
         let now = Timestamp::now();
-        sending.outbox.observe(all_needs(&ctx, now), |need| ctx.unreadable.has_uid(&need.about.uid), now);
+        let crowded = sending.outbox.observe(all_needs(&ctx, now), |need| ctx.unreadable.has_uid(&need.about.uid), now);
+        for namespace in crowded {
+            tracing::warn!(
+                namespace,
+                limit = MAX_OF_NAMESPACE,
+                "notifications: more needs a person in this namespace than is sent; the rest is sent as others end"
+            );
+        }
         metrics::set_pending(sending.outbox.pending());
         sending.send_pending(&ctx, &sender).await;
         tokio::time::sleep(INTERVAL).await;

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout_status::ReleaseStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
-use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup, Reason};
-use crate::upgrade::support::{self, SupportDates};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, KubernetesVersion, NodeGroup, Reason};
+use crate::upgrade::support::{self, SupportDates, SupportWarning};
 
 /// How long an object is Stalled before that is sent: one that is corrected at once, such as a rollout while a commit
 /// reaches its clusters one by one, needs nobody.
@@ -28,7 +28,7 @@ pub enum NeedKind {
     ApprovalNeeded,
     /// An object does not go on by itself.
     ObjectStalled,
-    /// AWS's support of a version ends soon.
+    /// AWS's support of a version ends soon, or has ended.
     SupportEnding,
 }
 
@@ -75,7 +75,8 @@ pub struct Need {
     pub about: About,
     /// What for.
     pub kind: NeedKind,
-    /// What tells it apart from the object's other needs of this kind, earlier ones included.
+    /// What tells it apart from the object's other needs of this kind, earlier ones included: with the time at which it began, as
+    /// status has it.
     pub detail: String,
     /// Reason, as in conditions.
     pub reason: String,
@@ -121,7 +122,7 @@ fn of_release(about: &About, release: &ReleaseStatus) -> Vec<Need> {
         Some(Need {
             about: about.clone(),
             kind: NeedKind::ApprovalNeeded,
-            detail: format!("{step}/{}/{hash}", wave.name),
+            detail: format!("{step}/{}/{}/{hash}", release.since.0.as_second(), wave.name),
             reason: Reason::WaitingForApproval.as_str().to_owned(),
             message: format!("{what}: wave {} waits for an approval (hash {hash})", wave.name),
             since: None,
@@ -137,7 +138,7 @@ pub fn of_cluster(cluster: &EksCluster, settle: SignedDuration, now: Timestamp) 
     let mut found: Vec<Need> = stalled(&about, &status.conditions, settle, now).into_iter().collect();
     found.extend(approval(&about, &status.conditions, status.plan.as_ref(), status.deletion.as_ref()));
     if cluster.metadata.deletion_timestamp.is_none() {
-        found.extend(support_ending(&about, cluster, now));
+        found.extend(support_ending(&about, cluster, now).unwrap_or_default());
     }
     found
 }
@@ -186,8 +187,13 @@ fn approval(
     }
     let detail = match deletion.and_then(|deletion| deletion.release.as_ref()) {
         Some(release) => format!("deletion/{release}"),
-        // Without one, it was given and is processed.
-        None => format!("plan/{}", plan.map(|plan| &plan.hash).filter(|hash| !hash.is_empty())?),
+        // Without a hash, it was given and is processed.
+        None => {
+            let hash = plan.map(|plan| &plan.hash).filter(|hash| !hash.is_empty())?;
+            let stalled = conditions::get(all, ConditionType::Stalled).filter(|one| one.status == "True");
+            let began = stalled.filter(waits).unwrap_or(found).last_transition_time.0;
+            format!("plan/{hash}/{}", began.as_second())
+        }
     };
     Some(Need {
         about: about.clone(),
@@ -199,15 +205,15 @@ fn approval(
     })
 }
 
-fn support_ending(about: &About, cluster: &EksCluster, now: Timestamp) -> Option<Need> {
+/// One need for each end of support that is near or has come: it ends with the version.
+fn support_ending(about: &About, cluster: &EksCluster, now: Timestamp) -> Option<Vec<Need>> {
     let status = cluster.status.as_ref()?;
     let ends = status.support.as_ref()?;
     let date = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
     let dates = SupportDates { standard: date(&ends.standard_ends), extended: date(&ends.extended_ends) };
-    let version = status.version.as_deref()?.parse().ok()?;
+    let version: KubernetesVersion = status.version.as_deref()?.parse().ok()?;
     let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let warning = support::warning(version, dates, cluster.spec.support_type, today, None)?;
-    Some(Need {
+    let need = |warning: SupportWarning| Need {
         about: about.clone(),
         kind: NeedKind::SupportEnding,
         // Once for each end: the message counts the days.
@@ -215,7 +221,8 @@ fn support_ending(about: &About, cluster: &EksCluster, now: Timestamp) -> Option
         reason: Reason::SupportEnding.as_str().to_owned(),
         message: warning.to_string(),
         since: None,
-    })
+    };
+    Some(support::ending(version, dates, cluster.spec.support_type, today).into_iter().map(need).collect())
 }
 
 #[cfg(test)]
@@ -274,8 +281,16 @@ mod tests {
         let waits = condition("Ready", "False", "WaitingForApproval", "2026-11-28T10:00:00Z");
         let plan = |hash: &str| json!({"hash": hash, "generation": 1, "summary": "s"});
         let of_plan = |hash: &str| of(json!({"conditions": [waits.clone()], "plan": plan(hash)}));
-        assert_eq!(of_plan("3f9a"), [(NeedKind::ApprovalNeeded, "plan/3f9a".to_owned())]);
+        assert_eq!(of_plan("3f9a"), [(NeedKind::ApprovalNeeded, "plan/3f9a/1795860000".to_owned())]);
         assert!(of_plan("").is_empty(), "it was given, and is processed");
+        let since = |at: &str| {
+            let stalled = condition("Stalled", "True", "WaitingForApproval", at);
+            of(json!({"conditions": [waits.clone(), stalled], "plan": plan("3f9a")}))
+        };
+        // The same plan again, later: another process would have another id, too.
+        for (at, began) in [("2026-11-28T11:00:00Z", 1_795_863_600), ("2026-11-28T11:00:01Z", 1_795_863_601)] {
+            assert_eq!(since(at), [(NeedKind::ApprovalNeeded, format!("plan/3f9a/{began}"))]);
+        }
         let deletion =
             |deletion: Value| of(json!({"conditions": [waits.clone()], "plan": plan("3f9a"), "deletion": deletion}));
         assert_eq!(deletion(json!({"release": "r"})), [(NeedKind::ApprovalNeeded, "deletion/r".to_owned())]);
@@ -283,20 +298,24 @@ mod tests {
     }
 
     #[test]
-    fn end_of_support_is_one_need_from_90_days_before() {
-        let at = |now: &str| {
+    fn end_of_support_is_one_need_from_90_days_before_until_the_version_is_another_one() {
+        let of_version = |version: &str, now: &str| {
             let status =
-                json!({"version": "1.33", "support": {"standardEnds": "2026-12-31", "extendedEnds": "2027-12-31"}});
+                json!({"version": version, "support": {"standardEnds": "2026-12-31", "extendedEnds": "2027-12-31"}});
             let found = of_cluster(&cluster(status), SETTLE, now.parse().unwrap());
             found.into_iter().map(|need| need.detail).collect::<Vec<_>>()
         };
+        let at = |now: &str| of_version("1.33", now);
         assert!(at("2026-09-01T00:00:00Z").is_empty());
         let expected = ["1.33/Standard/2026-12-31"];
         assert_eq!(
             (at("2026-10-05T00:00:00Z"), at("2026-12-30T00:00:00Z")),
             (expected.map(str::to_owned).into(), expected.map(str::to_owned).into())
         );
-        assert!(at("2027-02-01T00:00:00Z").is_empty());
+        // It has ended, which removes nothing that a person has to do.
+        assert_eq!(at("2027-02-01T00:00:00Z"), expected);
+        assert_eq!(at("2027-11-01T00:00:00Z"), ["1.33/Standard/2026-12-31", "1.33/Extended/2027-12-31"]);
+        assert_eq!(of_version("1.34", "2027-02-01T00:00:00Z"), ["1.34/Standard/2026-12-31"], "of another version");
     }
 
     #[test]
@@ -319,7 +338,7 @@ mod tests {
             details,
             [
                 (NeedKind::RolloutHalted, "ControlPlane/1.36/1795860000"),
-                (NeedKind::ApprovalNeeded, "NodeGroups/1.35/prod/0a1b")
+                (NeedKind::ApprovalNeeded, "NodeGroups/1.35/1795824000/prod/0a1b")
             ]
         );
         assert_eq!(found[0].message, "control planes to 1.36: wave canary has halted: EksCluster team/a: no capacity");

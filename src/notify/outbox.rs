@@ -1,15 +1,16 @@
 //! Which events are to be sent: from what needs a person now, and what was sent. It keeps no queue of events, only one
 //! entry for each need, so that it cannot grow beyond them, and forgets nothing that still needs a person. Pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::cloud_event::Phase;
 use super::needs::Need;
 
-/// Needs that are followed; others wait until some have ended.
-const MAX_NEEDS: usize = 10_000;
+/// Needs of a namespace that are followed; others wait until some have ended. A tenant with more silences nobody else. Those of
+/// cluster-scoped objects, which only administrators write, have no limit.
+pub const MAX_OF_NAMESPACE: usize = 1_000;
 /// Ended needs that are remembered.
 const MAX_ENDED: usize = 10_000;
 
@@ -18,9 +19,19 @@ const MAX_ENDED: usize = 10_000;
 pub struct Outbox {
     /// By the need's own id.
     entries: BTreeMap<String, Entry>,
-    /// How often a need with this id has ended.
-    ended: BTreeMap<String, u32>,
-    /// Number of the next entry.
+    /// By the id of a need that has ended.
+    ended: BTreeMap<String, Earlier>,
+    /// Number of what began or ended last.
+    number: u64,
+    /// Namespaces that have had more needs than are followed.
+    crowded: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Earlier {
+    /// How often.
+    times: u32,
+    /// The order in which they ended last.
     number: u64,
 }
 
@@ -60,7 +71,8 @@ pub struct Message {
 
 impl Outbox {
     /// Notes what needs a person now. `is_unknown`: of an object that cannot be read now, what is noted stays.
-    pub fn observe(&mut self, needs: Vec<Need>, is_unknown: impl Fn(&Need) -> bool, now: Timestamp) {
+    /// Returns the namespaces that have more needs than are followed, each only once.
+    pub fn observe(&mut self, needs: Vec<Need>, is_unknown: impl Fn(&Need) -> bool, now: Timestamp) -> Vec<String> {
         let needs: Vec<(String, Need)> = needs.into_iter().map(|need| (need.id(), need)).collect();
         let open: HashSet<&str> = needs.iter().map(|(key, _)| key.as_str()).collect();
         self.entries.retain(|key, entry| {
@@ -78,20 +90,40 @@ impl Outbox {
             }
             true
         });
+        let mut followed: HashMap<String, usize> = HashMap::new();
+        for namespace in self.entries.values().filter_map(|entry| entry.need.about.namespace.as_ref()) {
+            *followed.entry(namespace.clone()).or_default() += 1;
+        }
+        let mut crowded = Vec::new();
         for (key, need) in needs {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.need = need;
-            } else if self.entries.len() < MAX_NEEDS {
-                // One that returns has another id: receivers would drop the one that they know.
-                let id = match self.ended.get(&key) {
-                    None => key.clone(),
-                    Some(times) => format!("{key}-{}", times + 1),
-                };
-                let entry = Entry { need, id, number: self.number, state: State::Opening, attempts: 0 };
-                self.number += 1;
-                self.entries.insert(key, entry);
+                continue;
             }
+            if let Some(namespace) = &need.about.namespace {
+                let count = followed.entry(namespace.clone()).or_default();
+                if *count >= MAX_OF_NAMESPACE {
+                    if self.crowded.insert(namespace.clone()) {
+                        crowded.push(namespace.clone());
+                    }
+                    continue;
+                }
+                *count += 1;
+            }
+            // One that returns has another id: receivers would drop the one that they know.
+            let id = match self.ended.get(&key) {
+                None => key.clone(),
+                Some(ended) => format!("{key}-{}", ended.times + 1),
+            };
+            let entry = Entry { need, id, number: self.next_number(), state: State::Opening, attempts: 0 };
+            self.entries.insert(key, entry);
         }
+        crowded
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 
     /// The next event to send: what failed goes behind the others.
@@ -119,11 +151,20 @@ impl Outbox {
             Phase::Open => (entry.state, entry.attempts) = (State::Open, 0),
             Phase::Resolved(_) => {
                 self.entries.remove(&message.key);
-                *self.ended.entry(message.key.clone()).or_default() += 1;
+                let number = self.next_number();
+                let ended = self.ended.entry(message.key.clone()).or_default();
+                (ended.times, ended.number) = (ended.times + 1, number);
                 if self.ended.len() > MAX_ENDED {
-                    self.ended.pop_first();
+                    self.forget_oldest();
                 }
             }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.ended.iter().min_by_key(|(_, ended)| ended.number).map(|(key, _)| key.clone());
+        if let Some(oldest) = oldest {
+            self.ended.remove(&oldest);
         }
     }
 
@@ -250,6 +291,45 @@ mod tests {
         assert_eq!(world.outbox.pending(), 0);
         world.observe(&[]);
         assert_eq!(world.outbox.pending(), 1);
+    }
+
+    #[test]
+    fn namespace_with_too_many_needs_silences_no_other_and_is_named_once() {
+        let of = |namespace: Option<&str>, name: String| {
+            let mut found = need(&name);
+            found.about.namespace = namespace.map(str::to_owned);
+            found
+        };
+        let mut all: Vec<Need> = (0..=MAX_OF_NAMESPACE).map(|number| of(Some("a"), format!("a{number}"))).collect();
+        all.push(of(Some("b"), "b".into()));
+        all.extend((0..=MAX_OF_NAMESPACE).map(|number| of(None, format!("rollout{number}"))));
+        let mut outbox = Outbox::default();
+        let mut observe = |needs: &[Need]| {
+            let crowded = outbox.observe(needs.to_vec(), |_| false, Timestamp::UNIX_EPOCH);
+            (crowded, outbox.pending())
+        };
+        assert_eq!(observe(&all), (vec!["a".to_owned()], all.len() - 1));
+        assert_eq!(observe(&all), (Vec::new(), all.len() - 1));
+        // Another one has ended, before anybody heard of it: the last one has its place.
+        assert_eq!(observe(&all[1..]), (Vec::new(), all.len() - 1));
+    }
+
+    #[test]
+    fn what_ended_first_is_forgotten_first() {
+        let mut world = World::default();
+        for name in ["a", "b", "c", "a"] {
+            world.observe(&[name]);
+            world.send_all();
+            world.observe(&[]);
+            world.send_all();
+        }
+        world.outbox.forget_oldest();
+        for name in ["a", "b", "c"] {
+            world.observe(&[name]);
+            world.send_all();
+        }
+        let opened: Vec<&String> = world.got.iter().rev().filter(|event| event.starts_with('+')).take(3).collect();
+        assert_eq!(opened, ["+c-2", "+b", "+a-3"]);
     }
 
     #[test]

@@ -80,13 +80,15 @@ impl Fleet {
         object.trim();
         let id = id_of(K::KIND, object.meta());
         self.unreadable.remove(&id);
+        let mut changes = self.forget_cluster(&object, &id);
         let cluster = self.remember_cluster(&object);
         let row = Arc::new(object.row(self, now));
         K::all_mut(self).insert(id.place(), Kept { object: Arc::new(object), row });
         if K::KIND == Kind::EksCluster {
             self.update_groups_of(&id.place(), now);
         }
-        vec![Change::Object { id, cluster }]
+        changes.push(Change::Object { id, cluster });
+        changes
     }
 
     /// Stores that an object cannot be decoded, instead of what was known of it.
@@ -207,6 +209,17 @@ impl Fleet {
         let names = self.groups_of.get(cluster).into_iter().flatten();
         let namespace = cluster.0.clone();
         names.filter_map(move |name| self.groups.get(&(namespace.clone(), name.clone())))
+    }
+
+    /// A node group that was deleted and created again, which only a later list shows, may be of another cluster.
+    fn forget_cluster<K: Shown>(&mut self, object: &K, id: &Id) -> Vec<Change> {
+        let Some(group) = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>() else { return Vec::new() };
+        let former = self.groups.get(&id.place()).map(|kept| cluster_of(&kept.object));
+        let Some(former) = former.filter(|former| *former != cluster_of(group)) else { return Vec::new() };
+        if let Some(names) = self.groups_of.get_mut(&former.place()) {
+            names.remove(&id.name);
+        }
+        vec![Change::Object { id: id.clone(), cluster: Some(former) }]
     }
 
     fn remember_cluster<K: Shown>(&mut self, object: &K) -> Option<Id> {

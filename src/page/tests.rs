@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::fleet::Fleet;
+use super::fleet::{Change, Fleet};
 use super::id::{Id, Kind};
 use super::query::Query;
 use super::row::Row;
@@ -300,6 +300,64 @@ fn what_needs_a_person_comes_first_and_held_is_not_ready() {
     let row = table.split("<tr>").find(|row| row.contains("suspended")).unwrap();
     assert!(row.contains("badge held") && !row.contains("badge ready"), "{row}");
     assert!(page.contains("keelson reconcile long -n team-a"), "the command to copy");
+}
+
+#[test]
+fn everything_that_needs_a_person_is_listed_up_to_a_bound() {
+    let mut fleet = Fleet::default();
+    for number in 0..220 {
+        fleet.apply(cluster("team-a", &format!("stuck-{number:03}"), "False", "NotOwned", "m", 1), now());
+    }
+    let page = landing(&fleet, "");
+    let needs = page.split("id=\"clusters\"").next().unwrap();
+    assert!(needs.contains("<span class=\"count\">220</span>"), "{needs}");
+    let (first, others) = needs.split_once("<details").unwrap();
+    let counts = |text: &str| text.matches("href=\"/clusters/team-a/stuck-").count();
+    assert_eq!((counts(first), counts(others)), (12, 200));
+    assert!(others.contains("and 208 more") && others.contains("8 are not listed"), "{others}");
+    assert!(first.contains("/stuck-011\"") && others.contains("/stuck-012\"") && others.contains("/stuck-211\""));
+}
+
+#[test]
+fn commands_of_a_rollout_are_those_of_the_command_line() {
+    let rollout: FleetRollout = serde_json::from_value(json!({
+        "apiVersion": "keelson.dev/v1alpha1", "kind": "FleetRollout", "metadata": {"name": "main"},
+        "spec": {"clusterSelector": {}, "waves": [{"name": "a"}]},
+        "status": {"members": 2, "releases": [
+            {"gate": "ControlPlane", "target": "1.36", "state": "Halted", "since": ago(5),
+             "halt": {"wave": "a", "message": "m", "since": ago(5)}, "waves": [{"name": "a", "state": "Failed"}]},
+            {"gate": "NodeGroups", "target": "1.35", "state": "WaitingForApproval", "since": ago(5),
+             "waves": [{"name": "a", "state": "WaitingForApproval", "approvalHash": "3f9a"}]},
+        ]},
+    }))
+    .unwrap();
+    let mut fleet = Fleet::default();
+    fleet.apply(rollout, now());
+    let id = Id::new(Kind::FleetRollout, "", "main");
+    let page = html(&fleet, &Viewer::of_everything(), |context| view::object(context, &id).unwrap());
+    for command in ["retry main 1.36", "approve main --hash 3f9a", "status main"] {
+        assert!(page.contains(&format!("data-copy=\"keelson rollout {command}\"")), "{command} in {page}");
+    }
+}
+
+#[test]
+fn node_group_that_is_created_again_is_only_of_its_new_cluster() {
+    let group = |cluster: &str| -> NodeGroup {
+        serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+            "metadata": {"name": "web", "namespace": "team-a", "generation": 1},
+            "spec": {"clusterRef": {"name": cluster}, "instanceTypes": ["m7i.large"], "scaling": {"min": 1, "max": 3}},
+        }))
+        .unwrap()
+    };
+    let (mut fleet, id) = (Fleet::default(), Id::new(Kind::NodeGroup, "team-a", "web"));
+    let of = |name: &str| Id::new(Kind::EksCluster, "team-a", name);
+    let change = |name: &str| Change::Object { id: id.clone(), cluster: Some(of(name)) };
+    assert_eq!(fleet.apply(group("old"), now()), [change("old")]);
+    assert_eq!(fleet.apply(group("old"), now()), [change("old")]);
+    assert_eq!(fleet.apply(group("new"), now()), [change("old"), change("new")], "both pages change");
+    let count = |name: &str| fleet.groups_of(&of(name).place()).count();
+    assert_eq!((count("old"), count("new")), (0, 1));
 }
 
 #[test]

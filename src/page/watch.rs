@@ -2,18 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource as _};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 
 use super::Page;
 use super::fleet::{Change, EVENTS, Fleet, Shown, id_of};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::{connection, errors, events, watching};
 use crate::controllers::runtime::decode::Decoded;
+
+/// Seconds of a watch, after which another one goes on: a connection that has become silent is noticed soon after.
+const WATCH_SECONDS: u32 = 30;
+/// Pause after an error; it doubles until a list is complete.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Starts to watch. `namespace`: all if `None`. What cannot be read is a warning on the page.
 pub fn start(client: &Client, namespace: Option<&str>, page: &Arc<Page>) {
@@ -24,11 +32,39 @@ pub fn start(client: &Client, namespace: Option<&str>, page: &Arc<Page>) {
     tokio::spawn(follow_events(connection::api(client, namespace), Arc::clone(page)));
 }
 
+/// Hands on each event, and lists again after an error. A watch that goes on after one has no event until something changes, so
+/// nobody would know that it can be read again.
+async fn watch<K>(api: Api<K>, config: watcher::Config, mut take: impl FnMut(watcher::Result<watcher::Event<K>>) + Send)
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut pause = MIN_PAUSE;
+    loop {
+        let mut stream = watcher(api.clone(), config.clone()).boxed();
+        while let Some(event) = stream.next().await {
+            let has_failed = event.is_err();
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                pause = MIN_PAUSE;
+            }
+            take(event);
+            if has_failed {
+                break;
+            }
+        }
+        drop(stream);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
 async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
     let name = K::KIND.as_str();
-    let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut listed = BTreeSet::new();
-    while let Some(event) = stream.next().await {
+    watch(api, config(), |event| {
         let now = Timestamp::now();
         page.update(|fleet| match event {
             Ok(watcher::Event::Init) => {
@@ -40,15 +76,12 @@ async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
                 store(fleet, object, now)
             }
             Ok(watcher::Event::InitDone) => fleet.finish_list::<K>(&std::mem::take(&mut listed)),
-            Ok(watcher::Event::Apply(object)) => {
-                let mut changes = fleet.recovered(name);
-                changes.extend(store(fleet, object, now));
-                changes
-            }
+            Ok(watcher::Event::Apply(object)) => store(fleet, object, now),
             Ok(watcher::Event::Delete(object)) => fleet.delete::<K>(&id_of(K::KIND, object.meta())),
             Err(error) => fleet.failed(name, describe(error), now),
         });
-    }
+    })
+    .await;
 }
 
 fn store<K: Shown>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec<Change> {
@@ -59,9 +92,7 @@ fn store<K: Shown>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec
 }
 
 async fn follow_events(api: Api<Event>, page: Arc<Page>) {
-    let config = watcher::Config::default().fields(&events::of_keelson());
-    let mut stream = watcher(api, config).default_backoff().boxed();
-    while let Some(event) = stream.next().await {
+    watch(api, config().fields(&events::of_keelson()), |event| {
         let now = Timestamp::now();
         page.update(|fleet| match event {
             Ok(watcher::Event::Init) => Vec::new(),
@@ -71,7 +102,8 @@ async fn follow_events(api: Api<Event>, page: Arc<Page>) {
             Ok(watcher::Event::Delete(_)) => Vec::new(),
             Err(error) => fleet.failed(EVENTS, describe(error), now),
         });
-    }
+    })
+    .await;
 }
 
 fn describe(error: watcher::Error) -> String {

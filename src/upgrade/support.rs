@@ -40,14 +40,14 @@ pub struct SupportNotice {
     pub ahead: i32,
 }
 
-/// A warning that is due.
+/// A warning of an end of support that comes, or that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportWarning {
     /// The record to store once it is issued.
     pub notice: SupportNotice,
     /// The last day of the support.
     pub ends: Date,
-    /// Days until then.
+    /// Days until then; negative: since then.
     pub days: i32,
     /// The support type of the cluster, which determines what AWS does at the end, if the spec sets it.
     pub support_type: Option<SupportType>,
@@ -60,6 +60,18 @@ impl fmt::Display for SupportWarning {
             Support::Standard => "standard",
             Support::Extended => "extended",
         };
+        if *days < 0 {
+            let now = match (support, support_type) {
+                (Support::Standard, Some(SupportType::Extended)) => "AWS charges the price of extended support",
+                (Support::Standard, None) => {
+                    "AWS upgrades it or charges for extended support, by the cluster's supportType"
+                }
+                (Support::Standard, Some(SupportType::Standard)) | (Support::Extended, _) => {
+                    "AWS upgrades the control plane by itself"
+                }
+            };
+            return write!(f, "{which} support of Kubernetes {version} has ended on {ends}: {now}; raise spec.version");
+        }
         let then = match (support, support_type) {
             (Support::Standard, Some(SupportType::Standard)) => "AWS then upgrades the control plane by itself",
             (Support::Standard, Some(SupportType::Extended)) => {
@@ -77,6 +89,22 @@ impl fmt::Display for SupportWarning {
         };
         write!(f, "{which} support of Kubernetes {version} ends {days}, on {ends}: {then}; raise spec.version before")
     }
+}
+
+/// Each support of the version that ends within 90 days, or has ended: what does not pass before the version is another one.
+pub fn ending(
+    version: KubernetesVersion,
+    dates: SupportDates,
+    support_type: Option<SupportType>,
+    today: Date,
+) -> Vec<SupportWarning> {
+    let ends = [(Support::Standard, dates.standard), (Support::Extended, dates.extended)];
+    let warning = |(support, ends): (Support, Option<Date>)| {
+        let days = today.until(ends?).ok()?.get_days();
+        let ahead = AHEAD.into_iter().find(|ahead| days <= *ahead)?;
+        Some(SupportWarning { notice: SupportNotice { version, support, ahead }, ends: ends?, days, support_type })
+    };
+    ends.into_iter().filter_map(warning).collect()
 }
 
 /// The warning that is due today, if any. `issued` is the last issued one.
@@ -184,5 +212,26 @@ mod tests {
         assert_eq!(message(Some(SupportType::Standard)), standard);
         assert!(message(Some(SupportType::Extended)).contains("charges the price of extended support"));
         assert!(message(None).contains("by the cluster's supportType"));
+    }
+
+    #[test]
+    fn end_that_has_come_stays_until_the_version_is_another_one() {
+        let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: Some(date(2027, 12, 31)) };
+        let at = |today| {
+            let found = ending(version(), dates, Some(SupportType::Extended), today);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(at(date(2026, 10, 1)).is_empty());
+        let before = "standard support of Kubernetes 1.33 ends in 90 days, on 2026-12-31: from then on AWS charges the price \
+                      of extended support; raise spec.version before";
+        assert_eq!(at(date(2026, 10, 2)), [before]);
+        let after = "standard support of Kubernetes 1.33 has ended on 2026-12-31: AWS charges the price of extended support; \
+                     raise spec.version";
+        assert_eq!((at(date(2027, 1, 1)), at(date(2027, 10, 1))), (vec![after.to_owned()], vec![after.to_owned()]));
+        let both = at(date(2028, 1, 1));
+        let last = "extended support of Kubernetes 1.33 has ended on 2027-12-31: AWS upgrades the control plane by itself; raise \
+                    spec.version";
+        assert_eq!(both, [after, last]);
+        assert!(ending(version(), SupportDates::default(), None, date(2028, 1, 1)).is_empty());
     }
 }

@@ -37,7 +37,8 @@
     }
     // What a person types or chooses is theirs.
     if (present === document.activeElement && present.matches("input, select")) return;
-    for (const { name } of [...present.attributes]) if (!next.hasAttribute(name)) present.removeAttribute(name);
+    // What a person has opened stays open.
+    for (const { name } of [...present.attributes]) if (name !== "open" && !next.hasAttribute(name)) present.removeAttribute(name);
     for (const { name, value } of next.attributes) if (present.getAttribute(name) !== value) present.setAttribute(name, value);
     if (present.matches("input")) present.value = next.value;
     const old = [...present.childNodes];

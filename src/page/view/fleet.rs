@@ -14,8 +14,10 @@ use crate::page::query::Query;
 use crate::page::row::Row;
 use crate::page::state::State;
 
-/// What needs a person, that is listed. The table has all.
+/// What needs a person, that is listed with its message and its commands.
 const MAX_NEEDS: usize = 12;
+/// What else needs a person, that is listed by name.
+const MAX_OTHERS: usize = 200;
 /// Rollouts that are listed.
 const MAX_ROLLOUTS: usize = 8;
 
@@ -24,8 +26,12 @@ const MAX_ROLLOUTS: usize = 8;
 pub struct Page {
     frame: Frame,
     needs: Vec<Need>,
+    /// Listed by name.
+    other_needs: Vec<Need>,
     /// How many are not listed.
     more_needs: usize,
+    /// How many there are.
+    all_needs: usize,
     rollouts: Vec<Card>,
     more_rollouts: usize,
     table: Table,
@@ -45,17 +51,18 @@ struct Need {
 
 impl Page {
     pub fn new(context: &Context<'_>, query: &Query) -> Self {
-        let mut needs = needs(context);
-        let more_needs = needs.len().saturating_sub(MAX_NEEDS);
-        needs.truncate(MAX_NEEDS);
+        let all = needs(context);
+        let (first, others) = all.split_at(all.len().min(MAX_NEEDS));
         let mut rollouts: Vec<_> = context.fleet.rollouts.values().collect();
         rollouts.retain(|kept| context.viewer.may_see(&kept.row.id));
         rollouts.sort_by_key(|kept| kept.row.state);
         let more_rollouts = rollouts.len().saturating_sub(MAX_ROLLOUTS);
         Self {
             frame: context.frame("Fleet", "/events".to_owned(), "fleet"),
-            needs: needs.iter().map(|row| need(row, context)).collect(),
-            more_needs,
+            needs: first.iter().map(|row| need(row, context)).collect(),
+            other_needs: others.iter().take(MAX_OTHERS).map(|row| need(row, context)).collect(),
+            more_needs: others.len().saturating_sub(MAX_OTHERS),
+            all_needs: all.len(),
             rollouts: rollouts.into_iter().take(MAX_ROLLOUTS).map(|kept| Card::new(kept, context)).collect(),
             more_rollouts,
             table: table::clusters(context, query),
@@ -79,7 +86,7 @@ fn needs(context: &Context<'_>) -> Vec<Arc<Row>> {
 fn need(row: &Row, context: &Context<'_>) -> Need {
     let mut commands: Vec<Command> = row.actions.iter().map(|action| Command::of_action(action)).collect();
     if commands.is_empty() && row.id.kind == Kind::FleetRollout && row.state != State::Ready {
-        commands.push(Command::new("See why", format!("kubectl describe fleetrollout {}", row.id.name)));
+        commands.push(Command::new("See why", format!("keelson rollout status {}", row.id.name)));
     }
     Need {
         badge: Badge::new(row.state),

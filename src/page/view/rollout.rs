@@ -96,7 +96,7 @@ impl Page {
             releases: status.releases.iter().map(|one| release(one, object, context)).collect(),
             events: event_rows(context.fleet.events(id), context),
             commands: vec![
-                Command::new("See it on a terminal", format!("kubectl describe fleetrollout {}", id.name)),
+                Command::new("See it on a terminal", format!("keelson rollout status {}", id.name)),
                 Command::new(
                     "Stop further clusters from beginning, until it is set to false again",
                     format!(
@@ -120,7 +120,7 @@ fn release(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> 
         message: message.unwrap_or_default(),
         elapsed: context.elapsed(Some(since)),
         lanes: of.waves.iter().map(|wave| lane(wave, of, context)).collect(),
-        commands: commands(of, object, context),
+        commands: commands(of, object),
     }
 }
 
@@ -190,14 +190,11 @@ fn ticket(of: &TicketStatus, context: &Context<'_>) -> Ticket {
 }
 
 /// What a person can do about a release that does not go on by itself.
-fn commands(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> Vec<Command> {
+fn commands(of: &ReleaseStatus, object: &FleetRollout) -> Vec<Command> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let annotate = |annotation: &str, value: &str| {
-        format!("kubectl annotate --overwrite fleetrollout {name} {annotation}={value}")
-    };
     match of.state {
         ReleaseState::Halted => {
-            let retry = annotate(crate::api::RETRY_ANNOTATION, &format!("{}/{}", of.target, context.now.as_second()));
+            let retry = format!("keelson rollout retry {name} {}", of.target);
             vec![Command::new("Once the cause is removed, let it continue", retry)]
         }
         ReleaseState::WaitingForApproval => {
@@ -206,7 +203,7 @@ fn commands(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) ->
                 let hash = wave.approval_hash.as_deref()?;
                 Some(Command::new(
                     &format!("Let wave {} begin", wave.name),
-                    annotate(crate::api::APPROVE_ANNOTATION, hash),
+                    format!("keelson rollout approve {name} --hash {hash}"),
                 ))
             };
             waiting.filter_map(approve).collect()

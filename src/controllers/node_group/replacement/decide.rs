@@ -126,8 +126,8 @@ impl Decision {
 pub fn decide(input: &Input<'_>) -> Decision {
     let (mut pair, mut in_use, mut other) = (input.recorded.clone(), input.in_use, input.other);
     let is_gone = |state| matches!(state, State::Absent | State::TemplateLeft);
-    // With none left, nothing waits for a launch template.
-    if is_gone(in_use) && is_gone(other) {
+    // With none left, nothing waits for a launch template. If the one in use is only created again, the template stays on record.
+    if pair.in_use.digest != input.desired && is_gone(in_use) && is_gone(other) {
         other = State::Absent;
     }
     // The one in use is gone or going: the other one has taken its place.

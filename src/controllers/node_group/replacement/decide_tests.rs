@@ -83,6 +83,10 @@ fn launch_template_is_deleted_after_its_node_group() {
     assert_eq!(step(&both, A, (ready, State::Absent), None, None), (Step::Steady, "web - stays=web".into()));
     // With none left, nothing waits.
     assert_eq!(step(&both, C, (State::TemplateLeft, State::TemplateLeft), None, None).0, Step::Create(None));
+    // The one in use, which the spec describes, is gone, too: it is created again, and the template is not forgotten.
+    let again = step(&swapped, B, (State::Absent, State::TemplateLeft), None, Some("closed"));
+    assert_eq!(again, (Step::Create(None), format!("{NEW} web stays={NEW}")));
+    assert_eq!(step(&swapped, B, (State::NotReady, State::TemplateLeft), None, None).0, Step::AwaitGroup);
 }
 
 #[test]

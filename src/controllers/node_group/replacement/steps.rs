@@ -141,7 +141,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The graph of all its node groups, for their deletion.
+    /// The graph of all its node groups, for their deletion: with the launch template of each.
     pub(in super::super) fn graph_to_delete(
         &self,
         previous: &NodeGroupStatus,
@@ -154,7 +154,9 @@ impl Reconcile<'_> {
             name: other.name,
             nodes: 0,
             not_yet: None,
-            is_outdated: true,
+            // One that is outdated has no launch template in the graph unless status names it. The gate of the other case is of a
+            // creation, and is open.
+            is_outdated: false,
             in_use: None,
         });
         let previous =
