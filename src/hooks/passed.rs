@@ -1,5 +1,6 @@
 //! Whether hooks have passed, from what status says of them. Pure.
 
+use super::moment::is_after;
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::Gate;
 use crate::api::hook::{Hook, HookFailurePolicy, HookPoint, HookState, HookStatus};
@@ -15,7 +16,8 @@ pub fn passes(hooks: &[Hook], entry: &HookStatus) -> bool {
     }
 }
 
-/// Whether all hooks before the step of `gate` to `to` have passed. One without an entry has not: it has not run yet.
+/// Whether all hooks before the step of `gate` to `to` have passed, and those after earlier ones, which come first. One before the
+/// step that has no entry has not: it has not run yet.
 pub fn has_passed_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to: KubernetesVersion) -> bool {
     let point = match gate {
         Gate::ControlPlane => HookPoint::BeforeControlPlane,
@@ -27,7 +29,10 @@ pub fn has_passed_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to:
     let open = || entries.iter().filter(|entry| !entry.closed);
     let has_run = |hook: &Hook| open().any(|entry| entry.name == hook.name && is_of_step(entry));
     let have_all_run = hooks.iter().filter(|hook| hook.at.contains(&point)).all(has_run);
-    let mut before = open().filter(|entry| entry.at == HookPoint::BeforeUpgrade || is_of_step(entry));
+    let mut before = open().filter(|entry| match is_after(entry.at) {
+        true => entry.state != HookState::Pending,
+        false => entry.at == HookPoint::BeforeUpgrade || is_of_step(entry),
+    });
     have_all_run && before.all(|entry| passes(hooks, entry))
 }
 
@@ -60,6 +65,11 @@ mod tests {
         let running = of(BeforeUpgrade, "1.33->1.34", HookState::Running);
         assert!(!has_passed(&hooks, &[running, done.clone()], Gate::ControlPlane));
         assert!(has_passed(&hooks, &[], Gate::NodeGroups), "it has no hook there");
+        let after = [hook("b", &[HookPoint::AfterControlPlane])];
+        for (state, expected) in [(HookState::Pending, true), (HookState::Failed, false)] {
+            let entry = entry("b", HookPoint::AfterControlPlane, "1.32->1.33", state);
+            assert_eq!(has_passed(&after, &[entry], Gate::ControlPlane), expected, "{state:?} after the step before");
+        }
         assert!(has_passed(&[], &[], Gate::ControlPlane));
         let groups = [hook("a", &[BeforeNodeGroups])];
         assert!(!has_passed(&groups, &[], Gate::NodeGroups), "it has not run yet");
