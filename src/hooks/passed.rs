@@ -63,7 +63,7 @@ mod tests {
         }
         let done = of(BeforeControlPlane, "1.33->1.34", HookState::Succeeded);
         let running = of(BeforeUpgrade, "1.33->1.34", HookState::Running);
-        assert!(!has_passed(&hooks, &[running, done.clone()], Gate::ControlPlane));
+        assert!(!has_passed(&hooks, &[running, done], Gate::ControlPlane));
         assert!(has_passed(&hooks, &[], Gate::NodeGroups), "it has no hook there");
         let after = [hook("b", &[HookPoint::AfterControlPlane])];
         for (state, expected) in [(HookState::Pending, true), (HookState::Failed, false)] {
