@@ -10,6 +10,8 @@ use crate::jobs::JobOutcome;
 
 /// Longest message in status, in characters: the API's limit.
 const MAX_MESSAGE: usize = 1024;
+/// Longest value of an annotation in status, in characters: the API's limit.
+const MAX_VALUE: usize = 256;
 
 /// Something to tell, once it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,11 @@ pub enum Notice {
     Failed(String),
     /// It was skipped.
     Skipped(String),
+}
+
+/// The value of an annotation, as status has it: one that is longer is cut, and equal to itself.
+pub(super) fn cut(value: &str) -> String {
+    value.chars().take(MAX_VALUE).collect()
 }
 
 fn whole_seconds(now: Timestamp) -> Time {
@@ -59,7 +66,7 @@ pub(super) fn intended(entry: HookStatus, job: String, digest: &str, reconcile_a
         finished_at: None,
         message: None,
         template_digest: Some(digest.to_owned()),
-        reconcile_at: reconcile_at.map(|text| bounded(text, 256)),
+        reconcile_at: reconcile_at.map(cut),
         ..entry
     }
 }
@@ -71,7 +78,7 @@ pub(super) fn skipped(entry: HookStatus, by: &str, now: Timestamp) -> HookStatus
         state: HookState::Skipped,
         finished_at: Some(whole_seconds(now)),
         message: Some(bounded(&format!("skipped by the annotation keelson.dev/skip-hook{before}"), MAX_MESSAGE)),
-        skipped_by: Some(bounded(by, 256)),
+        skipped_by: Some(cut(by)),
         ..entry
     }
 }

@@ -14,6 +14,16 @@ pub fn entry(name: &str, at: HookPoint, step: &str, state: HookState) -> HookSta
 }
 
 #[test]
+fn long_value_of_an_annotation_is_equal_to_itself() {
+    let long = "x".repeat(300);
+    let pending = entry("a", HookPoint::BeforeCreate, "create", HookState::Pending);
+    let tried = intended(pending.clone(), "job".into(), "d", Some(&long));
+    assert_eq!(tried.reconcile_at, Some(cut(&long)));
+    let skipped = skipped(pending, &long, Timestamp::from_second(1).unwrap());
+    assert_eq!(skipped.skipped_by, Some("x".repeat(256)));
+}
+
+#[test]
 fn lost_job_has_no_uid_and_is_no_success() {
     let now = Timestamp::from_second(1).unwrap();
     let running =

@@ -11,6 +11,7 @@
 mod entry;
 mod moment;
 mod next;
+mod passed;
 mod tidy;
 
 #[cfg(test)]
@@ -19,4 +20,5 @@ mod properties;
 pub use entry::{Notice, created, deleted};
 pub use moment::{Moment, UpgradeFacts, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
+pub use passed::{has_passed_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};

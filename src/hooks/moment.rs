@@ -45,7 +45,7 @@ pub struct UpgradeFacts {
     pub is_changing: bool,
     /// The versions of node group steps that remain.
     pub node_groups_to: Vec<KubernetesVersion>,
-    /// Whether any step of an upgrade remains.
+    /// Whether any step remains, also one of add-ons.
     pub has_steps: bool,
     /// The step that begins next, if nothing but hooks holds it.
     pub next: Option<(Gate, KubernetesVersion)>,
@@ -81,9 +81,13 @@ impl UpgradeFacts {
             }
             HookPoint::BeforeUpgrade | HookPoint::AfterUpgrade => {
                 let Some((_, to)) = parse(&entry.step) else { return Some(StepState::Abandoned) };
+                // What has begun after an upgrade is not given up for the next edit, which waits for it.
+                let has_begun = entry.at == HookPoint::AfterUpgrade && entry.state != HookState::Pending;
+                let is_there = self.version == to;
                 match self.goal == to {
-                    true if self.version == to && !self.has_steps => StepState::Reached,
+                    true if is_there && (has_begun || !self.has_steps) => StepState::Reached,
                     true => StepState::Ahead,
+                    false if has_begun && is_there && self.goal > to => StepState::Reached,
                     false => StepState::Abandoned,
                 }
             }
@@ -145,20 +149,28 @@ pub fn moments(entries: &[HookStatus], facts: &UpgradeFacts) -> Vec<Moment> {
     }
     match facts.next {
         Some((Gate::ControlPlane, to)) => {
-            let known = entries.iter().filter(|entry| !entry.closed && entry.at == HookPoint::AfterUpgrade);
-            let known =
-                known.chain(entries.iter().filter(|entry| !entry.closed && entry.at == HookPoint::BeforeUpgrade));
-            let step =
-                known.map(|entry| entry.step.clone()).find(|step| parse(step).is_some_and(|(_, to)| to == facts.goal));
-            let step = step.unwrap_or_else(|| format!("{}->{}", facts.version, facts.goal));
-            all.push(Moment::new(HookPoint::BeforeUpgrade, step));
+            all.push(before_upgrade(entries, facts));
             all.push(Moment::new(HookPoint::BeforeControlPlane, format!("{}->{to}", facts.version)));
         }
-        Some((Gate::NodeGroups, to)) => all.push(Moment::new(HookPoint::BeforeNodeGroups, to.to_string())),
+        Some((Gate::NodeGroups, to)) => {
+            // Node groups that are too old for the next control plane are the first step of an edit.
+            if facts.goal > facts.version {
+                all.push(before_upgrade(entries, facts));
+            }
+            all.push(Moment::new(HookPoint::BeforeNodeGroups, to.to_string()));
+        }
         #[allow(unreachable_patterns, reason = "gates of other kinds have no hooks")]
         Some(_) | None => {}
     }
     all
+}
+
+/// The point before the first step of this edit of the version: the one that is recorded, also once some of its steps are done.
+fn before_upgrade(entries: &[HookStatus], facts: &UpgradeFacts) -> Moment {
+    let of = |point: HookPoint| entries.iter().filter(move |entry| !entry.closed && entry.at == point);
+    let mut known = of(HookPoint::AfterUpgrade).chain(of(HookPoint::BeforeUpgrade)).map(|entry| entry.step.clone());
+    let step = known.find(|step| parse(step).is_some_and(|(_, to)| to == facts.goal));
+    Moment::new(HookPoint::BeforeUpgrade, step.unwrap_or_else(|| format!("{}->{}", facts.version, facts.goal)))
 }
 
 #[cfg(test)]
@@ -242,6 +254,37 @@ mod tests {
         let after = entry("a", HookPoint::AfterNodeGroups, "1.34", HookState::Pending);
         assert_eq!(steps(std::slice::from_ref(&after), &ahead), ["BeforeNodeGroups 1.34"]);
         assert_eq!(steps(&[after], &facts("1.34", "1.34")), ["AfterNodeGroups 1.34"]);
+    }
+
+    #[test]
+    fn what_has_begun_after_an_upgrade_holds_the_next_edit() {
+        let table = [
+            (HookState::Pending, "dropped"),
+            (HookState::Running, "AfterUpgrade 1.33->1.34"),
+            (HookState::Failed, "AfterUpgrade 1.33->1.34"),
+            (HookState::Succeeded, "closed"),
+        ];
+        let next = facts("1.34", "1.35");
+        for (state, expected) in table {
+            let after = entry("a", HookPoint::AfterUpgrade, "1.33->1.34", state);
+            let settled = settle(&[after], &next, |entry| entry.state == HookState::Succeeded);
+            let found = match settled.as_slice() {
+                [] => "dropped".to_owned(),
+                [entry] if entry.closed => "closed".to_owned(),
+                all => steps(all, &next)[0].clone(),
+            };
+            assert_eq!(found, expected, "{state:?}");
+        }
+        let failed = entry("a", HookPoint::AfterUpgrade, "1.33->1.34", HookState::Failed);
+        assert!(settle(&[failed], &facts("1.34", "1.33"), |_| false)[0].closed, "it is rolled back");
+    }
+
+    #[test]
+    fn upgrade_that_begins_with_node_groups_has_its_point_before_them() {
+        let to = version("1.33");
+        let old =
+            UpgradeFacts { node_groups_to: vec![to], next: Some((Gate::NodeGroups, to)), ..facts("1.33", "1.34") };
+        assert_eq!(steps(&[], &old), ["BeforeUpgrade 1.33->1.34", "BeforeNodeGroups 1.33"]);
     }
 
     #[test]

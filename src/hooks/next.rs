@@ -10,8 +10,6 @@ use crate::api::duration;
 use crate::api::hook::{Hook, HookFailurePolicy, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::jobs::{JobOutcome, job_name};
 
-/// Longest value of the annotation that is compared, in characters.
-const MAX_SKIP: usize = 256;
 /// How often a failed hook is evaluated again: its template may be a CronJob that was corrected.
 const FAILED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 /// The shortest and the longest time between two observations of a Job.
@@ -88,7 +86,7 @@ impl<'a> Question<'a> {
 
     /// The value of the annotation that skips `hook` now. Each counts once.
     fn skip_of(&self, hook: &Hook) -> Option<String> {
-        let values = self.skip?.split(',').map(|value| value.trim().chars().take(MAX_SKIP).collect::<String>());
+        let values = self.skip?.split(',').map(|value| entry::cut(value.trim()));
         let mut named = values.filter(|value| value.split('/').next() == Some(hook.name.as_str()));
         let is_used = |value: &String| {
             let mut of_hook = self.entries.iter().filter(|entry| entry.name == hook.name);
@@ -202,10 +200,18 @@ fn about<'a>(question: &Question<'a>, hook: &'a Hook) -> Option<Action<'a>> {
         return Some(Action::Record(record));
     }
     Some(match (entry.state, at) {
+        // Its Job may exist: that is found out when the hold ends.
+        (HookState::Intended, Some(_)) if !question.may_begin => on_hold(&entry.describe()),
         (HookState::Intended, Some(at)) => Action::Create(hook, at),
         (HookState::Running, Some(at)) => Action::Observe(hook, at),
         _ => begin(question, hook, at, entry, is_failure),
     })
+}
+
+/// Nothing is created on hold.
+fn on_hold<'a>(what: &str) -> Action<'a> {
+    let message = format!("{what}: it does not begin while the cluster is on hold");
+    Action::Held(Held { failed: false, message, again: FAILED_AGAIN })
 }
 
 /// The first try of a hook, or the next one after a failure.
@@ -223,8 +229,7 @@ fn begin<'a>(
         _ => why,
     };
     if !question.may_begin {
-        let message = format!("{what}: it does not begin while the cluster is on hold");
-        return Action::Held(Held { failed: false, message, again: FAILED_AGAIN });
+        return on_hold(&what);
     }
     let digest = match question.digests.get(&hook.name) {
         None => return Action::ReadTemplate(hook),
@@ -238,7 +243,7 @@ fn begin<'a>(
     };
     if is_failure {
         let is_corrected = entry.template_digest.as_ref() != Some(digest);
-        let asked: Option<String> = question.reconcile_at.map(|text| text.chars().take(MAX_SKIP).collect());
+        let asked = question.reconcile_at.map(entry::cut);
         let is_asked = asked.is_some() && asked != entry.reconcile_at;
         if !is_corrected && !is_asked {
             return question.failed(hook, &entry, &what, &why);

@@ -202,6 +202,8 @@ fn nothing_begins_on_hold_and_what_runs_is_observed() {
     let mut case = Case::new(vec![before("a")], Vec::new());
     case.may_begin = false;
     assert!(!case.held().failed);
+    case.entries = vec![entry_of("a", HookState::Intended)];
+    assert!(case.held().message.contains("while the cluster is on hold"), "its Job is not created");
     case.entries = vec![entry_of("a", HookState::Running)];
     assert_eq!(next(&case.question()), Action::Observe(&case.hooks[0], 0));
 }

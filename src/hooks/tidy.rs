@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::entry;
 use crate::api::hook::{Hook, HookStatus, MAX_HOOK_STATUS};
 
 /// How long a Job stays after its end was recorded, so that people can read its log.
@@ -24,7 +25,8 @@ pub fn jobs_to_delete(hooks: &[Hook], entries: &[HookStatus], now: Timestamp) ->
 /// The entries without those that are not needed. One that has a Job stays until that is deleted. Skips that are still in the
 /// annotation stay: each counts once.
 pub fn without_removed(hooks: &[Hook], entries: &[HookStatus], skip: Option<&str>) -> Vec<HookStatus> {
-    let skips: BTreeSet<&str> = skip.into_iter().flat_map(|skip| skip.split(',')).map(str::trim).collect();
+    let skips = skip.into_iter().flat_map(|skip| skip.split(','));
+    let skips: BTreeSet<String> = skips.map(|value| entry::cut(value.trim())).collect();
     let is_wanted = |entry: &HookStatus| {
         let is_known = hooks.iter().any(|hook| hook.name == entry.name && hook.at.contains(&entry.at));
         is_known || entry.uid.is_some() || entry.state.is_finished()
@@ -89,6 +91,10 @@ mod tests {
         assert_eq!(left.len(), MAX_CLOSED);
         assert_eq!(left[0].skipped_by.as_deref(), Some("a/1"));
         assert_eq!(without_removed(&hooks, &all, None)[0].skipped_by, None, "the annotation was removed");
+        let long = format!("a/{}", "x".repeat(300));
+        let cut = HookStatus { skipped_by: Some(long.chars().take(256).collect()), ..all[0].clone() };
+        let kept = without_removed(&hooks, std::slice::from_ref(&cut), Some(&format!("b, {long}")));
+        assert_eq!(kept, [cut], "a long value is still there");
         let pending = entry("removed", HookPoint::AfterCreate, "create", HookState::Pending);
         assert_eq!(without_removed(&hooks, &[pending], None), []);
     }

@@ -268,6 +268,7 @@ fn cluster_learns_from_the_plan_whether_it_is_held() {
             request: Request::default(),
             wants: None,
             claim: ClaimedStep::Ongoing,
+            has_begun: true,
             rollouts,
             term: 1,
             now: fleet.now,

@@ -29,6 +29,8 @@ pub struct Question<'a> {
     pub wants: Option<Step>,
     /// The step that it has claimed, as it is now.
     pub claim: ClaimedStep,
+    /// Whether the claimed step may have begun: it may not while hooks before it have not passed. Without hooks it may.
+    pub has_begun: bool,
     /// All rollouts.
     pub rollouts: &'a Rollouts<'a>,
     /// The term of the leader that asks: another one after a write that had no answer.
@@ -145,10 +147,9 @@ fn reply(question: &Question<'_>) -> Reply {
         request.withdraw();
         return Reply { request, answer: Answer::Free };
     };
-    // What has begun is finished, whatever became of the rollout.
     if request.claimed.is_some_and(|claimed| claimed.step == step) {
         request.withdraw();
-        return Reply { request, answer: Answer::Free };
+        return Reply { request, answer: claimed_answer(question, step) };
     }
     let answer = match decider(question, step.gate) {
         Decider::Open => {
@@ -169,6 +170,18 @@ fn reply(question: &Question<'_>) -> Reply {
         },
     };
     Reply { request, answer }
+}
+
+/// Whether a step that the cluster has claimed goes on. What has begun is finished, whatever became of the rollout. Its hooks run
+/// after the claim, and take their time: until they have passed, a halt or a suspension holds it, and it keeps its ticket.
+fn claimed_answer(question: &Question<'_>, step: Step) -> Answer {
+    if question.has_begun {
+        return Answer::Free;
+    }
+    match decider(question, step.gate) {
+        Decider::Rollout(rollout, _) => stops(rollout, step).unwrap_or(Answer::Free),
+        Decider::Open | Decider::Blocked(_) | Decider::Unlisted(_) => Answer::Free,
+    }
 }
 
 /// Asks for a ticket, or claims it.

@@ -51,12 +51,14 @@ struct Case {
     request: Request,
     wants: Option<Step>,
     claim: ClaimedStep,
+    has_begun: bool,
 }
 
 impl Default for Case {
     fn default() -> Self {
         let (labels, request) = ("fleet=main,ring=0", Request::default());
-        Self { labels, rollout: None, request, wants: Some(step("1.36")), claim: ClaimedStep::Ongoing }
+        let (wants, claim) = (Some(step("1.36")), ClaimedStep::Ongoing);
+        Self { labels, rollout: None, request, wants, claim, has_begun: true }
     }
 }
 
@@ -74,6 +76,7 @@ fn ask_case(case: &Case, rollouts: &Rollouts<'_>) -> Reply {
         request: case.request,
         wants: case.wants,
         claim: case.claim,
+        has_begun: case.has_begun,
         rollouts,
         term: 1,
         now: Timestamp::from_millisecond(7).unwrap(),
@@ -147,6 +150,30 @@ fn halts_and_suspensions_hold_a_ticket_that_is_not_claimed() {
     assert_eq!(message(&with(&spec(json!({})), &status(&[], true), &later)).0, HoldKind::Halted);
     let earlier = Case { wants: Some(step("1.35")), ..Case::default() };
     assert_eq!(message(&with(&spec(json!({})), &status(&[], true), &earlier)).0, HoldKind::Waiting);
+}
+
+#[test]
+fn claimed_step_whose_hooks_have_not_passed_does_not_begin_during_a_halt() {
+    let claimed = request(None, Some(ID), None);
+    let table = [
+        (json!({}), false, false, None),
+        (json!({}), true, false, Some(HoldKind::Halted)),
+        (json!({}), true, true, None),
+        (json!({"suspend": true}), false, false, Some(HoldKind::Waiting)),
+        (json!({"suspend": true}), false, true, None),
+    ];
+    for (change, halted, has_begun, expected) in table {
+        let case = Case { request: claimed, has_begun, ..Case::default() };
+        let reply = with(&spec(change.clone()), &status(&[ID], halted), &case);
+        assert_eq!(reply.request, claimed, "it keeps its ticket");
+        let found = match &reply.answer {
+            Answer::Held(held) => Some(held.kind),
+            Answer::Free | Answer::Claims => None,
+        };
+        assert_eq!(found, expected, "{change} halted {halted} begun {has_begun}");
+    }
+    let elsewhere = Case { labels: "fleet=other", request: claimed, has_begun: false, ..Case::default() };
+    assert_eq!(with(&spec(json!({})), &status(&[ID], true), &elsewhere).answer, Answer::Free);
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl World {
             request,
             wants,
             claim,
+            has_begun: true,
             rollouts: &rollouts,
             term: 1,
             now: self.now,

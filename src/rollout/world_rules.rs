@@ -92,6 +92,7 @@ pub fn ask_by(
         request: *request(member, lane),
         wants,
         claim: claim.unwrap_or(ClaimedStep::Ongoing),
+        has_begun: true,
         rollouts: &rollouts(view),
         term: view.term,
         now,

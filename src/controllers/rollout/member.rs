@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
+use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
 use crate::api::status::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::agent::held_revision::source_state;
 use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
+use crate::hooks::passes;
 use crate::rollout::{Health, Member, Request, Stalled};
 
 /// A version that no release has: the spec is not readable, which admission prevents.
@@ -42,13 +44,14 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
     let request = status.upgrade.as_ref().and_then(|upgrade| upgrade.wave.as_ref());
     let revision_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.revision_wave.as_ref());
     let agent_request = status.upgrade.as_ref().and_then(|upgrade| upgrade.agent_wave.as_ref());
+    let node_groups = control_plane.map(|at| following(cluster, groups).fold(at, KubernetesVersion::min));
     Member {
         uid: cluster.uid().unwrap_or_default(),
         name: format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()),
         labels: cluster.labels().clone(),
         wanted: cluster.spec.version().unwrap_or(NO_VERSION),
         control_plane,
-        node_groups: control_plane.map(|at| following(cluster, groups).fold(at, KubernetesVersion::min)),
+        node_groups,
         suspended: cluster.spec.suspend,
         deleting: cluster.metadata.deletion_timestamp.is_some(),
         request: request.map(Request::of).unwrap_or_default(),
@@ -56,7 +59,7 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
         agent_request: agent_request.map(Request::of).unwrap_or_default(),
         source: source_state(cluster, status),
         revision_request: revision_request.map(Request::of).unwrap_or_default(),
-        health: health(cluster, status, groups),
+        health: with_hooks(health(cluster, status, groups), cluster, status, control_plane.zip(node_groups)),
         stalled: stalled(status, groups),
         waits_for: waits_for(status),
     }
@@ -90,6 +93,38 @@ fn health(cluster: &EksCluster, status: &EksClusterStatus, groups: &[Arc<NodeGro
         // It has made no step yet.
         None => Health::Since(since_conditions(cluster, status)),
     }
+}
+
+/// The health, with the hooks after the steps that are done. `at`: the versions of the control plane and of the oldest node group.
+fn with_hooks(
+    health: Health,
+    cluster: &EksCluster,
+    status: &EksClusterStatus,
+    at: Option<(KubernetesVersion, KubernetesVersion)>,
+) -> Health {
+    let Health::Since(since) = health else { return health };
+    let Some((control_plane, node_groups)) = at else { return health };
+    let is_due = |entry: &HookStatus| {
+        let to = entry.step.rsplit("->").next().and_then(|to| to.parse::<KubernetesVersion>().ok());
+        match entry.at {
+            HookPoint::AfterControlPlane => to.is_some_and(|to| to <= control_plane),
+            HookPoint::AfterNodeGroups => to.is_some_and(|to| to <= node_groups),
+            HookPoint::AfterUpgrade => entry.state != HookState::Pending,
+            _ => false,
+        }
+    };
+    let due: Vec<&HookStatus> = status.hooks.iter().filter(|entry| is_due(entry)).collect();
+    // One whose failure is ignored may run, and does not count.
+    let counts = |entry: &HookStatus| {
+        let mut hooks = cluster.spec.hooks.iter();
+        hooks.any(|hook| hook.name == entry.name && hook.on_failure == HookFailurePolicy::Stop)
+    };
+    let holds = |entry: &HookStatus| !entry.closed && counts(entry) && !passes(&cluster.spec.hooks, entry);
+    if let Some(entry) = due.iter().find(|entry| holds(entry)) {
+        return Health::Unhealthy(format!("{} is {}", entry.describe(), entry.state.as_str()));
+    }
+    let finished = due.iter().filter_map(|entry| entry.finished_at.as_ref()).map(|time| time.0);
+    Health::Since(finished.fold(since, Timestamp::max))
 }
 
 fn unhealthy(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<String> {
@@ -197,6 +232,39 @@ mod tests {
         let soak = |since: Value| active(json!({"upgrade": {"soak": {"seconds": 0, "healthySince": since}}}));
         assert_eq!(health(soak(json!("2026-11-22T09:00:00Z")), &[]), "2026-11-22T09:00:00Z");
         assert!(health(soak(Value::Null), &[]).contains("not healthy"));
+    }
+
+    #[test]
+    fn hook_after_a_step_counts_towards_health() {
+        let of = |at: &str, step: &str, state: &str, on_failure: &str, closed: bool| {
+            let entry = json!({"name": "smoke", "at": at, "step": step, "state": state, "attempt": 1, "closed": closed,
+                "finishedAt": "2026-11-20T00:00:00Z"});
+            let mut cluster = cluster(active(json!({"hooks": [entry]})));
+            let hook =
+                json!({"name": "smoke", "at": [at], "job": {"cronJob": {"name": "smoke"}}, "onFailure": on_failure});
+            cluster.spec.hooks = vec![serde_json::from_value(hook).unwrap()];
+            match member(&cluster, &[group("a", "1.32", json!({}), "True")]).health {
+                Health::Since(since) => since.to_string(),
+                Health::Unhealthy(why) => why,
+            }
+        };
+        let (created, finished) = ("2026-11-01T00:00:00Z", "2026-11-20T00:00:00Z");
+        let table = [
+            ("AfterUpgrade", "1.32->1.33", "Failed", "hook smoke (AfterUpgrade, 1.32->1.33) is Failed"),
+            ("AfterUpgrade", "1.32->1.33", "Pending", created),
+            ("AfterUpgrade", "1.32->1.33", "Succeeded", finished),
+            ("AfterControlPlane", "1.32->1.33", "Pending", "hook smoke (AfterControlPlane, 1.32->1.33) is Pending"),
+            ("AfterControlPlane", "1.33->1.34", "Pending", created),
+            ("AfterControlPlane", "1.32->1.33", "Skipped", finished),
+            ("AfterNodeGroups", "1.32", "Lost", "hook smoke (AfterNodeGroups, 1.32) is Lost"),
+            ("AfterNodeGroups", "1.33", "Pending", created),
+            ("BeforeDelete", "delete", "Failed", created),
+        ];
+        for (at, step, state, expected) in table {
+            assert_eq!(of(at, step, state, "Stop", false), expected, "{at} {step} {state}");
+        }
+        assert_eq!(of("AfterUpgrade", "1.32->1.33", "Running", "Continue", false), finished);
+        assert_eq!(of("AfterControlPlane", "1.32->1.33", "Failed", "Stop", true), finished, "its step is over");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
 use crate::api::status::UpgradeStatus;
-use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
 use crate::rollout::{Annotations, Input, Member, RolloutEvent, SourcePlan, advance};
 use crate::telemetry::rollouts::{self, RolloutState};
@@ -79,7 +79,7 @@ fn seen_by_clusters(release: &ReleaseStatus) -> String {
     serde_json::to_string(&parts).unwrap_or_default()
 }
 
-/// Requests reconciles of the clusters that a rollout may hold. `only_asking`: of those that ask for a ticket.
+/// Requests reconciles of the clusters that a rollout may hold. `only_asking`: of those that ask for a ticket, or that it holds.
 fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
     let waits = |cluster: &EksCluster| {
         let Some(status) = &cluster.status else { return false };
@@ -88,7 +88,11 @@ fn enqueue_waiting_clusters(ctx: &Context, only_asking: bool) {
             requests.into_iter().flatten().any(|request| request.asks.is_some())
         };
         let asks = status.upgrade.as_ref().is_some_and(asks);
-        asks || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
+        // One with a ticket, whose hooks have not passed, may be held too.
+        let ready = crate::api::conditions::get(&status.conditions, ConditionType::Ready);
+        let holds = [Reason::WaitingForWave, Reason::WaveHalted];
+        let is_held = ready.is_some_and(|ready| holds.iter().any(|reason| ready.reason == reason.as_str()));
+        asks || is_held || !only_asking && !crate::api::conditions::is_true(&status.conditions, ConditionType::Ready)
     };
     for cluster in ctx.clusters.state_filter(waits) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster), Trigger::Dependency);

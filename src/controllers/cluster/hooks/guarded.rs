@@ -2,16 +2,16 @@
 //! deletion. I/O: through [`super`].
 
 use crate::api::Reason;
-use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
+use crate::api::hook::{HookPoint, HookState, HookStatus};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
-use crate::hooks::{Held, Moment, UpgradeFacts, moments, settle};
+use crate::hooks::{Held, Moment, UpgradeFacts, has_passed_before, moments, passes, settle};
 use crate::resources::cloud::Cloud;
-use crate::rollout::Target;
+use crate::rollout::{Step as GatedStep, Target};
 use crate::upgrade::{ControlPlaneWork, Decision, Goal, Observation, Step};
 
 /// The step of a creation.
@@ -111,6 +111,15 @@ impl Reconcile<'_> {
         if !self.has_hooks() || self.observes() {
             return None;
         }
+        // One that has begun is observed to its end, and holds the first upgrade, also while the cluster is not Ready.
+        let has_begun = |entry: &HookStatus| {
+            entry.at == HookPoint::AfterCreate && !entry.closed && entry.state != HookState::Pending
+        };
+        if self.stored_hooks().iter().any(has_begun)
+            && let Some(held) = self.run_hooks(&Moment::new(HookPoint::AfterCreate, CREATE), cloud).await
+        {
+            return Some(held);
+        }
         let wanted = self.wanted_step(previous, decision).filter(|_| may_begin);
         let to_of = |step: &Step| match step {
             Step::NodeGroups { to, .. } => Some(*to),
@@ -121,7 +130,7 @@ impl Reconcile<'_> {
             goal: goal.version,
             is_changing: observed.control_plane_work == ControlPlaneWork::Version,
             node_groups_to: decision.remaining_steps.iter().filter_map(to_of).collect(),
-            has_steps: decision.is_upgrade(),
+            has_steps: !decision.remaining_steps.is_empty(),
             next: wanted.and_then(|step| match step.target {
                 Target::Kubernetes(target) => Some((step.gate, target)),
                 Target::Agent(_) | Target::Revision(_) => None,
@@ -144,14 +153,16 @@ impl Reconcile<'_> {
         None
     }
 
+    /// Whether the hooks before `step`, which the cluster has claimed, have passed: nothing of the step has begun in AWS before.
+    pub(in crate::controllers::cluster) fn has_passed_hooks_before(&self, step: GatedStep) -> bool {
+        match step.target {
+            Target::Kubernetes(to) => has_passed_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to),
+            Target::Agent(_) | Target::Revision(_) => true,
+        }
+    }
+
     /// Whether an entry keeps nothing from beginning.
     fn passes(&self, entry: &HookStatus) -> bool {
-        let hook = self.object.spec.hooks.iter().find(|hook| hook.name == entry.name && hook.at.contains(&entry.at));
-        let Some(hook) = hook else { return true };
-        match entry.state {
-            HookState::Succeeded | HookState::Skipped => true,
-            HookState::Failed | HookState::Lost => hook.on_failure == HookFailurePolicy::Continue,
-            HookState::Pending | HookState::Intended | HookState::Running => false,
-        }
+        passes(&self.object.spec.hooks, entry)
     }
 }

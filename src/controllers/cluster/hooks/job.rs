@@ -1,10 +1,12 @@
 //! The Job of a hook: its template, environment, labels and owner. I/O: reads a CronJob.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobTemplateSpec};
 use kube::{Resource as _, ResourceExt};
 
+use crate::api::duration;
 use crate::api::hook::{CLUSTER_LABEL, HOOK_LABEL, Hook, HookPoint, HookStatus};
 use crate::controllers::cluster::{Reconcile, agent};
 use crate::hooks::Moment;
@@ -13,6 +15,8 @@ use crate::resources::cloud::Cloud;
 
 /// Longest value of a label.
 const MAX_LABEL: usize = 63;
+/// How long after its timeout Kubernetes ends a Job that nobody observes.
+const GRACE: Duration = Duration::from_secs(60);
 
 impl Reconcile<'_> {
     /// The template of a hook, and the digest of what a failed hook is tried again for.
@@ -41,7 +45,7 @@ impl Reconcile<'_> {
             labels: BTreeMap::from(labels),
             owner,
         };
-        build(template, &request)
+        with_deadline(build(template, &request), duration::parse(&hook.timeout).unwrap_or_default())
     }
 
     /// The environment of the Job. No credentials.
@@ -63,6 +67,15 @@ impl Reconcile<'_> {
     }
 }
 
+/// The Job, which Kubernetes ends some time after `timeout` if no operator does.
+fn with_deadline(mut job: Job, timeout: Duration) -> Job {
+    let seconds = i64::try_from(timeout.saturating_add(GRACE).as_secs()).unwrap_or(i64::MAX);
+    if let Some(spec) = &mut job.spec {
+        spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(seconds, |own| own.min(seconds)));
+    }
+    job
+}
+
 /// A name as the value of a label: a longer one is cut.
 fn label_value(name: &str) -> String {
     let cut: String = name.chars().take(MAX_LABEL).collect();
@@ -72,6 +85,19 @@ fn label_value(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn job_that_nobody_observes_ends() {
+        let deadline = |own: Option<i64>, timeout: u64| {
+            let spec = serde_json::json!({"activeDeadlineSeconds": own, "template": {}});
+            let job: Job = serde_json::from_value(serde_json::json!({"spec": spec})).unwrap();
+            with_deadline(job, Duration::from_secs(timeout)).spec.unwrap().active_deadline_seconds
+        };
+        assert_eq!(deadline(None, 600), Some(660));
+        assert_eq!(deadline(Some(30), 600), Some(30));
+        assert_eq!(deadline(Some(9000), 600), Some(660));
+        assert_eq!(deadline(None, u64::MAX), Some(i64::MAX));
+    }
 
     #[test]
     fn long_name_is_a_valid_label() {

@@ -46,7 +46,8 @@ impl Reconcile<'_> {
         let request = self.stored_request(Lane::Kubernetes);
         let wants = self.wanted_step(previous, decision);
         let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
-        self.ask_rollout(Lane::Kubernetes, wants, claim).await
+        let has_begun = wants.is_none_or(|step| is_in_progress(step, observed) || self.has_passed_hooks_before(step));
+        self.ask_rollout_of(Lane::Kubernetes, wants, claim, has_begun).await
     }
 
     /// Asks the FleetRollout whether a step may begin. `wants`: nothing but its wave holds it; `claim`: the state of the step
@@ -56,6 +57,17 @@ impl Reconcile<'_> {
         lane: Lane,
         wants: Option<GatedStep>,
         claim: Option<ClaimedStep>,
+    ) -> WaveState {
+        self.ask_rollout_of(lane, wants, claim, true).await
+    }
+
+    /// The same. `has_begun`: whether the claimed step may have begun.
+    async fn ask_rollout_of(
+        &mut self,
+        lane: Lane,
+        wants: Option<GatedStep>,
+        claim: Option<ClaimedStep>,
+        has_begun: bool,
     ) -> WaveState {
         let request = self.stored_request(lane);
         let memory = self.state.kind.upgrade.wave_mut(lane);
@@ -68,12 +80,16 @@ impl Reconcile<'_> {
         let rollouts = snapshot.rollouts();
         let uid = self.object.uid().unwrap_or_default();
         let claim = claim.unwrap_or(ClaimedStep::Ongoing);
-        let reply = ask(&Question { request, wants, claim, term, ..self.question(&uid, &rollouts) });
+        let reply = ask(&Question { request, wants, claim, has_begun, term, ..self.question(&uid, &rollouts) });
         if reply.request != request && !self.record_request(lane, reply.request).await {
             // Nothing begins on what the API server may not have stored.
             let has_claimed =
                 wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
-            return if has_claimed { WaveState::Free } else { held("the API server has not recorded it yet") };
+            return if has_claimed && !matches!(reply.answer, Answer::Held(_)) {
+                WaveState::Free
+            } else {
+                held("the API server has not recorded it yet")
+            };
         }
         match reply.answer {
             Answer::Free | Answer::Claims => WaveState::Free,
@@ -91,6 +107,7 @@ impl Reconcile<'_> {
             request: Request::default(),
             wants: None,
             claim: ClaimedStep::Ongoing,
+            has_begun: true,
             rollouts,
             term: 0,
             now: self.now,
@@ -204,25 +221,35 @@ fn held(message: &str) -> WaveState {
     WaveState::Held { halted: false, message: message.to_owned() }
 }
 
+/// Whether something of a step is in progress in AWS.
+fn is_in_progress(step: GatedStep, observed: &Observation) -> bool {
+    let Target::Kubernetes(target) = step.target else { return false };
+    let has_addon_updates = || observed.addons.iter().any(|addon| addon.state == AddonState::Busy);
+    match step.gate {
+        Gate::ControlPlane => {
+            let is_version_update = observed.control_plane_work == ControlPlaneWork::Version;
+            is_version_update || observed.control_plane < target && has_addon_updates()
+        }
+        Gate::NodeGroups | Gate::Agent | Gate::Revision => observed.node_groups.iter().any(|group| group.busy),
+    }
+}
+
 /// The state of the step that the cluster has claimed.
 fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observation, is_healthy: bool) -> ClaimedStep {
     // The lane has no other ones.
     let Target::Kubernetes(target) = step.target else { return ClaimedStep::Dropped };
     let is_at_version = observed.control_plane >= target;
-    let has_addon_updates = observed.addons.iter().any(|addon| addon.state == AddonState::Busy);
-    let has_group_updates = observed.node_groups.iter().any(|group| group.busy);
-    let is_version_update = observed.control_plane_work == ControlPlaneWork::Version;
-    let (is_reached, is_in_progress) = match step.gate {
-        Gate::ControlPlane => (is_at_version, is_version_update || !is_at_version && has_addon_updates),
+    let is_reached = match step.gate {
+        Gate::ControlPlane => is_at_version,
         Gate::NodeGroups | Gate::Agent | Gate::Revision => {
             let is_left = |one: &Step| matches!(one, Step::NodeGroups { to, .. } if *to <= target);
-            (is_at_version && !decision.remaining_steps.iter().any(is_left), has_group_updates)
+            is_at_version && !decision.remaining_steps.iter().any(is_left)
         }
     };
     ClaimedStep::of(ClaimFacts {
         is_reached,
         is_healthy,
-        is_in_progress,
+        is_in_progress: is_in_progress(step, observed),
         is_wanted: goal.version >= target,
         is_held: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. } | Hold::ByUser, .. }),
     })

@@ -1,0 +1,80 @@
+//! Whether hooks have passed, from what status says of them. Pure.
+
+use super::moment::is_after;
+use crate::api::KubernetesVersion;
+use crate::api::fleet_rollout::Gate;
+use crate::api::hook::{Hook, HookFailurePolicy, HookPoint, HookState, HookStatus};
+
+/// Whether an entry keeps nothing from beginning. One whose hook was removed does not.
+pub fn passes(hooks: &[Hook], entry: &HookStatus) -> bool {
+    let hook = hooks.iter().find(|hook| hook.name == entry.name && hook.at.contains(&entry.at));
+    let Some(hook) = hook else { return true };
+    match entry.state {
+        HookState::Succeeded | HookState::Skipped => true,
+        HookState::Failed | HookState::Lost => hook.on_failure == HookFailurePolicy::Continue,
+        HookState::Pending | HookState::Intended | HookState::Running => false,
+    }
+}
+
+/// Whether all hooks before the step of `gate` to `to` have passed, and those after earlier ones, which come first. One before the
+/// step that has no entry has not: it has not run yet.
+pub fn has_passed_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to: KubernetesVersion) -> bool {
+    let point = match gate {
+        Gate::ControlPlane => HookPoint::BeforeControlPlane,
+        Gate::NodeGroups => HookPoint::BeforeNodeGroups,
+        Gate::Agent | Gate::Revision => return true,
+    };
+    let to = to.to_string();
+    let is_of_step = |entry: &HookStatus| entry.at == point && entry.step.rsplit("->").next() == Some(to.as_str());
+    let open = || entries.iter().filter(|entry| !entry.closed);
+    let has_run = |hook: &Hook| open().any(|entry| entry.name == hook.name && is_of_step(entry));
+    let have_all_run = hooks.iter().filter(|hook| hook.at.contains(&point)).all(has_run);
+    let mut before = open().filter(|entry| match is_after(entry.at) {
+        true => entry.state != HookState::Pending,
+        false => entry.at == HookPoint::BeforeUpgrade || is_of_step(entry),
+    });
+    have_all_run && before.all(|entry| passes(hooks, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::entry::tests::{entry, hook};
+
+    #[test]
+    fn hook_before_a_step_has_passed_only_with_a_success_of_that_step() {
+        use HookPoint::{BeforeControlPlane, BeforeNodeGroups, BeforeUpgrade};
+        let has_passed = |hooks: &[Hook], entries: &[HookStatus], gate| {
+            has_passed_before(hooks, entries, gate, "1.34".parse().unwrap())
+        };
+        let hooks = [hook("a", &[BeforeUpgrade, BeforeControlPlane])];
+        let of = |at, step: &str, state| entry("a", at, step, state);
+        let table = [
+            (BeforeControlPlane, "1.33->1.34", HookState::Running, false),
+            (BeforeControlPlane, "1.33->1.34", HookState::Failed, false),
+            (BeforeControlPlane, "1.33->1.34", HookState::Succeeded, true),
+            (BeforeControlPlane, "1.33->1.34", HookState::Skipped, true),
+            (BeforeControlPlane, "1.32->1.33", HookState::Succeeded, false),
+            (BeforeUpgrade, "1.33->1.34", HookState::Succeeded, false),
+        ];
+        for (at, step, state, expected) in table {
+            let found = has_passed(&hooks, &[of(at, step, state)], Gate::ControlPlane);
+            assert_eq!(found, expected, "{at} {step} {state:?}");
+        }
+        let done = of(BeforeControlPlane, "1.33->1.34", HookState::Succeeded);
+        let running = of(BeforeUpgrade, "1.33->1.34", HookState::Running);
+        assert!(!has_passed(&hooks, &[running, done], Gate::ControlPlane));
+        assert!(has_passed(&hooks, &[], Gate::NodeGroups), "it has no hook there");
+        let after = [hook("b", &[HookPoint::AfterControlPlane])];
+        for (state, expected) in [(HookState::Pending, true), (HookState::Failed, false)] {
+            let entry = entry("b", HookPoint::AfterControlPlane, "1.32->1.33", state);
+            assert_eq!(has_passed(&after, &[entry], Gate::ControlPlane), expected, "{state:?} after the step before");
+        }
+        assert!(has_passed(&[], &[], Gate::ControlPlane));
+        let groups = [hook("a", &[BeforeNodeGroups])];
+        assert!(!has_passed(&groups, &[], Gate::NodeGroups), "it has not run yet");
+        assert!(has_passed(&groups, &[of(BeforeNodeGroups, "1.34", HookState::Succeeded)], Gate::NodeGroups));
+        let continues = [Hook { on_failure: HookFailurePolicy::Continue, ..groups[0].clone() }];
+        assert!(has_passed(&continues, &[of(BeforeNodeGroups, "1.34", HookState::Failed)], Gate::NodeGroups));
+    }
+}
