@@ -121,7 +121,7 @@ pub fn evaluate<'a>(
     }
     status.checks.clone_from(&checks.status);
     let is_good = missing.is_empty() && waits_for.is_empty() && tolerated && status.passed_at.is_some();
-    let has_run = is_revision && status.passed_at.is_some();
+    let has_run = is_revision && (status.passed_at.is_some() || status.promoted_at.is_some());
     let passed = is_good || has_run || status.promoted_at.is_some();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     status.members = number(members.len());

@@ -94,7 +94,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let parts = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
     planned.notices.extend(parts.into_iter().flat_map(|part| notices::notices(&memory, part)));
     if cluster.spec.gitops.is_some() && cluster.status.is_none() && owner_exists {
-        let notice = "the GitOps agent is compared with its record in the management cluster only: pass --context";
+        let notice = "the GitOps agent is not compared: its record is in the management cluster (pass --context or --kubeconfig)";
         planned.notices.push(notice.to_owned());
     }
     planned.problems = match &decision {

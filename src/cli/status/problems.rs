@@ -243,6 +243,11 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         Reason::WaitingForWave | Reason::WaveHalted => {
             "see the waves, and what holds them: keelson rollout status".to_owned()
         }
+        Reason::HookFailed => {
+            format!(
+                "once it is corrected: keelson reconcile {arguments}; to pass the hook: the annotation in the message"
+            )
+        }
         Reason::SupportEnding => "raise spec.version".to_owned(),
         Reason::InvalidSpec => "correct the spec".to_owned(),
         Reason::Creating
@@ -258,7 +263,6 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::NotRequested
         | Reason::UpgradeBlocked
         | Reason::WaitingForHook
-        | Reason::HookFailed
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,

@@ -77,7 +77,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let of_in_use = without_planned(input);
     let of_in_use = of_in_use.as_ref().unwrap_or(plan);
     let overall = healthy(overall_of_plan(of_in_use, memory, violations, *now, &ready), &health_issues, plan.goal);
-    let nodes = with_nodes(overall, input);
+    let nodes = until_replaced(with_nodes(overall, input), input);
     let overall = match with_held_version(nodes.clone(), input) {
         _ if input.approved => {
             Overall::Reconciling(ConditionValue::false_(Reason::Updating, format!("plan {} is approved", shown.hash)))
@@ -137,6 +137,20 @@ fn launch_template(input: &Input<'_>) -> Option<LaunchTemplateStatus> {
     let found = input.memory.observed(&launch_template::key(input.key.name()))?;
     let version = Facts(input.memory).output(input.key, "launchTemplateVersion").filter(|version| !version.is_empty());
     Some(LaunchTemplateStatus { id: found.id.clone(), version })
+}
+
+/// Nothing is left to do with the node group in use, and the one that it replaced is not gone with its launch template.
+fn until_replaced(overall: Overall, input: &Input<'_>) -> Overall {
+    let is_ending = |replacing: &&Replacing| {
+        let step = &replacing.decision.step;
+        replacing.is_under_way() && matches!(step, Step::Observe | Step::AwaitDeletion | Step::DeleteTemplate)
+    };
+    match (overall, input.replacing.filter(is_ending)) {
+        (Overall::Ready(_), Some(replacing)) => {
+            Overall::Reconciling(ConditionValue::false_(Reason::Upgrading, replacing.message()))
+        }
+        (overall, _) => overall,
+    }
 }
 
 /// While nodes are replaced: the progress. When pods block it: which ones.

@@ -27,6 +27,9 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::kind::{Area, Kind};
 
+/// How often a rotation that was requested just now is looked at.
+const SOON: Duration = Duration::from_secs(20);
+
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("certificateAuthority", "certificate authority", Area::ControlPlane)
     .after_nodes()
@@ -158,8 +161,12 @@ impl Resource for CertificateAuthority {
         Duration::from_secs(600)
     }
 
+    /// A rotation that was requested just now begins a minute after its time, in case clocks differ: it is looked at until then.
     fn poll_policy(&self) -> PollPolicy {
-        self.intervals.single()
+        let policy = self.intervals.single();
+        let since = self.rotation.created_after.map(|after| Timestamp::now().duration_since(after).as_secs());
+        let is_new = since.is_some_and(|seconds| (-300..300).contains(&seconds));
+        PollPolicy { interval: if is_new { policy.interval.min(SOON) } else { policy.interval }, ..policy }
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {

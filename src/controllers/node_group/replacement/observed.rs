@@ -35,7 +35,8 @@ pub fn of_group(memory: &Memory, group: &Group, desired: &str) -> State {
         Some(entry) if entry.last_observe_error.is_some() => State::Unknown,
         Some(entry) => match &entry.presence {
             Some(Presence::Ours(_)) => State::TemplateLeft,
-            Some(Presence::Absent) if !absence_is_certain(memory, &template) => State::Unknown,
+            // Until that is certain.
+            Some(Presence::Absent) if !absence_is_certain(memory, &template) => State::TemplateLeft,
             Some(Presence::Absent | Presence::Foreign(_) | Presence::Unowned(_) | Presence::External(_)) => {
                 State::Absent
             }
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(of_group(&memory, &one, "old"), State::Absent, "it is created with it");
         memory.entry(&template).written_at = Some(at(21));
         memory.record_observation(&template, Presence::Absent, at(22));
-        assert_eq!(of_group(&memory, &one, "new"), State::Unknown, "a read may be older than the write");
+        assert_eq!(of_group(&memory, &one, "new"), State::TemplateLeft, "a read may be older than the write");
         memory.record_observation(&template, Presence::Absent, at(32));
         assert_eq!(of_group(&memory, &one, "new"), State::Absent);
         memory.record_observation(&template, Presence::Foreign("another".into()), at(33));

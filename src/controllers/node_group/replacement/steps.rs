@@ -182,7 +182,8 @@ impl Reconcile<'_> {
         let pair = &replacing.decision.pair;
         let names = [Some(&pair.in_use), pair.other.as_ref()];
         let mut next = None;
-        let names = names.into_iter().flatten().filter(|_| replacing.decision.step == Step::Observe);
+        let is_uncertain = matches!(replacing.decision.step, Step::Observe | Step::DeleteTemplate);
+        let names = names.into_iter().flatten().filter(|_| is_uncertain);
         for key in names.flat_map(|group| [node_group::key(&group.name), launch_template::key(&group.name)]) {
             if self.state.memory.is_absent(&key)
                 && let Some(certain) = observed::certain_at(&self.state.memory, &key)
