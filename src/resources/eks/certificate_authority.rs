@@ -27,7 +27,7 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::kind::{Area, Kind};
 
-/// How often a rotation that was requested just now is looked at.
+/// How often a rotation that was requested just now is observed.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Its row in the table of kinds.
@@ -161,7 +161,7 @@ impl Resource for CertificateAuthority {
         Duration::from_secs(600)
     }
 
-    /// A rotation that was requested just now begins a minute after its time, in case clocks differ: it is looked at until then.
+    /// A rotation that was requested just now begins a minute after its time, in case clocks differ: it is observed often until then.
     fn poll_policy(&self) -> PollPolicy {
         let policy = self.intervals.single();
         let since = self.rotation.created_after.map(|after| Timestamp::now().duration_since(after).as_secs());
