@@ -50,7 +50,7 @@ IDENTITIES = [
     for field in ("issuer", "subject")
 ]
 # The first is passed to the add-on unchanged, which has its own schema; the nodes' system reads user data.
-FREE_TEXT = {"hooks[].job.template.spec", "addons[].configuration", "node.nodeConfig", "node.userData", *IDENTITIES}
+FREE_TEXT = {"hooks[].job.template.spec", "hooks[].job.template.metadata.annotations{}", "addons[].configuration", "node.nodeConfig", "node.userData", *IDENTITIES}
 BASES = bases(World())
 # Selects all clusters, and lets none of them wait.
 OPEN_ROLLOUT = {

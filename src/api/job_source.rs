@@ -58,11 +58,14 @@ pub struct JobTemplate {
 pub struct JobMetadata {
     /// Labels of the Job.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::labels")]
+    #[schemars(schema_with = "schema::selector_labels")]
+    #[x_kube(validation = rules::label_keys())]
+    #[x_kube(validation = rules::label_values())]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Job.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::job_annotations")]
+    #[x_kube(validation = rules::label_keys())]
     pub annotations: BTreeMap<String, String>,
 }
 

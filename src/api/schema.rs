@@ -74,9 +74,9 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)
 }
 
-/// Annotations of a Job.
+/// Annotations of a Job: few, because rules about a list's items cost the API server much.
 pub(super) fn job_annotations(_: &mut SchemaGenerator) -> Schema {
-    strings(50, 1024)
+    strings(10, 1024)
 }
 
 /// Labels of a selector.
