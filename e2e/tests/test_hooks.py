@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from fleet import API, command_line
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, stays, until
 from fleet.manifests import key_of
 from fleet.shop import A_MOMENT, LOOK_NOW, Shop
 from keelson_harness.aws import Durations
@@ -176,8 +176,7 @@ def test_nothing_is_created_before_its_hook_has_succeeded(on, running, said):
     shop.apply()
     await_state(shop, "ask", "Running", "BeforeCreate")
     on.await_condition(shop.cluster, "Ready", "False", "WaitingForHook")
-    time.sleep(A_MOMENT)
-    assert actions(shop.writes()) == []
+    stays(lambda: actions(shop.writes()) == [], A_MOMENT, "no write before the hook has passed")
     said.touch()
     on.ready(*shop.items)
     shop.go_away()
@@ -285,8 +284,8 @@ def test_cluster_is_kept_until_its_last_hook_succeeds_or_is_skipped(on, running)
     on.api.request("DELETE", on.api.path(API, "EksCluster", shop.name, "default"), **options)
     on.api.delete(*key_of(shop.nodes))
     assert "not archived" in failed(shop)
-    time.sleep(A_MOMENT)
-    assert actions(shop.writes(mark)) == [] and shop.account.inventory() == before and on.api.find(*key_of(shop.nodes))
+    stays(lambda: actions(shop.writes(mark)) == [] and shop.account.inventory() == before, A_MOMENT, "no deletion")
+    assert on.api.find(*key_of(shop.nodes))
     annotate(shop, skip="archive")
     for item in shop.items:
         on.api.wait_gone(*key_of(item), 60)
