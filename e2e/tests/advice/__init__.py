@@ -362,7 +362,8 @@ CURES = [
 NO_EDIT = [
     "does not exist: create it, usually with `suspend: true`",
     "Keelson did not create it like this: delete it",
-    "a hook uses a CronJob of the EksCluster's own namespace: remove it",
+    "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace",
+    "support of Kubernetes {version} has ended on {ends}: {now}; raise spec.version",
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",
     "does not select this cluster: change the labels of the EksCluster",
