@@ -24,7 +24,7 @@ from keelson_harness.paths import CHECKOUT, DEPLOY, EXAMPLES
 # Not Kubernetes objects: kustomize's own files, CloudFormation, and what tools of other kinds read.
 NOT_APPLIED = ("kustomization.yaml", "github/", "charts/", "iam/", "k9s/", "krew/", "rules.yaml", "rules_test.yaml", "scrape-config.yaml", "kube-state-metrics.yaml")
 # The templates of CloudFormation, Flux's own manifests, which its kinds come from, and objects of Karpenter, whose kinds its chart installs.
-NOT_OURS = ("event-queue/", "flux/v", "karpenter/nodes/")
+NOT_OURS = ("examples/backstage/", "event-queue/", "flux/v", "karpenter/nodes/")
 
 
 @pytest.fixture(scope="module")
