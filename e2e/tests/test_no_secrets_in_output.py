@@ -113,6 +113,13 @@ def test_only_confidential_values_of_a_secret_are_searched(item, words, monkeypa
     assert noted == words
 
 
+@pytest.mark.parametrize(("variable", "expected"), [("AWS_SECRET_ACCESS_KEY", True), ("AWS_PROFILE", False), ("KEELSON_NOTIFY_SECRET_FILE", False)])
+def test_variable_that_names_a_file_is_not_confidential(variable, expected, monkeypatch):
+    monkeypatch.setattr(confidential, "_known", set())
+    confidential.add_process([], {variable: "/a/long/value"})
+    assert confidential.known() == ({"/a/long/value"} if expected else set())
+
+
 @pytest.fixture(scope="module")
 def clouds() -> dict[Path, dict]:
     found = leaks.clouds(Path(os.environ[recorder.RECORD_DIR]))

@@ -24,7 +24,7 @@ PUBLIC = {
 }
 # Suffixes of keys whose values are public keys and certificates.
 PUBLIC_SUFFIXES = (".asc", ".crt", ".pub", ".sshpub")
-# An environment variable with one of these in its name is confidential.
+# An environment variable with one of these in its name is confidential, unless it names a file.
 VARIABLES = ("SECRET", "TOKEN", "PASSWORD")
 PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
 
@@ -53,8 +53,12 @@ def pieces(word: str) -> set[str]:
 
 def add_process(arguments: list[str], variables: dict[str, str]) -> None:
     """Adds a process's confidential environment variables, and the passwords in its URLs."""
-    add(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
+    add(*(value for name, value in variables.items() if is_confidential(name)))
     add(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
+
+
+def is_confidential(variable: str) -> bool:
+    return any(part in variable for part in VARIABLES) and not variable.endswith("_FILE")
 
 
 def add_secret(item: dict) -> None:
