@@ -41,6 +41,9 @@ NO_VALUE = {
     "--leader-election-name": "the Role names the Lease and the ConfigMaps",
     "--allow-http-git": "for tests",
     "--notify-ca-file": "a file of one's own: extraVolumes and extraEnv",
+    "--ui-listen": "the page has a Deployment of its own: ui.enabled",
+    "--ui-host": "as --ui-listen",
+    "--ui-session-key-file": "as --ui-listen",
     "--pod-credentials-lifetime": "the sessions of EKS Pod Identity last six hours",
 }
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

@@ -1,6 +1,7 @@
 //! The objects that the page shows, as they were read last, with what lists show of them. Bounded per object. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -147,6 +148,16 @@ impl Fleet {
         if is_new { vec![Change::Source] } else { Vec::new() }
     }
 
+    /// The namespaces in which there are objects.
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        let unreadable =
+            self.unreadable.keys().map(|id| id.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        let mut found: BTreeSet<String> = unreadable.collect();
+        add_namespaces(&self.clusters, &mut found);
+        add_namespaces(&self.groups, &mut found);
+        found
+    }
+
     /// The state of a source.
     pub fn source(&self, name: &str) -> Source {
         self.sources.get(name).cloned().unwrap_or_default()
@@ -236,6 +247,17 @@ impl Fleet {
             let row = Arc::new(group.row(self, now));
             self.groups.insert(row.id.place(), Kept { object: group, row });
         }
+    }
+}
+
+/// Adds the namespaces of the objects, without a look at each of them.
+fn add_namespaces<K>(objects: &Objects<K>, found: &mut BTreeSet<String>) {
+    let mut next = objects.keys().next();
+    while let Some((namespace, _)) = next {
+        found.insert(namespace.clone());
+        // Greater than every name.
+        let end = (namespace.clone(), char::MAX.to_string());
+        next = objects.range((Bound::Excluded(end), Bound::Unbounded)).next().map(|(place, _)| place);
     }
 }
 
