@@ -101,6 +101,11 @@ def test_ambient_account_value_patches_as_the_component_does(helm, rendered):
     assert canonical(render(helm, {"operator": {"allowAmbientAccount": True}})) == expected
 
 
+def test_ui_value_adds_the_objects_of_its_kustomization(helm, rendered):
+    with_page = canonical(render(helm, {"ui": {"enabled": True}}))
+    assert with_page == canonical(rendered) | canonical(kustomize.build(DEPLOY / "ui"))
+
+
 @pytest.mark.parametrize("namespace", ["argocd", "gitops"])
 def test_registration_value_adds_the_role_in_the_namespace_of_argo_cd(helm, rendered, namespace):
     items = documents(DEPLOY / "argocd-registration" / "rbac.yaml")
@@ -193,7 +198,7 @@ def everything() -> dict:
 
 
 def arguments(items: list[dict]) -> list[str]:
-    (deployment,) = [item for item in items if item["kind"] == "Deployment"]
+    (deployment,) = [item for item in items if (item["kind"], item["metadata"]["name"]) == ("Deployment", "keelson")]
     return deployment["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
