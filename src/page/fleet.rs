@@ -275,6 +275,12 @@ impl Shown for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
+        // The parts whose size nobody bounds but the author.
+        self.spec.hooks.iter_mut().for_each(|hook| hook.job.template = None);
+        self.spec.pod_identities.clear();
+        for addon in &mut self.spec.addons {
+            (addon.configuration, addon.pod_identity_role) = (None, None);
+        }
         if let Some(status) = &mut self.status {
             status.certificate_authority = None;
             status.certificate_authorities.clear();
@@ -302,6 +308,7 @@ impl Shown for NodeGroup {
     const KIND: Kind = Kind::NodeGroup;
 
     fn trim(&mut self) {
+        self.spec.node = None;
         if let Some(status) = &mut self.status {
             status.tag_keys.clear();
             status.auto_scaling_group_tag_keys.clear();
