@@ -92,7 +92,7 @@ impl Row {
         let doing = subject.doing();
         let message = if state == State::Progressing && !doing.is_empty() { &doing } else { message };
         let mut actions: Vec<String> = Vec::new();
-        for action in problems.iter().filter_map(|problem| problems::advice_for(problem, subject)) {
+        for action in problems.iter().flat_map(|problem| problems::advice_for(problem, subject)) {
             if !actions.contains(&action) {
                 actions.push(action);
             }

@@ -9,6 +9,8 @@ pub mod manifest;
 mod markdown;
 mod planned;
 pub mod print;
+#[cfg(test)]
+mod replacement_tests;
 mod rules;
 mod schema;
 mod sources;
