@@ -9,6 +9,7 @@ use super::state::State;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::policy::DriftPolicy;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
+use crate::cli::rollout::overview::overview;
 use crate::cli::status::problems;
 use crate::cli::subject::Subject;
 use crate::controllers::runtime::decode::Unreadable;
@@ -174,6 +175,7 @@ impl Row {
         let row = Self {
             since: since.or_else(|| ready.map(|ready| ready.last_transition_time.0)),
             target: release.map(|release| release.target.clone()).unwrap_or_default(),
+            actions: overview(object, None).actions,
             ..Self::new(Kind::FleetRollout, &object.metadata, state, reason, message)
         };
         row.with_search()

@@ -7,6 +7,7 @@ pub mod live;
 mod management;
 pub mod manifest;
 mod markdown;
+pub mod order;
 mod planned;
 pub mod print;
 #[cfg(test)]
