@@ -7,6 +7,7 @@ use super::approve::waiting::{Kind, Target};
 use super::estimate;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
+use crate::api::hook::HookStatus;
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
@@ -43,6 +44,8 @@ pub struct Subject {
     /// The last change: the creation, an edit, or the deletion.
     pub change: Option<ChangeStatus>,
     pub deletion: DeletionStatus,
+    /// The hooks of the steps that are not over.
+    pub hooks: Vec<HookStatus>,
     /// What keeps anything from beginning.
     pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
@@ -83,6 +86,7 @@ impl From<&EksCluster> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            hooks: status.hooks.into_iter().filter(|entry| !entry.closed).collect(),
             holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
@@ -120,6 +124,7 @@ impl From<&NodeGroup> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            hooks: Vec::new(),
             holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),

@@ -4,7 +4,7 @@
 mod approve;
 mod decision;
 mod fleet;
-mod overview;
+pub mod overview;
 mod print;
 mod promote;
 mod retry;

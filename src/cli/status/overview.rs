@@ -102,7 +102,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
     let unavailable = unavailable.filter(|found| ready.is_none_or(|ready| ready.message != found.message));
     let mut problems = problems::of(subject);
     let mut actions: Vec<String> =
-        problems.iter().filter_map(|problem| problems::advice_for(problem, subject)).collect();
+        problems.iter().flat_map(|problem| problems::advice_for(problem, subject)).collect();
     for (group, subject) in node_groups.iter().zip(groups) {
         let of_group = group.problems.iter().cloned();
         problems.extend(of_group.map(|problem| Problem { object: Some(subject.title()), ..problem }));

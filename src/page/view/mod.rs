@@ -3,14 +3,19 @@
 
 mod accounts;
 mod badge;
+mod checks;
 mod cluster;
 mod command;
 mod context;
 mod fleet;
+mod graph;
+mod hooks;
+mod layers;
 mod network;
 mod node_group;
 mod rollout;
 mod schedule;
+mod support;
 mod table;
 mod upgrade;
 
