@@ -310,3 +310,62 @@ def test_operator_that_is_killed_at_every_write_of_a_hook_loses_and_passes_nothi
     # Each Job that was created before a crash was adopted.
     assert lines(said) == ["BeforeControlPlane 1.33 1.34 1", "AfterControlPlane 1.33 1.34 1"]
     shop.go_away()
+
+
+def test_operator_that_is_killed_at_every_write_of_a_try_that_fails_and_of_the_next_one(on, tmp_path, said, capsys):
+    """With the deletions: of the Job that ends at its timeout, and of the Job before another try."""
+    go = tmp_path / "go"
+    with on.operator(*FLAGS):
+        command = f"if [ -e {go} ]; then {tells(said)}; else sleep 600; fi"
+        shop = upgrading(on, hook("slow", ["BeforeControlPlane"], command, timeout="3s"))
+    shop.edit(version="1.34")
+    killed = kill_at_every_write(on, tmp_path / "first", lambda: entry(shop, "slow").get("state") == "Failed")
+    assert killed.count("CREATE jobs") == killed.count("DELETE jobs") == 1, killed
+    assert upgrades(shop) == 0 and jobs(on, shop) == {}
+    shop.edit(hooks=[hook("slow", ["BeforeControlPlane"], f"echo no; exit 1; {command}", timeout="20s")])
+    killed += kill_at_every_write(on, tmp_path / "second", lambda: "no" in entry(shop, "slow").get("message", "").split())
+    go.touch()
+    shop.edit(hooks=[hook("slow", ["BeforeControlPlane"], command, timeout="20s")])
+    killed += kill_at_every_write(on, tmp_path / "third", lambda: entry(shop, "slow").get("state") == "Succeeded")
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    assert killed.count("CREATE jobs") == 3 and killed.count("DELETE jobs") == 2, killed
+    with on.operator(*FLAGS):
+        await_version(shop, "1.34")
+    assert lines(said) == ["BeforeControlPlane 1.33 1.34 3"] and upgrades(shop) == 1
+    shop.go_away()
+
+
+def test_operator_that_is_killed_at_every_write_of_the_hooks_of_a_creation_and_a_deletion(on, tmp_path, said, capsys):
+    shop = Shop(on, hooks=[hook("log", ["BeforeCreate", "AfterCreate", "BeforeDelete"], tells(said))])
+    on.cloud.operator_account()
+    shop.apply()
+    killed = kill_at_every_write(on, tmp_path / "creation", lambda: entry(shop, "log", "AfterCreate").get("state") == "Succeeded")
+    assert lines(said) == ["BeforeCreate   1", "AfterCreate   1"]
+    with on.operator(*FLAGS):
+        on.ready(shop.cluster)
+    on.api.delete(*key_of(shop.cluster))
+    killed += kill_at_every_write(on, tmp_path / "deletion", lambda: on.api.find(*key_of(shop.cluster)) is None)
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    assert killed.count("CREATE jobs") == 3, killed
+    assert lines(said)[2:] == ["BeforeDelete   1"] and shop.account.inventory() == {}
+    until(lambda: not jobs(on, shop), 20, "no Job of a cluster that is gone")
+    on.force_delete(*shop.reference)
+
+
+def test_replica_that_takes_over_in_the_middle_of_a_hook_goes_on_with_its_job(on, tmp_path, said):
+    go = tmp_path / "go"
+    leader = on.start(*FLAGS, name="keelson-0")
+    shop = upgrading(on, hook("ask", ["BeforeControlPlane"], f"{tells(said)}; until [ -e {go} ]; do sleep 0.1; done"))
+    with on.operator(*FLAGS, name="keelson-1"):
+        shop.edit(version="1.34")
+        job = await_state(shop, "ask", "Running")["job"]
+        leader.stop()
+        on.reconcile(shop.cluster)
+        assert upgrades(shop) == 0
+        go.touch()
+        await_version(shop, "1.34")
+    assert entry(shop, "ask")["job"] == job and list(jobs(on, shop)) == [job]
+    assert lines(said) == ["BeforeControlPlane 1.33 1.34 1"] and upgrades(shop) == 1
+    shop.go_away()

@@ -115,7 +115,7 @@ class Killer:
     def __init__(self, on: Environment, directory: Path, plane: ControlPlane):
         self.victim: Controller | None = None
         self.killed: list[str] = []
-        self.jobs: set[str] = set()
+        self.jobs: set[tuple[str, str]] = set()
         authority = Authority(directory / "killer", "killer-ca")
         pair = authority.serving("killer", ("127.0.0.1",))
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -171,10 +171,10 @@ class Killer:
         user = request["userInfo"]["username"]
         is_operator = user == OPERATOR or not user.startswith(("system:", "admin"))
         victim = self.victim
-        job = request["name"] if request["resource"]["resource"] == "jobs" else ""
+        job = {(request["operation"], request["name"])} if request["resource"]["resource"] == "jobs" else set()
         # To create a Job that exists is refused after this, and changes nothing.
-        if victim and is_of_hooks and is_operator and victim.alive and job not in self.jobs:
-            self.jobs.update({job} - {""})
+        if victim and is_of_hooks and is_operator and victim.alive and not job & self.jobs:
+            self.jobs |= job
             # A request whose client is gone may be given up: the operator is frozen until the write is stored.
             victim.process.signal(signal.SIGSTOP)
             self.killed.append(f"{request['operation']} {request['resource']['resource']}")
