@@ -67,9 +67,9 @@ impl Hook {
     pub fn place(&self) -> HookPlace {
         match self.in_ {
             HookCluster::Management => HookPlace::Management,
-            HookCluster::Workload => {
-                HookPlace::Workload { namespace: self.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()) }
-            }
+            HookCluster::Workload => HookPlace::Workload {
+                namespace: self.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            },
         }
     }
 }

@@ -24,7 +24,8 @@ impl<'a> Question<'a> {
         };
         let (since, late) = match entry.state {
             HookState::Failed | HookState::Lost => {
-                let (what, before) = (format!("{} failed", entry.describe()), entry.message.as_deref().unwrap_or_default());
+                let (what, before) =
+                    (format!("{} failed", entry.describe()), entry.message.as_deref().unwrap_or_default());
                 let now = if before.ends_with(why) { String::new() } else { format!("; now: {why}") };
                 return self.failed(hook, &entry, &what, &format!("{before}{now}"));
             }
@@ -41,8 +42,10 @@ impl<'a> Question<'a> {
             return record(failed, Some(notice));
         }
         let skip = self.skip_advice(hook, &entry);
-        let message =
-            format!("{}: {why}; it is tried until {until}, then the hook has failed; to go on at once, {skip}", entry.describe());
+        let message = format!(
+            "{}: {why}; it is tried until {until}, then the hook has failed; to go on at once, {skip}",
+            entry.describe()
+        );
         let left = until.duration_since(self.now).max(SignedDuration::from_secs(1));
         Action::Held(Held { failed: false, message, again: again.min(left) })
     }

@@ -141,11 +141,7 @@ fn hook_without_an_entry_waits_as_well() {
 
 #[test]
 fn running_job_has_failed_at_its_timeout_and_is_deleted_before_another_try() {
-    let running = HookStatus {
-        uid: Some("u".into()),
-        started_at: Some(Time(at(500))),
-        ..entry_in(HookState::Running)
-    };
+    let running = HookStatus { uid: Some("u".into()), started_at: Some(Time(at(500))), ..entry_in(HookState::Running) };
     let mut case = Case::new(vec![running]);
     assert!(!case.held().failed);
     case.now = 1100;

@@ -105,9 +105,11 @@ impl JobError {
             | Self::NoNamespace { .. }
             | Self::NameTaken { .. }
             | Self::Forbidden { .. } => true,
-            Self::Api { .. } | Self::TimedOut { .. } | Self::Unreached { .. } | Self::Answer { .. } | Self::NoApi(_) => {
-                false
-            }
+            Self::Api { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreached { .. }
+            | Self::Answer { .. }
+            | Self::NoApi(_) => false,
         }
     }
 

@@ -87,9 +87,8 @@ impl JobRunner {
             .map_err(|error| JobError::of_call(CALL, &namespace, kube::Error::SerdeError(error)))?;
         let request = jobs(&namespace).create(&PostParams::default(), body);
         match self.target.send::<Job>(CALL, &namespace, request).await {
-            Ok(created) => {
-                uid(&created).ok_or_else(|| JobError::Invalid(format!("Job {namespace}/{name} was created without a UID")))
-            }
+            Ok(created) => uid(&created)
+                .ok_or_else(|| JobError::Invalid(format!("Job {namespace}/{name} was created without a UID"))),
             Err(failure) => match failure.kind {
                 FailureKind::Conflict => {
                     let existing = self.find(&namespace, &name).await?;

@@ -76,16 +76,14 @@ impl Target {
             Failure { kind: FailureKind::Other, error }
         })?;
         match self {
-            Self::Management(client) => {
-                match tokio::time::timeout(DEADLINE, client.request::<T>(request)).await {
-                    Ok(answer) => answer.map_err(|error| of_management(call, namespace, error)),
-                    Err(_) => {
-                        let (namespace, seconds) = (namespace.to_owned(), DEADLINE.as_secs());
-                        let error = JobError::TimedOut { call, namespace, seconds };
-                        Err(Failure { kind: FailureKind::Other, error })
-                    }
+            Self::Management(client) => match tokio::time::timeout(DEADLINE, client.request::<T>(request)).await {
+                Ok(answer) => answer.map_err(|error| of_management(call, namespace, error)),
+                Err(_) => {
+                    let (namespace, seconds) = (namespace.to_owned(), DEADLINE.as_secs());
+                    let error = JobError::TimedOut { call, namespace, seconds };
+                    Err(Failure { kind: FailureKind::Other, error })
                 }
-            }
+            },
             Self::Workload(cluster) => cluster.send(call, namespace, request).await,
         }
     }

@@ -199,8 +199,13 @@ mod tests {
             of(hook)
         };
         let before = with(json!({"in": "Workload", "at": ["AfterCreate", "BeforeCreate"]}));
-        assert!(before.starts_with("spec.hooks[backup].at: before its creation the EKS cluster has no API server"), "{before}");
-        assert!(with(json!({"namespace": "other"})).starts_with("spec.hooks[backup].namespace: in the management cluster"));
+        assert!(
+            before.starts_with("spec.hooks[backup].at: before its creation the EKS cluster has no API server"),
+            "{before}"
+        );
+        assert!(
+            with(json!({"namespace": "other"})).starts_with("spec.hooks[backup].namespace: in the management cluster")
+        );
     }
 
     #[test]

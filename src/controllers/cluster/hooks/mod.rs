@@ -67,19 +67,15 @@ impl Reconcile<'_> {
             let step = match next(&question) {
                 Action::Pass => return None,
                 Action::Held(held) => return Some(held),
-                Action::ReadTemplate(hook) => {
-                    match self.read_hook_template(hook, cloud).await {
-                        Err(error) if error.is_unanswered() => {
-                            self.await_answer(&question, hook, &error, cloud).await
-                        }
-                        Err(error) if !error.requires_change() => return Some(wait(&error.to_string(), RETRY)),
-                        read => {
-                            let hook = hook.name.clone();
-                            digests.insert(hook, read.map(|(_, digest)| digest).map_err(|error| error.to_string()));
-                            Step::Again
-                        }
+                Action::ReadTemplate(hook) => match self.read_hook_template(hook, cloud).await {
+                    Err(error) if error.is_unanswered() => self.await_answer(&question, hook, &error, cloud).await,
+                    Err(error) if !error.requires_change() => return Some(wait(&error.to_string(), RETRY)),
+                    read => {
+                        let hook = hook.name.clone();
+                        digests.insert(hook, read.map(|(_, digest)| digest).map_err(|error| error.to_string()));
+                        Step::Again
                     }
-                }
+                },
                 Action::Record(record) => self.record_change(record, cloud).await,
                 Action::Create(hook, index) => self.create_hook_job(&question, hook, index, cloud).await,
                 Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index, cloud).await,
@@ -134,13 +130,7 @@ impl Reconcile<'_> {
     }
 
     /// What follows while the workload cluster does not answer.
-    async fn await_answer(
-        &mut self,
-        question: &Question<'_>,
-        hook: &Hook,
-        error: &JobError,
-        cloud: &Cloud,
-    ) -> Step {
+    async fn await_answer(&mut self, question: &Question<'_>, hook: &Hook, error: &JobError, cloud: &Cloud) -> Step {
         let again = error.requeue_after().and_then(|again| SignedDuration::try_from(again).ok());
         match question.unanswered(hook, &error.to_string(), again.unwrap_or(RETRY)) {
             Action::Held(held) => Step::Held(held),
@@ -149,13 +139,7 @@ impl Reconcile<'_> {
         }
     }
 
-    async fn observe_hook_job(
-        &mut self,
-        question: &Question<'_>,
-        hook: &Hook,
-        index: usize,
-        cloud: &Cloud,
-    ) -> Step {
+    async fn observe_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize, cloud: &Cloud) -> Step {
         let entry = &question.entries[index];
         let (Some(job), Some(uid)) = (&entry.job, &entry.uid) else {
             return Step::Held(wait("status has no UID of its Job", RETRY));
