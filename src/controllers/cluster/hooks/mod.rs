@@ -207,7 +207,10 @@ impl Reconcile<'_> {
         }
         let mut entries = stored.clone();
         let hooks = &self.object.spec.hooks;
-        for index in jobs_to_delete(hooks, &stored, self.now).into_iter().take(MAX_DELETED) {
+        // On hold, nothing is written to the workload cluster.
+        let may_delete = |entry: &HookStatus| !self.holds.any() || entry.place() == HookPlace::Management;
+        let due = jobs_to_delete(hooks, &stored, self.now).into_iter().filter(|index| may_delete(&stored[*index]));
+        for index in due.take(MAX_DELETED) {
             if self.delete_hook_job(&entries[index], cloud).await {
                 entries[index] = deleted(entries[index].clone(), self.now);
             }
