@@ -74,7 +74,7 @@ impl Reconcile<'_> {
             (Overall::Ready(_), None) => self.hooks_after_create(cloud).await,
             _ => None,
         };
-        self.tidy_hooks().await;
+        self.tidy_hooks(cloud).await;
         match held {
             Some(held) => (overall(&held), Next::after(held.again, self.now)),
             None => (state, Next::change()),
