@@ -24,5 +24,5 @@ mod properties;
 pub use entry::{JobId, Notice, created, deleted};
 pub use moment::{Moment, UpgradeFacts, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
-pub use passed::{has_passed_before, passes};
+pub use passed::{has_passed_before, is_waited_for_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};
