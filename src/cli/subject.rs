@@ -129,7 +129,7 @@ impl From<&NodeGroup> for Subject {
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
             change: status.change,
-            deletion: status.deletion.unwrap_or_default(),
+            deletion: status.deletion.unwrap_or_default().into(),
             holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),
