@@ -114,7 +114,7 @@ pub async fn write(
     Ok(())
 }
 
-/// Removes the claim from a Secret that is somebody else's: a process that ended there could not.
+/// Removes the claim from a Secret that others created: a process that ended there could not.
 pub async fn give_back(
     ctx: &Context,
     api: &Api<Secret>,
