@@ -58,6 +58,7 @@ mod source;
 pub mod stable_text;
 pub mod status;
 pub mod status_node_group;
+mod status_deletion;
 mod status_plan;
 mod status_progress;
 mod status_recovery;
