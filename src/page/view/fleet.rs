@@ -72,7 +72,7 @@ impl Page {
         let all = needs(context);
         let (first, others) = all.split_at(all.len().min(MAX_NEEDS));
         let mut needs: Vec<Need> = first.iter().map(|source| need(source, context)).collect();
-        say_once(&mut needs);
+        keep_first_commands(&mut needs);
         let held = held_by_hooks(context);
         let mut rollouts: Vec<_> = context.fleet.rollouts.values().collect();
         rollouts.retain(|kept| context.viewer.may_see(&kept.row.id));
@@ -103,7 +103,7 @@ fn needs(context: &Context<'_>) -> Vec<Source> {
     let all = clusters.chain(fleet.groups.values().map(|kept| &kept.row)).chain(others);
     let objects = all
         .filter(|row| row.requires_intervention(context.now) && context.viewer.may_see(&row.id))
-        .filter(|row| !is_told_by_rollout(row, context))
+        .filter(|row| !is_covered_by_rollout(row, context))
         .cloned()
         .map(Source::Object);
     let mut found: Vec<Source> = objects.chain(support::endings(context).into_iter().map(Source::Support)).collect();
@@ -112,7 +112,7 @@ fn needs(context: &Context<'_>) -> Vec<Source> {
 }
 
 /// Whether a cluster is only held by a rollout that is among the needs itself: the advice is the same for all its clusters.
-fn is_told_by_rollout(row: &Row, context: &Context<'_>) -> bool {
+fn is_covered_by_rollout(row: &Row, context: &Context<'_>) -> bool {
     if row.reason != Reason::WaveHalted.as_str() {
         return false;
     }
@@ -175,10 +175,10 @@ fn need_of_object(row: &Row, context: &Context<'_>) -> Need {
 }
 
 /// Removes commands that an earlier need has.
-fn say_once(needs: &mut [Need]) {
-    let mut said: BTreeSet<String> = BTreeSet::new();
+fn keep_first_commands(needs: &mut [Need]) {
+    let mut known: BTreeSet<String> = BTreeSet::new();
     for need in needs {
-        need.commands.retain(|command| command.command.is_empty() || said.insert(command.command.clone()));
+        need.commands.retain(|command| command.command.is_empty() || known.insert(command.command.clone()));
     }
 }
 

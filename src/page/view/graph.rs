@@ -24,7 +24,7 @@ const MARGIN: usize = 2;
 /// Resources that are shown; beyond that, those that are done are left out first.
 const MAX_NODES: usize = 120;
 /// Characters that fit into a line of a box.
-const MAX_LINE: usize = 19;
+const MAX_LINE: usize = 18;
 
 /// The picture.
 pub struct Graph {
@@ -118,7 +118,7 @@ fn parts(
     });
     let existing = status.resources.iter().filter(|_| is_new).map(of_resource);
     let of_groups = groups.iter().map(|kept| of_group(kept));
-    // Of a cluster that is changed, only those that are not at rest.
+    // Of a cluster that is changed, only those that are not ready.
     let of_groups = of_groups.filter(|part| is_new || is_deleted || part.badge.shape != State::Ready.name());
     parts.extend(existing.chain(of_groups).filter(|part| !planned.contains(&part.key)));
     parts

@@ -38,18 +38,20 @@ pub fn endings(context: &Context<'_>) -> Vec<Ending> {
     let mut found: BTreeMap<(&[u32], &str), (Option<End>, usize)> = BTreeMap::new();
     for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
         let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
-        let (_, clusters) = found.entry(version).or_insert_with(|| {
+        let (end, clusters) = found.entry(version).or_default();
+        *clusters += 1;
+        // Not every cluster has been observed.
+        if end.is_none() {
             let support = kept.object.status.as_ref().and_then(|status| status.support.as_ref());
             let standard = support.and_then(|support| days_until(&support.standard_ends));
             let extended = support.and_then(|support| days_until(&support.extended_ends));
-            let end = match (standard, extended) {
+            let ends = match (standard, extended) {
                 (Some((_, since)), Some((date, days))) if since < 0 => Some(("Extended", date, days)),
                 (Some((date, days)), _) => Some(("Standard", date, days)),
                 (None, _) => None,
             };
-            (end.filter(|(_, _, days)| *days <= SOON), 0)
-        });
-        *clusters += 1;
+            *end = ends.filter(|(_, _, days)| *days <= SOON);
+        }
     }
     found.into_iter().filter_map(|((_, version), (end, clusters))| Some(ending(version, end?, clusters))).collect()
 }
@@ -97,6 +99,7 @@ mod tests {
         let mut fleet = Fleet::default();
         for (namespace, name, version, ends) in [
             ("a", "late", "1.9", ("2025-01-01", "2026-11-01")),
+            ("a", "new", "1.33", ("", "")),
             ("a", "one", "1.33", ("2026-12-21", "2027-12-21")),
             ("b", "two", "1.33", ("2026-12-21", "2027-12-21")),
             ("a", "three", "1.34", ("2027-02-28", "")),
@@ -116,7 +119,7 @@ mod tests {
             .collect();
         let expected = [
             ("1.9", State::Blocked, "Extended support ended on 2026-11-01", "One cluster has it. Raise spec.version."),
-            ("1.33", State::Failing, "Standard support ends in 20 days, on 2026-12-21", "2 clusters have it. Raise spec.version."),
+            ("1.33", State::Failing, "Standard support ends in 20 days, on 2026-12-21", "3 clusters have it. Raise spec.version."),
             ("1.34", State::Warning, "Standard support ends in 89 days, on 2027-02-28", "One cluster has it. Raise spec.version."),
         ];
         let expected: Vec<_> = expected
