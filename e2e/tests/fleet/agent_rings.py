@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from handover import FLUX, NEWER, OLDER, SOURCE, components
+from keelson_harness.registry import Registry
 
 from .environment import Environment
 from .manifests import flux
@@ -57,14 +58,13 @@ def greeting(text: str) -> dict[str, str]:
     return {f"{PATH}/greeting.yaml": yaml.safe_dump(item)}
 
 
-class Sources(Rings):
-    """Rings whose clusters follow the same branch: a canary, and one or more of the second ring."""
+class Followers(Rings):
+    """Rings whose clusters follow the same source with the gate Revision: a canary, and one or more of the second ring."""
 
-    def __init__(self, on: Environment, repository: str = "revisions", prod: int = 1):
-        self.repository = on.cloud.git.repository(repository)
-        self.first = self.repository.commit(greeting("first"))
-        gitops = flux(self.repository.url, PATH, interval="1s")
-        gitops["flux"] |= {"interval": "5s", "components": ["source-controller", "kustomize-controller"]}
+    # Where the agent has its source, and in which field.
+    SOURCE = (*SOURCE, FLUX, FLUX)
+
+    def __init__(self, on: Environment, gitops: dict, prod: int = 1):
         each = {"addons": [{"name": "vpc-cni"}], "gitops": gitops}
         super().__init__(on, {"canary": 1, "prod": prod}, {"canary": {"soak": "2s"}}, each=each, gates=["Revision"])
         (self.canary,), (self.prod, *_) = self.rings.values()
@@ -73,15 +73,59 @@ class Sources(Rings):
         return self.on.cloud.workloads.control_plane(item["metadata"]["name"], self.account.id).api
 
     def text(self, item: dict) -> str:
-        """What the cluster has of the commits."""
+        """What the cluster has of the revisions."""
         found = self.workload(item).find("v1", "ConfigMap", "greeting", "default")
         return found["data"]["text"] if found else ""
 
     def reference(self, item: dict) -> dict:
-        return self.workload(item).get(*SOURCE, FLUX, FLUX)["spec"]["ref"]
+        return self.workload(item).get(*self.SOURCE)["spec"]["ref"]
 
     def held(self, item: dict) -> dict:
-        return self.on.status(item)["gitops"].get("heldRevision", {})
+        return self.on.status(item).get("gitops", {}).get("heldRevision", {})
 
     def message(self, item: dict) -> str:
         return self.on.condition(item, "GitOpsReady").get("message", "")
+
+
+SMALL_FLUX = {"interval": "5s", "components": ["source-controller", "kustomize-controller"]}
+
+
+class Sources(Followers):
+    """With Flux, from a Git repository."""
+
+    def __init__(self, on: Environment, repository: str = "revisions", prod: int = 1):
+        self.repository = on.cloud.git.repository(repository)
+        self.first = self.repository.commit(greeting("first"))
+        gitops = flux(self.repository.url, PATH, interval="1s")
+        gitops["flux"] |= SMALL_FLUX
+        super().__init__(on, gitops, prod)
+
+
+class Artifacts(Followers):
+    """With Flux, from a tag of a registry."""
+
+    SOURCE = (SOURCE[0], "OCIRepository", FLUX, FLUX)
+
+    def __init__(self, on: Environment, registry: Registry):
+        self.registry = registry
+        self.first = self.push("first")
+        source = {"oci": {"url": registry.url("revisions"), "ref": {"tag": "prod"}, "interval": "1s"}}
+        super().__init__(on, {"flux": {"source": source, "path": PATH, **SMALL_FLUX}})
+
+    def push(self, text: str) -> str:
+        return self.registry.push("revisions", "prod", greeting(text))
+
+
+class Applications(Followers):
+    """With Argo CD, from a Git repository."""
+
+    SOURCE = ("argoproj.io/v1alpha1", "Application", "keelson", "argocd")
+
+    def __init__(self, on: Environment, repository: str):
+        self.repository = on.cloud.git.repository(repository)
+        self.first = self.repository.commit(greeting("first"))
+        source = {"git": {"url": self.repository.url, "ref": {"branch": "main"}, "interval": "2s"}}
+        super().__init__(on, {"argocd": {"source": source, "path": PATH}})
+
+    def reference(self, item: dict) -> str:
+        return self.workload(item).get(*self.SOURCE)["spec"]["source"]["targetRevision"]
