@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 
 use super::overview::{Activity, Overview};
 use super::problems::Problem;
-use crate::api::listing::counted;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
+use crate::api::listing::counted;
 use crate::api::status::{ChangeStatus, ChangeType};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;

@@ -296,7 +296,8 @@ fn rotation_names_the_state_of_each_authority_and_the_next_edit() {
     let authority = |id: &str, state: &str, message: &str| json!({"id": id, "state": state, "since": at("14:01:15"), "message": message});
     let shown = |spec: Value, second: Value| {
         let ready = condition("Ready", "True", "Available", "everything in the spec exists");
-        let status = json!({"conditions": [ready], "certificateAuthorities": [authority("ca-1", "Active", ""), second]});
+        let status =
+            json!({"conditions": [ready], "certificateAuthorities": [authority("ca-1", "Active", ""), second]});
         text(&[cluster(json!({"controlPlane": {"certificateAuthority": spec}}), status)], &[], Vec::new())
     };
     let begun = json!({"createdAfter": at("14:00:00")});
@@ -361,7 +362,12 @@ fn hook_that_holds_can_be_passed() {
     let answer = |state: &str, reason: &str, message: &str| {
         let hook = json!({"name": "backup", "at": "BeforeControlPlane", "step": "1.33->1.34", "state": state, "attempt": 1,
             "job": "demo-backup-5f2a"});
-        problems_of(json!({}), json!({"conditions": [condition("Ready", "False", reason, message)], "hooks": [hook]}), false).1
+        problems_of(
+            json!({}),
+            json!({"conditions": [condition("Ready", "False", reason, message)], "hooks": [hook]}),
+            false,
+        )
+        .1
     };
     let of = "1.33 -> 1.34: hook backup (BeforeControlPlane, 1.33->1.34)";
     let skip = "kubectl annotate --overwrite ekscluster demo -n team keelson.dev/skip-hook=backup";

@@ -164,7 +164,9 @@ impl Reconcile<'_> {
     /// Whether a hook before `step`, which the cluster has claimed, runs or has failed: nothing of the step has begun in AWS.
     pub(in crate::controllers::cluster) fn waits_for_hooks_before(&self, step: GatedStep) -> bool {
         match step.target {
-            Target::Kubernetes(to) => is_waited_for_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to),
+            Target::Kubernetes(to) => {
+                is_waited_for_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to)
+            }
             Target::Agent(_) | Target::Revision(_) => false,
         }
     }
