@@ -15,6 +15,7 @@ import pytest
 from fleet import API
 from fleet.environment import Environment, environment, stays, until
 from fleet.killing import killed_at
+from fleet.manifests import key_of
 from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
 from keelson_harness.aws import Durations
@@ -143,6 +144,31 @@ def test_approval_suspension_and_windows_hold_no_slot(on):
         until(fleet.has_arrived, 40, "all versions")
         events = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WaveApproved"]
         assert len(events) == 1 and "written by the field manager" in events[0], events
+    fleet.go_away()
+
+
+def test_cluster_that_waits_for_the_approval_of_its_add_ons_holds_no_slot(on):
+    """Its add-on must be updated before the control plane: both are approved before it asks."""
+    fleet = Rings(on, {"prod": 2}, each={"addons": [{"name": "vpc-cni"}]}, gates=["ControlPlane"])
+    on.aws.publish(account=fleet.account.id, addon="vpc-cni", addonVersion="v1.1.0-eksbuild.1", kubernetesVersions=[START], default=True)
+    waits, goes = fleet.clusters
+    name = waits["metadata"]["name"]
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.edit(waits, changePolicy="Approval")
+        mark = on.mark()
+        fleet.upgrade(waits)
+        on.await_condition(waits, status="False", reason="WaitingForApproval", timeout=30)
+        fleet.upgrade(goes)
+        until(lambda: fleet.has_arrived(goes), 60, "the version of the cluster that may begin")
+        assert fleet.updates(mark) == [goes["metadata"]["name"]]
+        assert on.status(waits).get("upgrade", {}).get("wave", {}).get("asks") is None, "it has not asked"
+        version, kind, _, namespace = key_of(waits)
+        approval = {"metadata": {"annotations": {"keelson.dev/approve": on.status(waits)["plan"]["hash"]}}}
+        on.api.patch(version, kind, name, approval, namespace)
+        until(lambda: fleet.has_arrived(waits), 60, "its version, by one approval")
+        writes = [call["action"] for call in on.writes(mark, fleet.account.id) if name in call["resource"] and call["status"] < 400]
+        assert writes[:2] == ["UpdateAddon", "UpdateClusterVersion"], writes
     fleet.go_away()
 
 

@@ -8,53 +8,14 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from fleet.environment import Environment, environment, stays, until
-from fleet.manifests import flux
-from fleet.rings import Rings
+from fleet.agent_rings import PATH, Sources, greeting
+from fleet.environment import environment, stays, until
 from handover import FLUX, KUSTOMIZATION, SOURCE
 from keelson_harness.aws import Durations
 
-PATH = "clusters/all"
 # A fetch, a sync, and a busy machine.
 SECONDS = 60
-
-
-def greeting(text: str) -> dict[str, str]:
-    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "greeting", "namespace": "default"}, "data": {"text": text}}
-    return {f"{PATH}/greeting.yaml": yaml.safe_dump(item)}
-
-
 BROKEN = {f"{PATH}/broken.yaml": "apiVersion: v1\nkind: [\n"}
-
-
-class Sources(Rings):
-    """Two rings whose clusters follow the same branch."""
-
-    def __init__(self, on: Environment):
-        self.repository = on.cloud.git.repository("revisions")
-        self.first = self.repository.commit(greeting("first"))
-        gitops = flux(self.repository.url, PATH, interval="1s")
-        gitops["flux"] |= {"interval": "5s", "components": ["source-controller", "kustomize-controller"]}
-        each = {"addons": [{"name": "vpc-cni"}], "gitops": gitops}
-        super().__init__(on, {"canary": 1, "prod": 1}, {"canary": {"soak": "2s"}}, each=each, gates=["Revision"])
-        (self.canary,), (self.prod,) = self.rings.values()
-
-    def workload(self, item: dict):
-        return self.on.cloud.workloads.control_plane(item["metadata"]["name"], self.account.id).api
-
-    def text(self, item: dict) -> str:
-        """What the cluster has of the commits."""
-        found = self.workload(item).find("v1", "ConfigMap", "greeting", "default")
-        return found["data"]["text"] if found else ""
-
-    def reference(self, item: dict) -> dict:
-        return self.workload(item).get(*SOURCE, FLUX, FLUX)["spec"]["ref"]
-
-    def held(self, item: dict) -> dict:
-        return self.on.status(item)["gitops"].get("heldRevision", {})
-
-    def message(self, item: dict) -> str:
-        return self.on.condition(item, "GitOpsReady").get("message", "")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 //! Not allowed here: decisions. I/O: files and standard output.
 
 mod approve;
+mod cluster_page;
 mod confirm;
 pub(crate) mod connection;
 mod controller;

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use super::approve::waiting::{Kind, Target};
 use super::estimate;
+use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
 use crate::api::hook::HookStatus;
@@ -56,6 +57,9 @@ pub struct Subject {
     /// Health issues of EKS, each with the part that has it.
     pub issues: Vec<(String, HealthIssue)>,
     pub gitops: Option<GitOpsStatus>,
+    /// The certificate authorities while the cluster has more than the one in use, and the edits that go on from there.
+    pub certificate_authorities: Vec<CertificateAuthorityStatus>,
+    pub rotation_edits: Vec<String>,
 }
 
 impl From<&EksCluster> for Subject {
@@ -66,6 +70,10 @@ impl From<&EksCluster> for Subject {
             let name = format!("add-on {}", addon.name);
             addon.issues.into_iter().map(move |issue| (name.clone(), issue))
         });
+        let rotation = object.spec.control_plane.as_ref().and_then(|settings| settings.certificate_authority.as_ref());
+        let authorities = status.certificate_authorities;
+        let authorities = if authorities.len() > 1 { authorities } else { Vec::new() };
+        let edits = rotation.map(|spec| authorities.iter().filter_map(|one| one.next_edit(spec)).collect());
         Self {
             kind: Kind::EksCluster,
             metadata: object.metadata.clone(),
@@ -93,6 +101,8 @@ impl From<&EksCluster> for Subject {
             resources: status.resources,
             issues: of_control_plane.chain(of_addons).collect(),
             gitops: status.gitops,
+            certificate_authorities: authorities,
+            rotation_edits: edits.unwrap_or_default(),
         }
     }
 }
@@ -123,7 +133,7 @@ impl From<&NodeGroup> for Subject {
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
             change: status.change,
-            deletion: status.deletion.unwrap_or_default(),
+            deletion: status.deletion.unwrap_or_default().into(),
             hooks: Vec::new(),
             holds: status.holds,
             drift_policy: None,
@@ -131,6 +141,8 @@ impl From<&NodeGroup> for Subject {
             resources: Vec::new(),
             issues,
             gitops: None,
+            certificate_authorities: Vec::new(),
+            rotation_edits: Vec::new(),
         }
     }
 }

@@ -116,10 +116,7 @@ impl State {
                 | Reason::InvalidSpec
                 | Reason::WaveHalted
                 | Reason::HookFailed,
-            ) if !is_ready =>
-            {
-                Self::Blocked
-            }
+            ) if !is_ready => Self::Blocked,
             Some(Reason::OnHold) => Self::Held,
             Some(reason) if !is_ready && is_failure(reason) => Self::Failing,
             // A reason of another version.

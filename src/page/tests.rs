@@ -145,9 +145,14 @@ fn hostile_status() -> Value {
     {
         status["resources"][resource.0]["key"] = json!(resource.1);
     }
-    for path in
-        ["/addons/0/name", "/gitops/failing/0/name", "/gitops/components/0/name", "/holds/0/name", "/hooks/0/name", "/hooks/0/step"]
-    {
+    for path in [
+        "/addons/0/name",
+        "/gitops/failing/0/name",
+        "/gitops/components/0/name",
+        "/holds/0/name",
+        "/hooks/0/name",
+        "/hooks/0/step",
+    ] {
         *status.pointer_mut(path).unwrap() = json!(HOSTILE);
     }
     status

@@ -73,6 +73,8 @@ pub struct SourceState {
     pub applied: Option<Revision>,
     /// The same, if that works.
     pub runs: Option<Revision>,
+    /// Whether it is held at a revision.
+    pub held: bool,
     /// Why the agent does not work.
     pub unhealthy: Option<String>,
 }

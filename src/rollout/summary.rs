@@ -175,10 +175,9 @@ pub fn order(release: &Release) -> (bool, ReleaseState, Target, Timestamp) {
             let mut waves = release.status.waves.iter();
             waves.all(|wave| wave.passed_at.is_some() || wave.promoted_at.is_some())
         }
-        ReleaseState::Halted
-        | ReleaseState::WaitingForApproval
-        | ReleaseState::Blocked
-        | ReleaseState::Suspended => false,
+        ReleaseState::Halted | ReleaseState::WaitingForApproval | ReleaseState::Blocked | ReleaseState::Suspended => {
+            false
+        }
     };
     (has_passed, release.status.state, release.step.target, release.status.since.0)
 }

@@ -50,6 +50,8 @@ pub struct Truth {
     pub last_unhealthy: Timestamp,
     pub stalled: Option<Timestamp>,
     pub window_closed: bool,
+    /// Since when a condition that is checked is True.
+    pub condition_since: Option<Timestamp>,
 }
 
 impl Truth {

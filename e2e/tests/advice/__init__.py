@@ -362,7 +362,9 @@ CURES = [
 NO_EDIT = [
     "does not exist: create it, usually with `suspend: true`",
     "Keelson did not create it like this: delete it",
-    "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace",
+    "a hook uses a CronJob of the EksCluster's own namespace, or with `in: Workload` of the hook's namespace: remove cronJob.namespace",
+    "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set in: Management",
+    "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload",
     "support of Kubernetes {version} has ended on {ends}: {now}; raise spec.version",
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",

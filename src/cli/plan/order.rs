@@ -47,8 +47,11 @@ pub fn of_cluster(cluster: &EksCluster, groups: &[&NodeGroup], known: &[Key], go
             })
             .collect();
     }
-    let mut order: Order =
-        graph.nodes().iter().map(|node| (node.key(), node.after().into_iter().chain(node.inside()).collect())).collect();
+    let mut order: Order = graph
+        .nodes()
+        .iter()
+        .map(|node| (node.key(), node.after().into_iter().chain(node.inside()).collect()))
+        .collect();
     let before_nodes = order.keys().filter(|key| is_before_nodes(key, &cluster.spec.addons)).cloned().collect();
     order.insert(nodes(), before_nodes);
     order.insert(steps::key(), [cluster::key(), nodes()].into());
@@ -147,7 +150,9 @@ mod tests {
     fn deletion_follows_what_must_be_gone() {
         let order = order(Goal::Deleted);
         let follows = |key: &str, before: &str| order[&Key::parse(key)].contains(&Key::parse(before));
-        for (key, before) in [("cluster", "nodeGroups"), ("role/cluster", "cluster"), ("vpc", "subnet/private/eu-west-1a")] {
+        for (key, before) in
+            [("cluster", "nodeGroups"), ("role/cluster", "cluster"), ("vpc", "subnet/private/eu-west-1a")]
+        {
             assert!(follows(key, before), "{key} follows {before}: {order:?}");
         }
     }

@@ -34,7 +34,9 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
         let _ = writeln!(out, "About {} in all. The longest path: {}.", format_duration(end), path.join(", then "));
         let mut shown = all.iter().filter(|planned| !planned.is_context);
         if shown.any(|planned| !drains(planned, &timeline).is_empty()) {
-            out.push_str("The time of a drain is not included: it depends on the Pods and their PodDisruptionBudgets.\n");
+            out.push_str(
+                "The time of a drain is not included: it depends on the Pods and their PodDisruptionBudgets.\n",
+            );
         }
     }
 }

@@ -42,7 +42,10 @@ fn replaced() -> Vec<Planned> {
     }
     let plan = plan(&graph, &memory, Goal::Present, &ExecutionPolicy::default(), &Expectations::default(), now);
     let context = from_nothing(cluster).unwrap().into_iter().next().map(Planned::into_context);
-    context.into_iter().chain([Planned::new("NodeGroup default/demo-default".to_owned(), String::new(), graph, plan)]).collect()
+    context
+        .into_iter()
+        .chain([Planned::new("NodeGroup default/demo-default".to_owned(), String::new(), graph, plan)])
+        .collect()
 }
 
 #[test]

@@ -86,9 +86,7 @@ impl Timeline {
             };
             let needs: Vec<Key> = match node.succession() {
                 None => node.after().into_iter().chain(node.inside()).collect(),
-                Some(succession) => {
-                    planned.graph.held_by(&key).iter().cloned().chain([succession.successor]).collect()
-                }
+                Some(succession) => planned.graph.held_by(&key).iter().cloned().chain([succession.successor]).collect(),
             };
             let needs = needs.into_iter().map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =

@@ -11,6 +11,7 @@ mod retry;
 #[cfg(test)]
 mod rollout_tests;
 mod status;
+mod words;
 mod write;
 
 use clap::Subcommand;

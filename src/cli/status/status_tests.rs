@@ -292,6 +292,31 @@ fn text_of_objects_and_events_cannot_act_on_the_terminal() {
 }
 
 #[test]
+fn rotation_names_the_state_of_each_authority_and_the_next_edit() {
+    let authority = |id: &str, state: &str, message: &str| json!({"id": id, "state": state, "since": at("14:01:15"), "message": message});
+    let shown = |spec: Value, second: Value| {
+        let ready = condition("Ready", "True", "Available", "everything in the spec exists");
+        let status =
+            json!({"conditions": [ready], "certificateAuthorities": [authority("ca-1", "Active", ""), second]});
+        text(&[cluster(json!({"controlPlane": {"certificateAuthority": spec}}), status)], &[], Vec::new())
+    };
+    let begun = json!({"createdAfter": at("14:00:00")});
+    let successor = || authority("ca-2", "Successor", "the cluster trusts it");
+    let waits = shown(begun.clone(), successor());
+    assert!(waits.contains("Rotation    certificate authority ca-1: Active, for 5 min (since 14:01:15)"), "{waits}");
+    assert!(waits.contains("ca-2: Successor, for 5 min (since 14:01:15): the cluster trusts it"), "{waits}");
+    assert!(waits.contains("set spec.controlPlane.certificateAuthority.activeId: ca-2"), "{waits}");
+    let retired = shown(begun.clone(), authority("ca-2", "Retired", ""));
+    assert!(retired.contains("set spec.controlPlane.certificateAuthority.deletedId: ca-2"), "{retired}");
+    let mut edited = begun.clone();
+    edited["activeId"] = json!("ca-2");
+    for (spec, second) in [(edited, successor()), (begun, authority("ca-2", "Distributing", ""))] {
+        let text = shown(spec, second);
+        assert!(text.contains("You can     nothing to do"), "{text}");
+    }
+}
+
+#[test]
 fn table_and_tree() {
     let mut other = waiting();
     other.metadata.name = Some("other".into());
@@ -337,7 +362,12 @@ fn hook_that_holds_can_be_passed() {
     let answer = |state: &str, reason: &str, message: &str| {
         let hook = json!({"name": "backup", "at": "BeforeControlPlane", "step": "1.33->1.34", "state": state, "attempt": 1,
             "job": "demo-backup-5f2a"});
-        problems_of(json!({}), json!({"conditions": [condition("Ready", "False", reason, message)], "hooks": [hook]}), false).1
+        problems_of(
+            json!({}),
+            json!({"conditions": [condition("Ready", "False", reason, message)], "hooks": [hook]}),
+            false,
+        )
+        .1
     };
     let of = "1.33 -> 1.34: hook backup (BeforeControlPlane, 1.33->1.34)";
     let skip = "kubectl annotate --overwrite ekscluster demo -n team keelson.dev/skip-hook=backup";

@@ -121,7 +121,12 @@ fn joining_wait(input: &Input<'_>) -> Option<Wait> {
     let count = input.nodes.count.as_ref()?;
     let desired = desired(input)?;
     (count.ready < desired).then(|| Wait {
-        on: format!("{} of {} {} Ready", count.ready, counted(desired, "node"), if desired == 1 { "is" } else { "are" }),
+        on: format!(
+            "{} of {} {} Ready",
+            count.ready,
+            counted(desired, "node"),
+            if desired == 1 { "is" } else { "are" }
+        ),
         kind: Kind::Joining,
         since: None,
         reason: Reason::WaitingForNodes,

@@ -120,7 +120,8 @@ impl Page {
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
         let Kept { object, row } = context.fleet.clusters.get(&id.place())?;
         let subject = Subject::from(&**object);
-        let of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
+        let mut of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
+        of_cluster.retain(|kept| context.viewer.may_see(&kept.row.id));
         let policy = Some(object.spec.drift_policy);
         let groups: Vec<Subject> =
             of_cluster.iter().map(|kept| Subject { drift_policy: policy, ..Subject::from(&*kept.object) }).collect();

@@ -58,8 +58,11 @@ fn halted_rollout_is_one_need_and_not_one_of_each_cluster() {
     let shown = page(&fleet, &Viewer::of_everything());
     assert_eq!(titles(&shown.needs), ["main"]);
     assert_eq!(shown.needs[0].message, "check errors: 0.04 is above 0.01");
-    let expected =
-        ["keelson rollout retry main 1.36", "keelson rollout approve main --wave canary", "keelson rollout status main"];
+    let expected = [
+        "keelson rollout retry main 1.36",
+        "keelson rollout approve main --wave canary",
+        "keelson rollout status main",
+    ];
     assert_eq!(commands(&shown.needs), expected);
     // Who may not see the rollout sees what it holds, and its command once.
     let shown = page(&fleet, &Viewer::of_namespaces(&["team"]));
@@ -74,7 +77,8 @@ fn hook_that_runs_holds_and_one_that_failed_needs_a_person() {
     fleet.apply(with_hook("fails", "Failed", "HookFailed"), now());
     let shown = page(&fleet, &Viewer::of_everything());
     assert_eq!((titles(&shown.held), shown.all_held), (vec!["team/runs"], 1));
-    let skip = |name: &str| format!("kubectl annotate --overwrite ekscluster {name} -n team keelson.dev/skip-hook=backup");
+    let skip =
+        |name: &str| format!("kubectl annotate --overwrite ekscluster {name} -n team keelson.dev/skip-hook=backup");
     assert_eq!(commands(&shown.held), [skip("runs")]);
     assert_eq!(titles(&shown.needs), ["team/fails"]);
     assert_eq!(commands(&shown.needs), ["keelson reconcile fails -n team".to_owned(), skip("fails")]);

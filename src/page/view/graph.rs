@@ -104,18 +104,14 @@ pub fn graph(object: &EksCluster, groups: &[&Kept<NodeGroup>], context: &Context
 }
 
 /// The steps of the plan, the node groups, and, while the cluster is created, what exists already.
-fn parts(
-    status: &EksClusterStatus,
-    groups: &[&Kept<NodeGroup>],
-    is_deleted: bool,
-    context: &Context<'_>,
-) -> Vec<Part> {
+fn parts(status: &EksClusterStatus, groups: &[&Kept<NodeGroup>], is_deleted: bool, context: &Context<'_>) -> Vec<Part> {
     let steps = status.plan.iter().flat_map(|plan| &plan.steps);
     let mut parts: Vec<Part> = steps.map(|step| of_step(step, context)).collect();
     let planned: BTreeSet<Key> = parts.iter().map(|part| part.key.clone()).collect();
-    let is_new = status.change.as_ref().is_some_and(|change| {
-        change.change_type == ChangeType::Create && change.ended_at.is_none()
-    });
+    let is_new = status
+        .change
+        .as_ref()
+        .is_some_and(|change| change.change_type == ChangeType::Create && change.ended_at.is_none());
     let existing = status.resources.iter().filter(|_| is_new).map(of_resource);
     let of_groups = groups.iter().map(|kept| of_group(kept));
     // Of a cluster that is changed, only those that are not ready.
@@ -128,10 +124,13 @@ fn of_step(step: &PlanStep, context: &Context<'_>) -> Part {
     let after = step.after.as_deref().map(Key::parse);
     let end = expected_end(step).filter(|_| step.state == StepState::Running);
     let (state, short) = match (step.state, end) {
-        (StepState::Pending, _) => (State::Unknown, match &after {
-            Some(after) => format!("after {}", label(after)),
-            None => format!("to {}", action(step.action)),
-        }),
+        (StepState::Pending, _) => (
+            State::Unknown,
+            match &after {
+                Some(after) => format!("after {}", label(after)),
+                None => format!("to {}", action(step.action)),
+            },
+        ),
         (StepState::Running, Some(end)) if end > context.now => {
             (State::Progressing, format!("{} left", format_between(context.now, end)))
         }

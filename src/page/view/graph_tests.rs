@@ -63,8 +63,20 @@ fn each_state_has_its_shape_and_its_words() {
     for (state, more, shape, short, is_late) in [
         ("Pending", json!({"after": "vpc"}), "unknown", "after VPC", false),
         ("Pending", json!({}), "unknown", "to create", false),
-        ("Running", json!({"since": "2026-11-30T23:58:00Z", "expectedSeconds": 300}), "progressing", "3 min left", false),
-        ("Running", json!({"since": "2026-11-30T23:50:00Z", "expectedSeconds": 300}), "progressing", "5 min late", true),
+        (
+            "Running",
+            json!({"since": "2026-11-30T23:58:00Z", "expectedSeconds": 300}),
+            "progressing",
+            "3 min left",
+            false,
+        ),
+        (
+            "Running",
+            json!({"since": "2026-11-30T23:50:00Z", "expectedSeconds": 300}),
+            "progressing",
+            "5 min late",
+            true,
+        ),
         ("Running", json!({"since": "2026-11-30T23:50:00Z"}), "progressing", "in progress", false),
         ("Failed", json!({"detail": "denied"}), "failing", "failed", false),
         ("Blocked", json!({}), "blocked", "blocked", false),
@@ -90,7 +102,8 @@ fn resources_stand_right_of_what_they_follow_with_what_exists_and_the_node_group
         {"key": "subnet/private/eu-west-1a", "id": "subnet-1"}, {"key": "subnet/private/eu-west-1b", "id": null},
     ]);
     let graph = of(&fleet(creating(steps, resources), false, &[("web", "False", "WaitingForCluster")])).unwrap();
-    let order = ["VPC", "subnet private/eu-west-1a", "control plane", "add-on vpc-cni", "node group web", "add-on coredns"];
+    let order =
+        ["VPC", "subnet private/eu-west-1a", "control plane", "add-on vpc-cni", "node group web", "add-on coredns"];
     let places: Vec<usize> = order.iter().map(|name| node(&graph, name).x).collect();
     assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
     assert_eq!(node(&graph, "add-on coredns").after, "node group web");
@@ -147,9 +160,14 @@ fn whole_creation_fits_into_1280_pixels() {
         .collect();
     let groups = [("web", "False", "WaitingForCluster")];
     let empty = fleet(creating(json!([]), json!([])), false, &groups);
-    let (cluster, group) = (&empty.clusters.values().next().unwrap().object, &empty.groups.values().next().unwrap().object);
+    let (cluster, group) =
+        (&empty.clusters.values().next().unwrap().object, &empty.groups.values().next().unwrap().object);
     let order = order::of_cluster(cluster, &[&**group], &known, Goal::Present);
-    let steps: Vec<Value> = order.keys().filter(|key| **key != order::nodes()).map(|key| step(&key.to_string(), "Pending", json!({}))).collect();
+    let steps: Vec<Value> = order
+        .keys()
+        .filter(|key| **key != order::nodes())
+        .map(|key| step(&key.to_string(), "Pending", json!({})))
+        .collect();
     let graph = of(&fleet(creating(json!(steps), json!([])), false, &groups)).unwrap();
     assert!(graph.nodes.len() >= 35, "{}", graph.nodes.len());
     assert!(graph.width <= 1160 && graph.height <= 1200, "{} x {}", graph.width, graph.height);

@@ -140,9 +140,7 @@ mod tests {
     use crate::page::viewer::Viewer;
 
     fn rows(policy: &str, entries: Value) -> Vec<HookRow> {
-        let hook = |name: &str| {
-            json!({"name": name, "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": name}}, "onFailure": policy})
-        };
+        let hook = |name: &str| json!({"name": name, "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": name}}, "onFailure": policy});
         let object: EksCluster = serde_json::from_value(json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
             "spec": {"region": "eu-west-1", "version": "1.34", "hooks": [hook("backup"), hook("later")]},

@@ -96,7 +96,11 @@ fn arrange(layers: &mut [Vec<usize>], layer: usize, lines: &Before) {
     }
     let wanted = |node: usize| {
         let lines = &lines[node];
-        if lines.is_empty() { height[node] } else { lines.iter().map(|&one| height[one]).sum::<f64>() / count(lines.len()) }
+        if lines.is_empty() {
+            height[node]
+        } else {
+            lines.iter().map(|&one| height[one]).sum::<f64>() / count(lines.len())
+        }
     };
     layers[layer].sort_by(|&a, &b| wanted(a).total_cmp(&wanted(b)));
 }

@@ -64,7 +64,8 @@ fn ending(version: &str, (which, date, days): End, clusters: usize) -> Ending {
         2..=30 => (State::Failing, format!("ends in {days} days, on {date}")),
         _ => (State::Warning, format!("ends in {days} days, on {date}")),
     };
-    let has = if clusters == 1 { "One cluster has it".to_owned() } else { format!("{} clusters have it", grouped(clusters)) };
+    let has =
+        if clusters == 1 { "One cluster has it".to_owned() } else { format!("{} clusters have it", grouped(clusters)) };
     Ending {
         version: version.to_owned(),
         href: Query { version: version.to_owned(), page: 1, ..Query::default() }.href(),
@@ -119,16 +120,27 @@ mod tests {
             .collect();
         let expected = [
             ("1.9", State::Blocked, "Extended support ended on 2026-11-01", "One cluster has it. Raise spec.version."),
-            ("1.33", State::Failing, "Standard support ends in 20 days, on 2026-12-21", "3 clusters have it. Raise spec.version."),
-            ("1.34", State::Warning, "Standard support ends in 89 days, on 2027-02-28", "One cluster has it. Raise spec.version."),
+            (
+                "1.33",
+                State::Failing,
+                "Standard support ends in 20 days, on 2026-12-21",
+                "3 clusters have it. Raise spec.version.",
+            ),
+            (
+                "1.34",
+                State::Warning,
+                "Standard support ends in 89 days, on 2027-02-28",
+                "One cluster has it. Raise spec.version.",
+            ),
         ];
         let expected: Vec<_> = expected
             .into_iter()
-            .map(|(version, state, reason, message)| {
-                (version.to_owned(), state, reason.to_owned(), message.to_owned())
-            })
+            .map(|(version, state, reason, message)| (version.to_owned(), state, reason.to_owned(), message.to_owned()))
             .collect();
         assert_eq!(shown, expected);
-        assert!(of(&Viewer::of_namespaces(&["b"]))[0].message.starts_with("One cluster"), "only those that may be seen");
+        assert!(
+            of(&Viewer::of_namespaces(&["b"]))[0].message.starts_with("One cluster"),
+            "only those that may be seen"
+        );
     }
 }

@@ -93,7 +93,11 @@ impl Replacing {
             Step::Drain(why) => {
                 let found = self.reading.as_ref().and_then(|reading| reading.result.as_ref().ok());
                 let (nodes, pods) = found.map(|found| (found.leaving, found.pods)).unwrap_or_default();
-                let left = format!("node group {leaves} is drained: {}, {} left", counted(nodes, "node"), counted(pods, "Pod"));
+                let left = format!(
+                    "node group {leaves} is drained: {}, {} left",
+                    counted(nodes, "node"),
+                    counted(pods, "Pod")
+                );
                 match (why, self.blocked()) {
                     (Some(why), _) => format!("{left}; this {why}"),
                     (None, []) => left,
