@@ -6,7 +6,7 @@ use super::badge::Badge;
 use super::context::Context;
 use crate::api::duration;
 use crate::api::fleet_rollout::Wave;
-use crate::api::fleet_rollout_check::{CheckState, CheckStatus, PrometheusCheck, WaveCheck};
+use crate::api::fleet_rollout_check::{CheckState, CheckStatus, ConditionCheck, PrometheusCheck, WaveCheck};
 use crate::api::fleet_rollout_status::{WaveState, WaveStatus};
 use crate::api::listing::counted;
 use crate::cli::time::format_between;
@@ -96,6 +96,9 @@ fn describe_good(check: &WaveCheck) -> String {
             (None, None) => String::new(),
         };
     }
+    if let Some(ConditionCheck { kind, type_, status, .. }) = &check.condition {
+        return format!("good is {} {} of each {}", type_.as_str(), status.as_str(), kind.as_str());
+    }
     check.job.as_ref().map(|job| format!("its Job must succeed within {}", job.timeout)).unwrap_or_default()
 }
 
@@ -103,7 +106,8 @@ fn describe_good(check: &WaveCheck) -> String {
 fn counts(check: &CheckStatus, spec: Option<&WaveCheck>) -> String {
     let limits = spec.and_then(|spec| {
         let of_query = spec.prometheus.as_ref().map(|query| (query.failure_limit, query.error_limit));
-        of_query.or(spec.job.as_ref().map(|job| (job.failure_limit, job.error_limit)))
+        let of_condition = spec.condition.as_ref().map(|condition| (condition.failure_limit, condition.error_limit));
+        of_query.or(of_condition).or(spec.job.as_ref().map(|job| (job.failure_limit, job.error_limit)))
     });
     let (failure_limit, error_limit) = limits.unzip();
     let of = |count: i32, noun: &str, limit: Option<i32>| {
@@ -124,10 +128,11 @@ fn time(check: &CheckStatus, spec: Option<&WaveCheck>, is_open: bool, context: &
 
 /// When it is run again. Results that change nothing are recorded rarely, so that it may have run since `ran`.
 fn next(state: CheckState, ran: Timestamp, spec: &WaveCheck, now: Timestamp) -> Option<Timestamp> {
-    let interval = match (&spec.prometheus, &spec.job) {
-        (Some(query), _) => &query.interval,
+    let interval = match (&spec.prometheus, &spec.condition, &spec.job) {
+        (Some(query), ..) => &query.interval,
+        (None, Some(condition), _) => &condition.interval,
         // It runs until it succeeds.
-        (None, Some(job)) if state != CheckState::Passed => &job.interval,
+        (None, None, Some(job)) if state != CheckState::Passed => &job.interval,
         _ => return None,
     };
     let interval = SignedDuration::try_from(duration::parse(interval)?).ok()?.as_secs().max(1);
@@ -176,6 +181,14 @@ mod tests {
         assert_eq!(row.clusters.len(), 1);
         // A wave that has passed runs nothing.
         assert_eq!(of(failed(), &query(), "Passed", &Viewer::of_everything()).time, "1 min 40 s ago");
+    }
+
+    #[test]
+    fn condition_stands_against_its_status() {
+        let spec = json!({"name": "errors", "condition": {"type": "InSync", "interval": "30s"}});
+        let row = of(failed(), &spec, "Soaking", &Viewer::of_everything());
+        assert_eq!(row.value, "0.04, good is InSync True of each EksCluster");
+        assert_eq!(row.time, "1 min 40 s ago, next in about 20 s");
     }
 
     #[test]
