@@ -262,6 +262,16 @@ INVALID = [
     existing_invalid(
         ".subnetSelector.tags", "as AWS allows them", vpcId="vpc-1", subnetSelector={"tags": {"a": "$(id)"}}
     ),
+    existing_invalid("", "exactly one of", subnetIds=["subnet-1", "subnet-2"], subnets=[{"id": "subnet-1"}, {"id": "subnet-2"}], vpcId="vpc-1"),
+    existing_invalid(".vpcId", "set vpcId", subnets=[{"id": "subnet-1"}, {"zone": "eu-west-1b"}]),
+    existing_invalid(".subnets", "at least two subnets", vpcId="vpc-1", subnets=[{"id": "subnet-1"}]),
+    existing_invalid(".subnets[1]", "exactly one of id, cidr, zone", vpcId="vpc-1", subnets=[{"id": "subnet-1"}, {}]),
+    existing_invalid(
+        ".subnets[0]", "exactly one of id, cidr, zone", vpcId="vpc-1", subnets=[{"id": "subnet-1", "zone": "eu-west-1a"}, {"id": "subnet-2"}]
+    ),
+    existing_invalid(".subnets[0].id", "subnet-...", vpcId="vpc-1", subnets=[{"id": "sg-1"}, {"id": "subnet-2"}]),
+    existing_invalid(".subnets[0].cidr", "no host bits set", vpcId="vpc-1", subnets=[{"cidr": "10.0.64.1/19"}, {"id": "subnet-2"}]),
+    existing_invalid(".subnets[0].zone", "such as eu-west-1a", vpcId="vpc-1", subnets=[{"zone": "a"}, {"id": "subnet-2"}]),
     existing_invalid(".subnetIds", "at least two subnets", subnetIds=["subnet-1"]),
     existing_invalid(".subnetIds", "subnet-...", subnetIds=["subnet-1", "sg-2"]),
     existing_invalid(".subnetIds", "Duplicate value", subnetIds=["subnet-1", "subnet-1"]),

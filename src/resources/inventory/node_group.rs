@@ -91,7 +91,7 @@ fn convert(
         // A launch template sets it.
         disk_size_gib: group.disk_size().filter(|_| group.launch_template().is_none()),
         scaling: Scaling { min, max, desired, desired_policy: DesiredPolicy::default() },
-        subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()) },
+        subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()), cidrs: None },
         labels: group.labels().map(sorted).filter(|labels| !labels.is_empty()),
         taints: Some(group.taints().iter().filter_map(taint).collect()).filter(|taints: &Vec<_>| !taints.is_empty()),
         launch_template: group.launch_template().and_then(|template| {
