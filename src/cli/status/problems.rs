@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{HealthIssue, Verdict};
+use crate::api::status::{FailingObject, HealthIssue, Verdict};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
 
@@ -148,7 +148,13 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     for hold in &subject.holds {
         add(Reason::OnHold.as_str(), &hold.to_string(), None);
     }
-    for object in subject.gitops.iter().flat_map(|gitops| &gitops.failing).take(MAX_FAILING) {
+    let is_said = |object: &FailingObject| {
+        let message = object.message.as_deref().unwrap_or_default();
+        let says = |one: &Condition| one.message.contains(&object.name) && one.message.contains(message);
+        !message.is_empty() && [ConditionType::Ready, ConditionType::GitOpsReady].iter().any(|kind| subject.condition(*kind).is_some_and(says))
+    };
+    let failing = subject.gitops.iter().flat_map(|gitops| &gitops.failing);
+    for object in failing.filter(|object| !is_said(object)).take(MAX_FAILING) {
         let message = object.message.as_deref().unwrap_or_default();
         let message = format!("{} {}: {message}", object.kind, object.name);
         add(object.reason.as_deref().unwrap_or("SyncFailed"), &message, None);
