@@ -148,13 +148,14 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     for hold in &subject.holds {
         add(Reason::OnHold.as_str(), &hold.to_string(), None);
     }
-    let is_said = |object: &FailingObject| {
+    let is_named = |object: &FailingObject| {
         let message = object.message.as_deref().unwrap_or_default();
-        let says = |one: &Condition| one.message.contains(&object.name) && one.message.contains(message);
-        !message.is_empty() && [ConditionType::Ready, ConditionType::GitOpsReady].iter().any(|kind| subject.condition(*kind).is_some_and(says))
+        let of_agent = [ConditionType::Ready, ConditionType::GitOpsReady];
+        let mut conditions = of_agent.iter().filter_map(|kind| subject.condition(*kind));
+        !message.is_empty() && conditions.any(|one| one.message.contains(&object.name) && one.message.contains(message))
     };
     let failing = subject.gitops.iter().flat_map(|gitops| &gitops.failing);
-    for object in failing.filter(|object| !is_said(object)).take(MAX_FAILING) {
+    for object in failing.filter(|object| !is_named(object)).take(MAX_FAILING) {
         let message = object.message.as_deref().unwrap_or_default();
         let message = format!("{} {}: {message}", object.kind, object.name);
         add(object.reason.as_deref().unwrap_or("SyncFailed"), &message, None);
