@@ -9,7 +9,7 @@ use super::hooks;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{HealthIssue, Verdict};
+use crate::api::status::{FailingObject, HealthIssue, Verdict};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
 
@@ -158,7 +158,14 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     for hold in &subject.holds {
         add(Reason::OnHold.as_str(), &hold.to_string(), None);
     }
-    for object in subject.gitops.iter().flat_map(|gitops| &gitops.failing).take(MAX_FAILING) {
+    let is_named = |object: &FailingObject| {
+        let message = object.message.as_deref().unwrap_or_default();
+        let of_agent = [ConditionType::Ready, ConditionType::GitOpsReady];
+        let mut conditions = of_agent.iter().filter_map(|kind| subject.condition(*kind));
+        !message.is_empty() && conditions.any(|one| one.message.contains(&object.name) && one.message.contains(message))
+    };
+    let failing = subject.gitops.iter().flat_map(|gitops| &gitops.failing);
+    for object in failing.filter(|object| !is_named(object)).take(MAX_FAILING) {
         let message = object.message.as_deref().unwrap_or_default();
         let message = format!("{} {}: {message}", object.kind, object.name);
         add(object.reason.as_deref().unwrap_or("SyncFailed"), &message, None);
