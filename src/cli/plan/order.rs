@@ -62,7 +62,10 @@ pub fn of_cluster(cluster: &EksCluster, groups: &[&NodeGroup], known: &[Key], go
 fn is_before_nodes(key: &Key, addons: &[Addon]) -> bool {
     let is_network = || kinds::find(key.kind()).is_some_and(|kind| kind.area == Area::Network);
     let is_needed = |one: &Addon| one.is_before_nodes() && addon::key(&one.name) == *key;
-    *key == cluster::key() || (key.kind(), key.name()) == ("role", "node") || is_network() || addons.iter().any(is_needed)
+    *key == cluster::key()
+        || (key.kind(), key.name()) == ("role", "node")
+        || is_network()
+        || addons.iter().any(is_needed)
 }
 
 fn graph(object: &EksCluster, groups: &[&NodeGroup], known: &[Key], goal: Goal) -> Option<Graph<Cloud>> {
