@@ -18,7 +18,7 @@ pub struct Layers {
 pub fn layers(before: &Before) -> Layers {
     let (sequence, before) = in_sequence(before);
     let before = reduced(&sequence, &before);
-    let mut layer_of = vec![0; before.len()];
+    let mut layer_of = vec![0_usize; before.len()];
     for &node in &sequence {
         layer_of[node] = before[node].iter().map(|&one| layer_of[one] + 1).max().unwrap_or_default();
     }
