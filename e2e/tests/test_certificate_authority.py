@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.account import Account, fresh_account
+from fleet.command_line import output
 from fleet.environment import Environment, actions, environment, stays, until
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
@@ -165,11 +166,37 @@ def test_failed_distribution_is_reported_deleted_and_tried_again(on: Environment
         (second,) = shop.states().keys() - {first}
         assert f"deletedId: {second}" in shop.message_of(second)
         expected = f"EKS could not distribute it: set controlPlane.certificateAuthority.deletedId: {second}"
-        until(lambda: expected in str(on.status(shop.item).get("conditions")), 30, "what to do, in a condition")
+        conditions_of = lambda: str(on.status(shop.item).get("conditions"))  # noqa: E731
+        until(lambda: expected in conditions_of() and "no capacity" in conditions_of(), 30, "what to do and why, in a condition")
+        failed = lambda event: event["reason"] == "Failed" and "no capacity" in event["note"]  # noqa: E731
+        until(lambda: any(failed(event) for event in on.events(shop.item)), 60, "why, in an event")
         on.aws.control("DELETE", "faults", params={"id": rule})
         shop.rotate(deletedId=second)
         until(lambda: "Successor" in shop.states().values() and second not in shop.states(), 60, "another successor")
         on.ready(shop.item)
+    on.force_delete(*shop.items)
+
+
+def test_clients_follow_as_soon_as_each_step_ends(on: Environment) -> None:
+    shop = older(on, "follows")
+    (first,) = (one["id"] for one in shop.authorities())
+    trusted = lambda: shop.certificates(shop.status()["certificateAuthority"])  # noqa: E731
+    # AWS is not compared with the spec meanwhile.
+    with on.operator("--drift-interval=1h", "--max-deletions=100", account=shop.account.id):
+        on.ready(shop.item)
+        assert trusted() == 1
+        shop.begin()
+        until(lambda: "Successor" in shop.states().values() and trusted() == 2, 30, "the successor is trusted")
+        (second,) = shop.states().keys() - {first}
+        answer = output(on, "status", shop.name, "-n", "default")
+        assert f"certificate authority {second}: Successor, for " in answer, answer
+        assert f"set spec.controlPlane.certificateAuthority.activeId: {second}" in answer, answer
+        shop.rotate(activeId=second)
+        until(lambda: shop.states() == {first: "Retired", second: "Active"}, 30, "the activation, without another request")
+        assert f"deletedId: {first}" in output(on, "status", shop.name, "-n", "default")
+        shop.rotate(deletedId=first)
+        until(lambda: shop.states() == {second: "Active"} and trusted() == 1, 30, "only the new one is trusted")
+        assert "Rotation" not in output(on, "status", shop.name, "-n", "default")
     on.force_delete(*shop.items)
 
 

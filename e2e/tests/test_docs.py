@@ -152,8 +152,8 @@ def test_k9s_plugins_use_commands_and_options_that_exist():
             assert (scope, plugin["shortCut"]) not in seen
             seen.add((scope, plugin["shortCut"]))
         line = " ".join(plugin["args"]) if plugin["command"] == "sh" else " ".join([plugin["command"], *plugin["args"]])
-        ((verb, rest),) = re.findall(r"\bkeelson ([a-z]+)(.*?)(?:2>|$)", line)
-        text = keelson(verb, "--help")
+        ((verb, rest),) = re.findall(r"\bkeelson ((?:rollout )?[a-z]+)(.*?)(?:2>|$)", line)
+        text = keelson(*verb.split(), "--help")
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{verb} {option}"
     page = (CHECKOUT / "docs" / "how-to" / "other-tools.md").read_text()

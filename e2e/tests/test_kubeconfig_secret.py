@@ -17,6 +17,8 @@ from keelson_harness.aws import Durations
 
 NAME = "written"
 FIRST, SECOND, TAKEN = "written-kubeconfig", "renamed-kubeconfig", "taken"
+CLAIMED, THEIRS = "claimed-kubeconfig", "theirs"
+CLAIM = "keelson.dev/claimed-by"
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,42 @@ def test_secret_of_others_is_neither_overwritten_nor_deleted(on, written):
     on.ready(item())
     assert on.api.get("v1", "Secret", TAKEN) == before
     assert "kubeconfigSecret" not in on.status(item())
+
+
+def claim(on: Environment, name: str) -> None:
+    """What the operator does first with a Secret that did not exist when it was read."""
+    uid = on.api.get(API, "EksCluster", NAME)["metadata"]["uid"]
+    metadata = {"name": name, "namespace": "default", "annotations": {CLAIM: uid}}
+    on.api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}, field_manager="keelson")
+
+
+def test_operator_that_ended_after_it_created_the_secret_completes_it(on, written):
+    on.apply(named(CLAIMED))
+    on.await_condition(item(), status="False", reason="AccessDenied")
+    claim(on, CLAIMED)
+    allow(on, message_of(on))
+    look_now(on, "claimed")
+    on.ready(named(CLAIMED))
+    assert content(on, CLAIMED)["current-context"] == NAME
+    metadata = found(on, CLAIMED)["metadata"]
+    assert CLAIM not in metadata.get("annotations", {}) and len(metadata["ownerReferences"]) == 1
+
+
+def test_secret_that_others_created_at_the_same_time_is_theirs_again(on, written):
+    on.apply(secret(THEIRS, token="theirs"))
+    before = found(on, THEIRS)
+    on.apply(named(THEIRS))
+    on.await_condition(item(), status="False", reason="AccessDenied")
+    claim(on, THEIRS)
+    allow(on, message_of(on))
+    look_now(on, "theirs")
+    on.await_condition(item(), status="False", reason="NotOwned")
+    after = found(on, THEIRS)
+    assert after["data"] == before["data"] and "ownerReferences" not in after["metadata"]
+    assert CLAIM not in after["metadata"].get("annotations", {})
+    on.apply(item())
+    on.ready(item())
+    assert found(on, THEIRS)
 
 
 def test_secret_goes_with_the_field_and_with_the_object(on, written):

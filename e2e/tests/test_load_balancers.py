@@ -158,6 +158,30 @@ def test_stuck_load_balancer_is_reported_and_skipped_after_timeout(on, shop):
     assert account.inventory() == {}
 
 
+def test_timeout_starts_again_after_a_hold_though_another_process_goes_on(on, shop):
+    account, item, nodes = shop
+    env = {"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}
+    on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    deletion = lambda: on.status(item).get("deletion", {})  # noqa: E731
+    hold = lambda reason: on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"hold.keelson.dev/freeze": reason}}})  # noqa: E731
+    with on.operator(account=account.id, env=env):
+        until(lambda: "Service default/stuck to be deleted; at " in message(on, item), 20, "the message")
+        hold("year end")
+        until(lambda: "heldAt" in deletion(), 20, "the hold in status")
+    stays(lambda: "heldAt" in deletion(), 7, "longer than the timeout")
+    hold(None)
+    mark = on.mark()
+    with on.operator(account=account.id, env=env):
+        until(lambda: "resumedAt" in deletion() and "heldAt" not in deletion(), 20, "the end of the hold in status")
+        until(lambda: "Service default/stuck to be deleted; at " in message(on, item), 20, "it waits again")
+        assert delete_calls(on, mark, account) == [], "nothing is deleted before the timeout"
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    assert account.inventory() == {}
+
+
 def test_missing_control_plane_skips_load_balancer_cleanup(on, shop):
     account, item, nodes = shop
     on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.manifests import CLOSED, account, cluster, existing, node_group
+from fleet.manifests import CLOSED, account, cluster, existing, key_of, node_group
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 
@@ -373,6 +373,29 @@ def test_subnets_selected_by_tags_are_used(on, existing_network):
     used = owner.eks.describe_cluster(name="chosen")["cluster"]["resourcesVpcConfig"]["subnetIds"]
     assert sorted(used) == sorted(subnets)
     on.delete(item)
+
+
+def test_subnets_listed_by_range_and_zone_are_used(on, existing_network):
+    owner = on.account()
+    subnets = existing_network[1]
+    found = {one["SubnetId"]: one for one in owner.ec2.describe_subnets(SubnetIds=subnets)["Subnets"]}
+    first, *others = subnets
+    vpc, ranges = found[first]["VpcId"], {id_: one["CidrBlock"] for id_, one in found.items()}
+    references = [{"cidr": ranges[first]}, *({"zone": found[one]["AvailabilityZone"]} for one in others)]
+    item = cluster("listed", network={"existing": {"vpcId": vpc, "subnets": references}}, addons=[])
+    nodes = node_group("listed", subnets={"cidrs": [ranges[first]]})
+    on.apply(item, nodes)
+    on.ready(item, nodes)
+    used = owner.eks.describe_cluster(name="listed")["cluster"]["resourcesVpcConfig"]["subnetIds"]
+    assert sorted(used) == sorted(subnets)
+    assert owner.eks.describe_nodegroup(clusterName="listed", nodegroupName="listed-default")["nodegroup"]["subnets"] == [first]
+    # What no longer identifies a subnet is reported, and a cluster that works stays Ready.
+    on.api.patch(*key_of(item)[:3], {"spec": {"network": {"existing": {"subnets": [{"cidr": "10.99.0.0/24"}, *references]}}}})
+    on.await_condition(item, "InSync", status="False", reason="Drifted")
+    message = on.condition(item, "InSync")["message"]
+    assert f"{vpc} has no subnet of 10.99.0.0/24: correct it, or name another one" in message, message
+    assert on.condition(item)["status"] == "True"
+    on.delete(nodes, item)
 
 
 def test_network_without_nat_and_public_subnets_has_no_gateways(on, operator):

@@ -61,6 +61,9 @@ pub struct CertificateAuthorityStatus {
     pub created_at: Option<Time>,
     /// Where it is in its rotation.
     pub state: AuthorityState,
+    /// Since when it is in that state: when EKS activated it, else when Keelson first observed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// What happens to it, or what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -69,9 +72,33 @@ pub struct CertificateAuthorityStatus {
 
 impl CertificateAuthorityStatus {
     /// That of one.
-    pub fn new(id: &str, created_at: Option<Timestamp>, state: AuthorityState, message: Option<String>) -> Self {
+    pub fn new(
+        id: &str,
+        created_at: Option<Timestamp>,
+        state: AuthorityState,
+        since: Option<Timestamp>,
+        message: Option<String>,
+    ) -> Self {
         let message = message.map(|message| bounded(&message, 512));
-        Self { id: bounded(id, 128), created_at: created_at.map(Time), state, message }
+        Self { id: bounded(id, 128), created_at: created_at.map(Time), state, since: since.map(Time), message }
+    }
+
+    /// The edit that continues the rotation after this state; `None`: Keelson or EKS is at it, or `spec` asks for it already.
+    pub fn next_edit(&self, spec: &CertificateAuthority) -> Option<String> {
+        let (when, field, current) = match self.state {
+            AuthorityState::Successor => ("nodes and clients trust it", "activeId", &spec.active_id),
+            AuthorityState::Retired => ("every client trusts the one in use", "deletedId", &spec.deleted_id),
+            AuthorityState::Failed => ("you know why EKS could not distribute it", "deletedId", &spec.deleted_id),
+            AuthorityState::Active
+            | AuthorityState::Activating
+            | AuthorityState::Deleting
+            | AuthorityState::Distributing => return None,
+        };
+        let id = &self.id;
+        let edit = format!(
+            "certificate authority {id}: once {when}, set spec.controlPlane.certificateAuthority.{field}: {id}"
+        );
+        (current.as_ref() != Some(id)).then_some(edit)
     }
 }
 
@@ -93,4 +120,19 @@ pub enum AuthorityState {
     Deleting,
     /// EKS could not distribute it.
     Failed,
+}
+
+impl AuthorityState {
+    /// As in status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthorityState::Distributing => "Distributing",
+            AuthorityState::Successor => "Successor",
+            AuthorityState::Activating => "Activating",
+            AuthorityState::Active => "Active",
+            AuthorityState::Retired => "Retired",
+            AuthorityState::Deleting => "Deleting",
+            AuthorityState::Failed => "Failed",
+        }
+    }
 }

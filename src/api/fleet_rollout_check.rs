@@ -207,12 +207,20 @@ impl CheckedKind {
     /// The conditions that objects of the kind have.
     pub const fn condition_types(self) -> &'static [ConditionType] {
         use ConditionType::{
-            AddonsReady, Available, ControlPlaneReady, GitOpsReady, InSync, NetworkReady, NodesReady, Ready, Reconciling,
-            Stalled, Upgrading,
+            AddonsReady, Available, ControlPlaneReady, GitOpsReady, InSync, NetworkReady, NodesReady, Ready,
+            Reconciling, Stalled, Upgrading,
         };
         match self {
             Self::EksCluster => &[
-                Ready, Reconciling, Stalled, NetworkReady, ControlPlaneReady, AddonsReady, GitOpsReady, InSync, Upgrading,
+                Ready,
+                Reconciling,
+                Stalled,
+                NetworkReady,
+                ControlPlaneReady,
+                AddonsReady,
+                GitOpsReady,
+                InSync,
+                Upgrading,
                 Available,
             ],
             Self::NodeGroup => &[Ready, Reconciling, Stalled, NodesReady, InSync, Upgrading],

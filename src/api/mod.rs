@@ -57,6 +57,7 @@ pub mod secret_use;
 mod source;
 pub mod stable_text;
 pub mod status;
+mod status_deletion;
 pub mod status_node_group;
 mod status_plan;
 mod status_progress;

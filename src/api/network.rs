@@ -176,14 +176,14 @@ pub enum Nat {
     None,
 }
 
-/// Existing subnets: exactly one of `subnetIds`, `subnetSelector`.
+/// Existing subnets: exactly one of `subnetIds`, `subnetSelector`, `subnets`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["subnetIds", "subnetSelector"]))]
+#[x_kube(validation = rules::exactly_one_of(&["subnetIds", "subnetSelector", "subnets"]))]
 #[x_kube(validation = rules::selector_needs_vpc())]
 #[x_kube(validation = rules::vpc_id_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct ExistingNetwork {
-    /// The VPC of the subnets. Required with `subnetSelector`; with `subnetIds` it is checked. Immutable.
+    /// The VPC of the subnets. Required with `subnetSelector` and `subnets`; with `subnetIds` it is checked. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = rules::vpc_id())]
@@ -197,6 +197,11 @@ pub struct ExistingNetwork {
     /// Selects subnets of `vpcId` by tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_selector: Option<SubnetSelector>,
+    /// Subnets of `vpcId`, each by its id, its range or its zone, in at least two availability zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::two_subnets())]
+    pub subnets: Option<Vec<SubnetReference>>,
     /// Additional security groups of the control plane's network interfaces; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
@@ -215,22 +220,46 @@ pub struct SubnetSelector {
     pub tags: BTreeMap<String, String>,
 }
 
+/// One subnet of a VPC: exactly one of `id`, `cidr`, `zone`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["id", "cidr", "zone"]))]
+#[serde(rename_all = "camelCase")]
+pub struct SubnetReference {
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = rules::subnet_id())]
+    pub id: Option<String>,
+    /// Its IPv4 range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    #[x_kube(validation = rules::subnet_range())]
+    pub cidr: Option<String>,
+    /// The availability zone in which it is the only subnet of the VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = rules::zone())]
+    pub zone: Option<String>,
+}
+
 /// How existing subnets are specified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExistingSubnets<'a> {
     Ids(&'a [String]),
     Tagged { vpc_id: &'a str, tags: &'a BTreeMap<String, String> },
+    Listed { vpc_id: &'a str, subnets: &'a [SubnetReference] },
 }
 
 impl ExistingNetwork {
-    /// The subnets' ids, or the tags that select them.
+    /// The subnets' ids, the tags that select them, or what identifies each.
     pub fn subnets(&self) -> Result<ExistingSubnets<'_>, SpecError> {
-        match (&self.subnet_ids, &self.subnet_selector, &self.vpc_id) {
-            (Some(ids), None, _) => Ok(ExistingSubnets::Ids(ids)),
-            (None, Some(selector), Some(vpc_id)) => Ok(ExistingSubnets::Tagged { vpc_id, tags: &selector.tags }),
+        match (&self.subnet_ids, &self.subnet_selector, &self.subnets, &self.vpc_id) {
+            (Some(ids), None, None, _) => Ok(ExistingSubnets::Ids(ids)),
+            (None, Some(selector), None, Some(vpc_id)) => Ok(ExistingSubnets::Tagged { vpc_id, tags: &selector.tags }),
+            (None, None, Some(subnets), Some(vpc_id)) => Ok(ExistingSubnets::Listed { vpc_id, subnets }),
             _ => Err(SpecError::new(
                 "spec.network.existing",
-                "exactly one of subnetIds, subnetSelector must be set, and vpcId with subnetSelector",
+                "exactly one of subnetIds, subnetSelector, subnets must be set, and vpcId with subnetSelector and subnets",
             )),
         }
     }

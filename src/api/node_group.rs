@@ -297,12 +297,12 @@ pub enum DesiredPolicy {
     Enforce,
 }
 
-/// Subnets of nodes: a tier, or subnets by id.
+/// Subnets of nodes: a tier, or subnets by id and by range.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::tier_or_ids())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeSubnets {
-    /// The cluster's `Private` or `Public` subnets; `Private` if neither this nor `ids` is set.
+    /// The cluster's `Private` or `Public` subnets; `Private` if none of this, `ids` and `cidrs` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SubnetTier")]
     pub tier: Option<SubnetTier>,
@@ -316,11 +316,16 @@ pub struct NodeSubnets {
     #[schemars(length(min = 1, max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::subnet_ids())]
     pub ids: Option<Vec<String>>,
+    /// Subnets of the cluster by their IPv4 range, instead of a tier; may be combined with `ids`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 18)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::subnet_ranges())]
+    pub cidrs: Option<Vec<String>>,
 }
 
 impl Default for NodeSubnets {
     fn default() -> Self {
-        Self { tier: Some(SubnetTier::Private), zones: None, ids: None }
+        Self { tier: Some(SubnetTier::Private), zones: None, ids: None, cidrs: None }
     }
 }
 
@@ -328,23 +333,24 @@ impl Default for NodeSubnets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeSubnetsKind<'a> {
     /// The subnets of a tier, optionally limited to zones.
-    Tier {
-        tier: SubnetTier,
-        zones: Option<&'a [String]>,
-    },
-    Ids(&'a [String]),
+    Tier { tier: SubnetTier, zones: Option<&'a [String]> },
+    /// Subnets by id, and subnets of the cluster by range.
+    Listed { ids: &'a [String], cidrs: &'a [String] },
 }
 
 impl NodeSubnets {
-    /// The tier and zones, or the ids.
+    /// The tier and zones, or the ids and ranges.
     pub fn kind(&self) -> Result<NodeSubnetsKind<'_>, SpecError> {
-        match (&self.tier, &self.zones, &self.ids) {
-            (None, None, Some(ids)) => Ok(NodeSubnetsKind::Ids(ids)),
-            (tier, zones, None) => {
-                Ok(NodeSubnetsKind::Tier { tier: tier.unwrap_or(SubnetTier::Private), zones: zones.as_deref() })
-            }
-            (_, _, Some(_)) => Err(SpecError::new("spec.subnets", "ids cannot be combined with tier or zones")),
+        let Self { tier, zones, ids, cidrs } = self;
+        if ids.is_none() && cidrs.is_none() {
+            let tier = tier.unwrap_or(SubnetTier::Private);
+            return Ok(NodeSubnetsKind::Tier { tier, zones: zones.as_deref() });
         }
+        if tier.is_some() || zones.is_some() {
+            return Err(SpecError::new("spec.subnets", "ids and cidrs cannot be combined with tier or zones"));
+        }
+        let (ids, cidrs) = (ids.as_deref().unwrap_or_default(), cidrs.as_deref().unwrap_or_default());
+        Ok(NodeSubnetsKind::Listed { ids, cidrs })
     }
 }
 

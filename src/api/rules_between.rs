@@ -155,8 +155,11 @@ pub(super) fn nat_needs_public_subnets() -> Rule {
 }
 
 pub(super) fn selector_needs_vpc() -> Rule {
-    rule("!has(self.subnetSelector) || has(self.vpcId)", "subnetSelector selects subnets of one VPC: set vpcId")
-        .field_path(".vpcId")
+    rule(
+        "(!has(self.subnetSelector) && !has(self.subnets)) || has(self.vpcId)",
+        "subnetSelector and subnets select subnets of one VPC: set vpcId",
+    )
+    .field_path(".vpcId")
 }
 
 pub(super) fn vpc_id_immutable() -> Rule {
@@ -324,8 +327,8 @@ pub(super) fn instance_types() -> Rule {
 
 pub(super) fn tier_or_ids() -> Rule {
     rule(
-        "!has(self.ids) || (!has(self.tier) && !has(self.zones))",
-        "ids cannot be combined with tier or zones: leave out tier and zones, or leave out ids",
+        "(!has(self.ids) && !has(self.cidrs)) || (!has(self.tier) && !has(self.zones))",
+        "ids and cidrs cannot be combined with tier or zones: leave out tier and zones, or leave out ids and cidrs",
     )
 }
 

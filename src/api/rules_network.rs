@@ -2,7 +2,7 @@
 
 use kube::core::{Reason, Rule};
 
-use super::rules::{NETWORK_V4, each};
+use super::rules::{NETWORK_V4, each, matches};
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
     Rule::new(cel).message(message)
@@ -136,4 +136,23 @@ pub(super) fn pod_ranges_are_for_ipv4() -> Rule {
         "Pods of an IPv6 cluster have IPv6 addresses: leave podCidrs out, or set ipFamily: IPv4",
     )
     .field_path(".network.vpc.podCidrs")
+}
+
+const SUBNET_RANGE: &str = "the IPv4 range of a subnet, such as 10.0.64.0/19, with no host bits set";
+
+pub(super) fn subnet_range() -> Rule {
+    rule(NETWORK_V4, &format!("must be {SUBNET_RANGE}"))
+}
+
+pub(super) fn subnet_ranges() -> Rule {
+    let network = NETWORK_V4.replace("self", "item");
+    rule(format!("self.all(item, {network})"), &format!("each entry must be {SUBNET_RANGE}"))
+}
+
+pub(super) fn subnet_id() -> Rule {
+    matches("^subnet-[0-9a-z]+$", "must be the id of a subnet, subnet-...")
+}
+
+pub(super) fn zone() -> Rule {
+    matches("^[a-z]{2,6}(-[a-z]+)+-[0-9]+[a-z]$", "must be the name of an availability zone, such as eu-west-1a")
 }

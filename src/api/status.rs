@@ -1,6 +1,6 @@
 //! Status of EksCluster and NodeGroup: what exists, what is in progress, what is blocked. Bounded in size, without
 //! secrets. That of a NodeGroup is in [`super::status_node_group`], plans and drift are in
-//! [`super::status_plan`], upgrades and GitOps in [`super::status_progress`]. No I/O.
+//! [`super::status_plan`], deletions in [`super::status_deletion`], upgrades and GitOps in [`super::status_progress`]. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use super::hook::HookStatus;
 use super::policy::ChangePolicy;
 use super::registration::RegistrationStatus;
 use super::schema;
+pub use super::status_deletion::*;
 pub use super::status_node_group::*;
 pub use super::status_plan::*;
 pub use super::status_progress::*;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hold::HoldStatus;
 use super::schema;
-use super::status_plan::{DeletionStatus, DriftStatus, PlanStatus, WaitStatus};
+use super::status_deletion::NodeGroupDeletionStatus;
+use super::status_plan::{DriftStatus, PlanStatus, WaitStatus};
 use super::status_progress::{ChangeStatus, HealthIssue, UpgradeStatus};
 use super::status_recovery::{HandOverStatus, RecoveryStatus};
 
@@ -117,7 +118,7 @@ pub struct NodeGroupStatus {
     pub auto_scaling_group_tag_keys: Vec<String>,
     /// The deletion in progress or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<DeletionStatus>,
+    pub deletion: Option<NodeGroupDeletionStatus>,
     /// The upgrade in progress, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,

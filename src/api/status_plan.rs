@@ -1,10 +1,8 @@
-//! Status of plans, approvals, drift and deletions. No I/O.
+//! Status of plans, approvals and drift. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::policy::DeletionPolicy;
 
 /// Maximum steps listed in `plan`.
 pub const MAX_STEPS: usize = 100;
@@ -166,93 +164,4 @@ pub struct DriftStatus {
     pub seen: String,
     /// When it was detected.
     pub since: Time,
-}
-
-/// A deletion.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DeletionStatus {
-    /// When it started; absent while it waits for approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<Time>,
-    /// Code that releases this deletion while it is held: the value of the annotation `keelson.dev/release-deletion`,
-    /// or the `hash` of a PlanApproval. It is valid for this deletion of this object only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub release: Option<String>,
-    /// UID of the PlanApproval that released it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub approval_uid: Option<String>,
-    /// The `deletionPolicy` at its start: resources to be retained then are not deleted after a later edit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<DeletionPolicy>,
-    /// Names of the NodeGroups that were to be retained when the deletion of their EksCluster started.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 500), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub retained_node_groups: Vec<String>,
-    /// What else was to be deleted at its start, apart from what the object owns: a later edit may retain more, never less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub also: Option<AlsoDeleted>,
-}
-
-/// What is deleted with a cluster without being Keelson's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AlsoDeleted {
-    /// EBS volumes of its claims.
-    pub volumes: bool,
-    /// The log group of its control plane.
-    pub log_group: bool,
-    /// Instances of Karpenter that outlive it.
-    pub instances: bool,
-}
-
-impl DeletionStatus {
-    /// The policy of a started deletion whose spec now has policy `requested`: an edit may retain more than at the
-    /// start, never less.
-    pub fn effective_policy(&self, requested: DeletionPolicy) -> DeletionPolicy {
-        match self.policy {
-            Some(DeletionPolicy::Retain) if self.began.is_some() => DeletionPolicy::Retain,
-            _ => requested,
-        }
-    }
-
-    /// Whether the NodeGroup of that name was to be retained at the start.
-    pub fn retains_node_group(&self, name: &str) -> bool {
-        self.began.is_some()
-            && (self.policy == Some(DeletionPolicy::Retain) || self.retained_node_groups.iter().any(|one| one == name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deletion_keeps_retaining_after_a_later_edit() {
-        use DeletionPolicy::{Delete, Retain};
-        let began = |policy, at| DeletionStatus {
-            began: at,
-            policy,
-            retained_node_groups: vec!["spot".into()],
-            ..DeletionStatus::default()
-        };
-        let at = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        for (status, requested, effective) in [
-            (began(Some(Retain), at.clone()), Delete, Retain),
-            (began(Some(Retain), at.clone()), Retain, Retain),
-            (began(Some(Delete), at.clone()), Retain, Retain),
-            (began(Some(Delete), at.clone()), Delete, Delete),
-            // Not started yet, or started by an older version that did not store the policy.
-            (began(Some(Retain), None), Delete, Delete),
-            (began(None, at.clone()), Delete, Delete),
-        ] {
-            assert_eq!(status.effective_policy(requested), effective, "{status:?}");
-        }
-        assert!(began(Some(Delete), at.clone()).retains_node_group("spot"));
-        assert!(!began(Some(Delete), at.clone()).retains_node_group("other"));
-        assert!(began(Some(Retain), at).retains_node_group("other"));
-        assert!(!began(Some(Retain), None).retains_node_group("spot"));
-    }
 }

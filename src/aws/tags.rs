@@ -92,7 +92,7 @@ impl Tags {
     /// `Name` is retained, in any case: to IAM, `name` and `Name` are one key, and it takes no key twice.
     pub fn owned(uid: &str, cluster: &str, resource: &str, name: &str, user: &BTreeMap<String, String>) -> Self {
         let mut tags = Tags::from(user.clone());
-        if !tags.set.keys().any(|key| key.eq_ignore_ascii_case(NAME)) {
+        if !tags.set.keys().any(|key| is_same_key(key, NAME)) {
             tags.set.insert(NAME.to_owned(), name.to_owned());
         }
         tags.with(OWNER, uid).with(CLUSTER, cluster).with(RESOURCE, resource)
@@ -149,8 +149,7 @@ impl Tags {
     /// Adds keys to remove, except those in this set, AWS's and ours.
     #[must_use]
     pub fn without(mut self, keys: impl IntoIterator<Item = String>) -> Self {
-        let removable = |key: &String| !reserved(key, "aws:") && !reserved(key, PREFIX);
-        self.removed.extend(keys.into_iter().filter(removable));
+        self.removed.extend(keys.into_iter().filter(|key| !is_never_removed(key)));
         self
     }
 
@@ -239,9 +238,20 @@ impl From<BTreeMap<String, String>> for Tags {
     }
 }
 
-/// Whether a key begins with `prefix`, compared like AWS: without regard to case.
-fn reserved(key: &str, prefix: &str) -> bool {
-    key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+/// Whether no manifest takes a tag of this key, because AWS or Keelson sets it.
+pub fn is_reserved(key: &str) -> bool {
+    let of_kubernetes = ["kubernetes.io/cluster/", "kubernetes.io/role/"];
+    is_same_key(key, NAME) || is_never_removed(key) || of_kubernetes.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a key is one of AWS's or of Keelson's, in any case.
+pub fn is_never_removed(key: &str) -> bool {
+    ["aws:", PREFIX].iter().any(|prefix| begins_with(key, prefix))
+}
+
+/// Whether a key begins with `prefix`, compared as in [`is_same_key`].
+fn begins_with(key: &str, prefix: &str) -> bool {
+    key.to_lowercase().starts_with(&prefix.to_lowercase()) || key.to_uppercase().starts_with(&prefix.to_uppercase())
 }
 
 #[cfg(test)]

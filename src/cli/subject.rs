@@ -5,8 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use super::approve::waiting::{Kind, Target};
 use super::estimate;
+use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
+use crate::api::hook::HookStatus;
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
@@ -43,6 +45,8 @@ pub struct Subject {
     /// The last change: the creation, an edit, or the deletion.
     pub change: Option<ChangeStatus>,
     pub deletion: DeletionStatus,
+    /// The hooks of the steps that are not over.
+    pub hooks: Vec<HookStatus>,
     /// What keeps anything from beginning.
     pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
@@ -53,6 +57,9 @@ pub struct Subject {
     /// Health issues of EKS, each with the part that has it.
     pub issues: Vec<(String, HealthIssue)>,
     pub gitops: Option<GitOpsStatus>,
+    /// The certificate authorities while the cluster has more than the one in use, and the edits that go on from there.
+    pub certificate_authorities: Vec<CertificateAuthorityStatus>,
+    pub rotation_edits: Vec<String>,
 }
 
 impl From<&EksCluster> for Subject {
@@ -63,6 +70,10 @@ impl From<&EksCluster> for Subject {
             let name = format!("add-on {}", addon.name);
             addon.issues.into_iter().map(move |issue| (name.clone(), issue))
         });
+        let rotation = object.spec.control_plane.as_ref().and_then(|settings| settings.certificate_authority.as_ref());
+        let authorities = status.certificate_authorities;
+        let authorities = if authorities.len() > 1 { authorities } else { Vec::new() };
+        let edits = rotation.map(|spec| authorities.iter().filter_map(|one| one.next_edit(spec)).collect());
         Self {
             kind: Kind::EksCluster,
             metadata: object.metadata.clone(),
@@ -83,12 +94,15 @@ impl From<&EksCluster> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            hooks: status.hooks.into_iter().filter(|entry| !entry.closed).collect(),
             holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
             resources: status.resources,
             issues: of_control_plane.chain(of_addons).collect(),
             gitops: status.gitops,
+            certificate_authorities: authorities,
+            rotation_edits: edits.unwrap_or_default(),
         }
     }
 }
@@ -119,13 +133,16 @@ impl From<&NodeGroup> for Subject {
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
             change: status.change,
-            deletion: status.deletion.unwrap_or_default(),
+            deletion: status.deletion.unwrap_or_default().into(),
+            hooks: Vec::new(),
             holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),
             resources: Vec::new(),
             issues,
             gitops: None,
+            certificate_authorities: Vec::new(),
+            rotation_edits: Vec::new(),
         }
     }
 }

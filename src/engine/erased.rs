@@ -30,6 +30,7 @@ pub trait Node<C>: Send + Sync {
     fn holds(&self) -> Vec<Key>;
     fn deleted_after(&self) -> Vec<Key>;
     fn succession(&self) -> Option<Succession>;
+    fn makes_stale(&self) -> Vec<Key>;
     fn is_retained(&self) -> bool;
     fn deletable_while(&self, action: Action) -> bool;
     fn facts(&self) -> Vec<(&'static str, String)>;
@@ -103,6 +104,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     }
     fn succession(&self) -> Option<Succession> {
         Resource::succession(self)
+    }
+    fn makes_stale(&self) -> Vec<Key> {
+        Resource::makes_stale(self)
     }
     fn is_retained(&self) -> bool {
         Resource::is_retained(self)

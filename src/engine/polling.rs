@@ -28,8 +28,13 @@ impl<C: Sync> Run<'_, C> {
             let external_change = memory.external_change_visible_by(&item.key);
             let entry = memory.entry(&item.key);
             let poll_at = entry.observed_at.unwrap_or(now).saturating_add(span(interval)).unwrap_or(now);
-            // An observation right after an external change may still miss it.
-            let poll_at = external_change.map_or(poll_at, |shows| poll_at.min(shows));
+            let poll_at = match external_change {
+                // It was not observed since.
+                Some(_) if entry.changed_externally_at > entry.observed_at => now,
+                // An observation right after an external change may still miss it.
+                Some(shows) => poll_at.min(shows),
+                None => poll_at,
+            };
             match &item.verdict {
                 Verdict::Waiting { action, since, operation, .. } => {
                     let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());

@@ -51,6 +51,7 @@ impl<C: Sync> Run<'_, C> {
             (None, before) => (before, None),
         };
         entry.running = next;
+        let has_ended = before.is_some();
         // A sweep continues with what it finds next.
         let deleted =
             before.as_ref().filter(|running| running.action == Action::Delete && node.sweep_scope().is_none());
@@ -114,6 +115,9 @@ impl<C: Sync> Run<'_, C> {
             }
         }
         memory.record_observation(&key, presence, now);
+        if has_ended {
+            memory.mark_changed_externally(&node.makes_stale(), now);
+        }
         finished
     }
 

@@ -257,10 +257,14 @@ pub trait Resource: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The resource that replaces it: it is compared with nothing, and deleted once that one is ready and the gate is open.
-    /// The one exception to the rule that no resource is replaced to apply a change.
+    /// What replaces it: it is compared with nothing, and deleted once that is ready and the gate is open. Nothing else is replaced.
     fn succession(&self) -> Option<Succession> {
         None
+    }
+
+    /// Resources that show the end of a change of this one: they are observed again right after it.
+    fn makes_stale(&self) -> Vec<Key> {
+        Vec::new()
     }
 
     /// Whether it stays when the graph is deleted: it is released instead.

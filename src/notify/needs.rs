@@ -148,7 +148,8 @@ pub fn of_node_group(group: &NodeGroup, settle: SignedDuration, now: Timestamp) 
     let about = About::of("NodeGroup", &group.metadata);
     let Some(status) = &group.status else { return Vec::new() };
     let mut found: Vec<Need> = stalled(&about, &status.conditions, settle, now).into_iter().collect();
-    found.extend(approval(&about, &status.conditions, status.plan.as_ref(), status.deletion.as_ref()));
+    let deletion = status.deletion.clone().map(DeletionStatus::from);
+    found.extend(approval(&about, &status.conditions, status.plan.as_ref(), deletion.as_ref()));
     found
 }
 

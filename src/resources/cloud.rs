@@ -41,7 +41,7 @@ impl AccountSettings {
 
     /// An object's own tags, with the enforced value of each key that is enforced.
     pub fn with_enforced_values(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let enforced = |key: &String| self.enforced_tags.iter().find(|(other, _)| other.eq_ignore_ascii_case(key));
+        let enforced = |key: &String| self.enforced_tags.iter().find(|(other, _)| tags::is_same_key(other, key));
         let pairs = own.iter().map(|pair| enforced(pair.0).unwrap_or(pair));
         pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
@@ -358,12 +358,12 @@ mod tests {
     #[test]
     fn only_own_tags_that_enforced_ones_change_are_overridden() {
         let tags = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let enforced_tags = tags(&[("cost-center", "4711"), ("owner", "platform")]);
+        let enforced_tags = tags(&[("cost-center", "4711"), ("key", "1"), ("owner", "platform")]);
         let settings = AccountSettings { enforced_tags, ..AccountSettings::default() };
-        let own = tags(&[("Owner", "platform"), ("cost-center", "1"), ("team", "shop")]);
-        assert_eq!(settings.overridden_keys(&own), ["Owner", "cost-center"]);
+        let own = tags(&[("Owner", "platform"), ("cost-center", "1"), ("team", "shop"), ("\u{212a}EY", "mine")]);
+        assert_eq!(settings.overridden_keys(&own), ["Owner", "cost-center", "\u{212a}EY"]);
         assert!(settings.overridden_keys(&tags(&[("owner", "platform")])).is_empty());
-        let wanted = tags(&[("cost-center", "4711"), ("owner", "platform"), ("team", "shop")]);
+        let wanted = tags(&[("cost-center", "4711"), ("key", "1"), ("owner", "platform"), ("team", "shop")]);
         assert_eq!(settings.with_enforced_values(&own), wanted, "no other key is added");
     }
 

@@ -309,7 +309,8 @@ fn condition_that_fails_halts_and_one_that_is_absent_is_never_good() {
     fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), bad.clone())]);
     assert!(fleet.message().ends_with("InSync is False: Drifted: m (failure 1 of 1)"), "{}", fleet.message());
     fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), bad)]);
-    let halted = "wave canary has halted: check in-sync: EksCluster team/b: InSync is False: Drifted: m (2 consecutive failures";
+    let halted =
+        "wave canary has halted: check in-sync: EksCluster team/b: InSync is False: Drifted: m (2 consecutive failures";
     assert!(fleet.message().starts_with(halted), "{}", fleet.message());
     fleet.retry = Some("1.36/1".into());
     fleet.advance();

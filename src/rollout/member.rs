@@ -184,13 +184,17 @@ impl Member {
         }
     }
 
-    /// Its version that counts for a gate; `None`: it has none yet.
+    /// Its version that counts for a gate; `None`: it has none yet. Of a source that does not work: what it applied or fetched last.
     pub fn describe_at(&self, gate: Gate) -> Option<String> {
         match gate {
             Gate::ControlPlane => self.control_plane.map(|at| at.to_string()),
             Gate::NodeGroups => self.node_groups.map(|at| at.to_string()),
             Gate::Agent => self.agent.as_ref().map(|agent| agent.at.to_string()),
-            Gate::Revision => self.source.as_ref()?.runs.map(|runs| runs.to_string()),
+            Gate::Revision => {
+                let source = self.source.as_ref()?;
+                let shown = source.runs.or(source.applied).or_else(|| source.revision());
+                shown.map(|revision| revision.to_string())
+            }
         }
     }
 

@@ -120,7 +120,8 @@ impl<'a> View<'a> {
                 members().next().is_some() && members().all(has)
             }
             Target::Agent(target) => {
-                let agents = || members().filter_map(|member| member.agent.as_ref()).filter(|one| one.at.is_same_agent(&target));
+                let agents =
+                    || members().filter_map(|member| member.agent.as_ref()).filter(|one| one.at.is_same_agent(&target));
                 agents().next().is_some() && agents().all(|agent| agent.at >= target)
             }
             Target::Revision(_) => false,

@@ -17,11 +17,8 @@ pub fn begin(world: &mut World, operator: usize, due: &[DueCheck]) {
         let is_query = one.spec.prometheus.is_some();
         let is_per_cluster = is_query && one.key.check == "each";
         let is_condition = one.spec.condition.is_some();
-        let subjects: Vec<Option<String>> = if is_per_cluster || is_condition {
-            one.clusters.iter().cloned().map(Some).collect()
-        } else {
-            vec![None]
-        };
+        let subjects: Vec<Option<String>> =
+            if is_per_cluster || is_condition { one.clusters.iter().cloned().map(Some).collect() } else { vec![None] };
         let of = |cluster: Option<String>| {
             let outcome = match &cluster {
                 Some(name) if is_condition => condition(world, name),

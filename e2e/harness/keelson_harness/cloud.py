@@ -370,19 +370,21 @@ class LocalCloud:
         names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
-    def describe(self, fleet: Repository | None = None) -> str:
-        """Endpoints and kubeconfigs as shell commands to paste; of the repository its URL and a work tree to commit from."""
-        env = self.operator_env()
+    def describe(self, fleet: Repository | None = None, more: dict[str, str] | None = None) -> str:
+        """Endpoints and kubeconfigs as shell commands to paste; of the repository its URL and a work tree to commit from; `more`: variables."""
+        env = {**self.operator_env(), **(more or {})}
         if self.aws:
             # AWS CLI v1 reads only this variable.
             env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
         if fleet:
             # As the operator's: Git is served over HTTP here.
             env |= {"FLEET": str(fleet.work), "FLEET_URL": fleet.url, "KEELSON_ALLOW_HTTP_GIT": "true"}
+        if self.controllers:
+            env["METRICS"] = f"{self.controllers[0].url}/metrics"
         env["PATH"] = f"{keelson_binary().parent}:$PATH"
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]
         lines.append(f"# keelson: {keelson_binary()}")
-        lines += [f"# metrics of {controller.name}: {controller.url}/metrics" for controller in self.controllers]
+        lines += [f"# metrics of {controller.name}: {controller.url}/metrics" for controller in self.controllers[1:]]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
         for plane in self.workloads.control_planes() if self.workloads else []:

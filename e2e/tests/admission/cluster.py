@@ -107,6 +107,11 @@ INVALID = [
     Rejected(hook(job={"cronJob": {"name": "a"}, "template": {"spec": {}}}), "spec.hooks[0].job", "exactly one of cronJob, template must be set"),
     Rejected(hook(job={"cronJob": {"name": "a", "namespace": "other"}}), "spec.hooks[0].job.cronJob.namespace", "remove cronJob.namespace"),
     Rejected(hook(job={"cronJob": {"name": "A"}}), "spec.hooks[0].job.cronJob.name", "must be the name of a Kubernetes object"),
+    Rejected(hook(at=["AfterCreate", "BeforeCreate"], **{"in": "Workload"}), "spec.hooks[0].at", "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set in: Management"),
+    Rejected(hook(namespace="other"), "spec.hooks[0].namespace", "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload"),
+    Rejected(hook(namespace="Other", **{"in": "Workload"}), "spec.hooks[0].namespace", "must be the name of a namespace"),
+    Rejected(hook(job={"cronJob": {"name": "a", "namespace": "other"}}, **{"in": "Workload"}), "spec.hooks[0].job.cronJob.namespace", "remove cronJob.namespace"),
+    Rejected(hook(**{"in": "Elsewhere"}), "spec.hooks[0].in", 'supported values: "Management", "Workload"'),
     Rejected(hook(timeout="soon"), "spec.hooks[0].timeout", "must be a duration"),
     Rejected(hook(timeout="0s"), "spec.hooks[0].timeout", "must be at least 1s"),
     Rejected(hook(onFailure="Ignore"), "spec.hooks[0].onFailure", 'supported values: "Stop", "Continue"'),
@@ -257,6 +262,16 @@ INVALID = [
     existing_invalid(
         ".subnetSelector.tags", "as AWS allows them", vpcId="vpc-1", subnetSelector={"tags": {"a": "$(id)"}}
     ),
+    existing_invalid("", "exactly one of", subnetIds=["subnet-1", "subnet-2"], subnets=[{"id": "subnet-1"}, {"id": "subnet-2"}], vpcId="vpc-1"),
+    existing_invalid(".vpcId", "set vpcId", subnets=[{"id": "subnet-1"}, {"zone": "eu-west-1b"}]),
+    existing_invalid(".subnets", "at least two subnets", vpcId="vpc-1", subnets=[{"id": "subnet-1"}]),
+    existing_invalid(".subnets[1]", "exactly one of id, cidr, zone", vpcId="vpc-1", subnets=[{"id": "subnet-1"}, {}]),
+    existing_invalid(
+        ".subnets[0]", "exactly one of id, cidr, zone", vpcId="vpc-1", subnets=[{"id": "subnet-1", "zone": "eu-west-1a"}, {"id": "subnet-2"}]
+    ),
+    existing_invalid(".subnets[0].id", "subnet-...", vpcId="vpc-1", subnets=[{"id": "sg-1"}, {"id": "subnet-2"}]),
+    existing_invalid(".subnets[0].cidr", "no host bits set", vpcId="vpc-1", subnets=[{"cidr": "10.0.64.1/19"}, {"id": "subnet-2"}]),
+    existing_invalid(".subnets[0].zone", "such as eu-west-1a", vpcId="vpc-1", subnets=[{"zone": "a"}, {"id": "subnet-2"}]),
     existing_invalid(".subnetIds", "at least two subnets", subnetIds=["subnet-1"]),
     existing_invalid(".subnetIds", "subnet-...", subnetIds=["subnet-1", "sg-2"]),
     existing_invalid(".subnetIds", "Duplicate value", subnetIds=["subnet-1", "subnet-1"]),
@@ -767,4 +782,5 @@ CHANGEABLE = [
     Accepted(hook(timeout="1h", onFailure="Continue"), hook()),
     Accepted(hook(at=["BeforeCreate", "AfterCreate", "BeforeDelete"], job={"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"backoffLimit": 0}}})),
     Accepted({"hooks": []}, hook()),
+    Accepted(hook(at=["AfterCreate", "BeforeDelete"], namespace="checks", **{"in": "Workload"}), hook(at=["BeforeCreate"], **{"in": "Management"})),
 ]

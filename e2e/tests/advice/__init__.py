@@ -65,6 +65,7 @@ class Cure:
 
 FLEET = {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "canary", "selector": {"matchLabels": {"ring": "0"}}}]}
 BASES = {"EksCluster": cluster.BASE, "NodeGroup": node_group.BASE, "AwsAccount": account.BASE, "FleetRollout": FLEET}
+BY_ZONE = {"network": {"existing": {"vpcId": "vpc-1", "subnets": [{"zone": "eu-west-1a"}, {"id": "subnet-2"}]}}}
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"], "vpcId": "vpc-1", "securityGroupIds": ["sg-1"]}}}
 ROLE = "arn:aws:iam::123456789012:role/other"
 FLUX = {"gitops": gitops.BASE["gitops"]}
@@ -228,6 +229,13 @@ CURES = [
     Cure("were created: remove createdAfter", (at("controlPlane.certificateAuthority.createdAfter", None),), start=ROTATION),
     Cure("remove createdAfter as well to give up the rotation", (at("controlPlane.certificateAuthority.createdAfter", None),),
          start=merged(ROTATION, at("controlPlane.certificateAuthority.deletedId", "ca-2"))),
+    Cure("once {when}, set spec.controlPlane.certificateAuthority.{field}",
+         (at("controlPlane.certificateAuthority.activeId", "ca-2"), at("controlPlane.certificateAuthority.deletedId", "ca-1")), start=ROTATION),
+    Cure("has no subnet {what}: correct it, or name another one",
+         (at("network.existing.subnets", [{"zone": "eu-west-1b"}, {"id": "subnet-2"}]),), start=BY_ZONE),
+    Cure("name one by its id or its cidr",
+         tuple(at("network.existing.subnets", [one, {"id": "subnet-2"}]) for one in ({"id": "subnet-1"}, {"cidr": "10.0.64.0/19"})),
+         start=BY_ZONE),
     Cure("or change spec.upgrade.rollout", (at("upgrade.rollout", "other"), at("upgrade.rollout", None)), start=at("upgrade.rollout", "main")),
     Cure("and spec.upgrade.rollout names {name}: change one of them", (at("upgrade.rollout", "other"),), start=at("upgrade.rollout", "main")),
     Cure("add a label, or set spec.unmatched", ({"unmatched": "Last"}, {"unmatched": "Ungated"}), "FleetRollout"),
@@ -362,7 +370,9 @@ CURES = [
 NO_EDIT = [
     "does not exist: create it, usually with `suspend: true`",
     "Keelson did not create it like this: delete it",
-    "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace",
+    "a hook uses a CronJob of the EksCluster's own namespace, or with `in: Workload` of the hook's namespace: remove cronJob.namespace",
+    "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set in: Management",
+    "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload",
     "support of Kubernetes {version} has ended on {ends}: {now}; raise spec.version",
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",

@@ -196,6 +196,8 @@ def cluster_specs(world: World) -> Specs:
         "network": {"existing": {"vpcId": world.vpc, "subnetSelector": {"tags": {"tier": "private"}}}},
         "addons": [{"name": "vpc-cni"}],
     }
+    references = [{"id": subnets[0]}, {"cidr": "10.0.1.0/24"}, {"zone": f"{REGION}b"}]
+    listed = {**defaults, "network": {"existing": {"vpcId": world.vpc, "subnets": references}}, "addons": [{"name": "vpc-cni"}]}
     small = {**defaults, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
     control_plane_fields = ("endpointAccess", "logging", "logGroup", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
     control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "controlPlane", "remoteNetworks", "network.existing", "network")
@@ -209,6 +211,7 @@ def cluster_specs(world: World) -> Specs:
         ("EksCluster", "control plane", own_control_plane, {"only": control_plane_fields}),
         ("EksCluster", "contents", contents, {"only": contents_fields}),
         ("EksCluster", "subnets by tags", selector, {"only": ("network",)}),
+        ("EksCluster", "subnets listed", listed, {"only": ("network.existing.subnets",), "played": False}),
         ("EksCluster", "flux", {**small, "gitops": git_source(world)}, {"only": ("gitops",)}),
         ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd", {**small, "gitops": argocd()}, {"only": ("gitops",), "played": False}),
@@ -300,7 +303,7 @@ def cluster_specs(world: World) -> Specs:
 JOB = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "backup"}]}}}
 HOOKS = [
     {"name": "backup", "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": "backup"}}, "timeout": "30m", "onFailure": "Stop"},
-    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "job": {"template": {"metadata": {"labels": {"team": "shop"}, "annotations": {"team": "shop"}}, "spec": JOB}}},
+    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "in": "Workload", "namespace": "checks", "job": {"template": {"metadata": {"labels": {"team": "shop"}, "annotations": {"team": "shop"}}, "spec": JOB}}},
 ]
 IDENTITY_PROVIDER = {
     **{"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", "usernameClaim": "email", "usernamePrefix": "corp:"},
@@ -453,11 +456,13 @@ def node_group_specs(world: World) -> Specs:
             "efa": False,
         },
     }
+    by_range = {**reference, "scaling": {"min": 0, "max": 2}, "subnets": {"ids": [world.subnets[0]], "cidrs": ["10.0.1.0/24"]}}
     own_image = {**reference, "scaling": {"min": 0, "max": 2}, "node": {"imageId": "ami-0a", "userData": "#!/bin/sh"}}
     return [
         ("NodeGroup", "whole", whole, {}),
         ("NodeGroup", "template and role", template, {"only": only}),
         ("NodeGroup", "node", tuned, {"only": ("node",), "played": False}),
+        ("NodeGroup", "subnets by range", by_range, {"only": ("subnets.cidrs",), "played": False}),
         ("NodeGroup", "own image", own_image, {"only": ("node.imageId", "node.userData"), "played": False}),
     ]
 

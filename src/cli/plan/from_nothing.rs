@@ -88,7 +88,7 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
     let subnet = |key: Key| {
         let (tier, zone) = key.name().split_once('/')?;
         let tier = if tier == "public" { SubnetTier::Public } else { SubnetTier::Private };
-        Some(SubnetView { id: key.to_string(), zone: zone.to_owned(), tier })
+        Some(SubnetView { id: key.to_string(), zone: zone.to_owned(), tier, cidr: None })
     };
     ClusterView {
         cluster_name: cluster.cluster_name(),

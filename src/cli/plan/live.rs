@@ -214,7 +214,8 @@ async fn options(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
 /// What node groups see of the cluster.
 fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
     let facts = Facts(memory);
-    let subnets = facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier });
+    let subnets =
+        facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier, cidr: s.cidr });
     ClusterView {
         cluster_name: cluster.cluster_name(),
         version: facts.of_cluster("version"),

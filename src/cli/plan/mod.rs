@@ -7,8 +7,11 @@ pub mod live;
 mod management;
 pub mod manifest;
 mod markdown;
+pub mod order;
 mod planned;
 pub mod print;
+#[cfg(test)]
+mod replacement_tests;
 mod rules;
 mod schema;
 mod sources;

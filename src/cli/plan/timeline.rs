@@ -72,7 +72,10 @@ impl Timeline {
     }
 
     fn add(&mut self, planned: &Planned, of: &dyn Fn(&Key) -> bool, gates: &BTreeMap<Key, Key>) {
-        for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
+        let nodes = planned.graph.nodes().iter().filter(|node| of(&node.key()));
+        let (replaced, others): (Vec<_>, Vec<_>) = nodes.partition(|node| node.succession().is_some());
+        // What is replaced is deleted at the end: what holds it comes before it, and was created after it.
+        for node in others.into_iter().chain(replaced.into_iter().rev()) {
             let key = node.key();
             let takes = match planned.plan.verdict(&key) {
                 // Tags are written at once; a kind's expected time of an update is that of its longest.
@@ -81,8 +84,11 @@ impl Timeline {
                 Some(Verdict::Waiting { action, .. }) => node.expected(*action),
                 _ => continue,
             };
-            let needs = node.after().into_iter().chain(node.inside());
-            let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
+            let needs: Vec<Key> = match node.succession() {
+                None => node.after().into_iter().chain(node.inside()).collect(),
+                Some(succession) => planned.graph.held_by(&key).iter().cloned().chain([succession.successor]).collect(),
+            };
+            let needs = needs.into_iter().map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =
                 needs.filter_map(|need| Some((self.slots.get(&need)?.end(), need))).max_by_key(|(ends, _)| *ends);
             let (start, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));

@@ -11,12 +11,13 @@ use super::decision::{self, Approval, Waiting};
 use super::fleet::Fleet;
 use super::words::{self, has_word, with_words};
 use super::{say, write};
+use crate::api::listing::counted;
 use crate::api::{APPROVE_ANNOTATION, FleetRollout};
 use crate::cli::confirm;
 use crate::cli::connection::Connection;
 use crate::cli::output::Changed;
 use crate::cli::plan::style::{self, styled};
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 
 /// How often objects that change meanwhile are read again.
 const MAX_ATTEMPTS: usize = 20;

@@ -204,7 +204,8 @@ fn approvals_count_while_their_clusters_wait() {
     let fleet = fleet(&rollout);
     let view = fleet.view(&rollout, now());
     // The clusters of prod, as the operator will hash them.
-    let seen = view.as_ref().and_then(|view| view.wave(&rollout.status.as_ref().unwrap().releases[0], "prod")?.hash).unwrap();
+    let seen =
+        view.as_ref().and_then(|view| view.wave(&rollout.status.as_ref().unwrap().releases[0], "prod")?.hash).unwrap();
     let counts = words::approvals(&rollout, view.as_ref());
     let table = [
         ("3f9a1c20d4e5b678", true),

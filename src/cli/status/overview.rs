@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::problems::{self, Problem};
 use crate::api::Reason;
+use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::approve::waiting::Kind;
@@ -61,6 +62,9 @@ pub struct Overview {
     pub next: Vec<String>,
     #[serde(skip_serializing_if = "is_zero")]
     pub next_omitted: usize,
+    /// The certificate authorities while one replaces another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificate_authorities: Vec<CertificateAuthorityStatus>,
     /// What is in the way.
     pub problems: Vec<Problem>,
     /// What the user can do.
@@ -101,8 +105,8 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
     let unavailable = usable.filter(|found| found.status != "True" && !found.message.is_empty());
     let unavailable = unavailable.filter(|found| ready.is_none_or(|ready| ready.message != found.message));
     let mut problems = problems::of(subject);
-    let mut actions: Vec<String> =
-        problems.iter().filter_map(|problem| problems::advice_for(problem, subject)).collect();
+    let mut actions: Vec<String> = problems.iter().flat_map(|problem| problems::advice_for(problem, subject)).collect();
+    actions.extend(subject.rotation_edits.iter().cloned());
     for (group, subject) in node_groups.iter().zip(groups) {
         let of_group = group.problems.iter().cloned();
         problems.extend(of_group.map(|problem| Problem { object: Some(subject.title()), ..problem }));
@@ -134,6 +138,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         doing: activities(subject).into_iter().chain(waiting_groups(&node_groups, groups)).collect(),
         next: pending.iter().take(MAX_NEXT).map(|step| describe_next(step)).collect(),
         next_omitted: pending.len().saturating_sub(MAX_NEXT) + omitted,
+        certificate_authorities: subject.certificate_authorities.clone(),
         problems,
         actions,
         node_groups,

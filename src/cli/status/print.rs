@@ -7,10 +7,12 @@ use jiff::tz::TimeZone;
 
 use super::overview::{Activity, Overview};
 use super::problems::Problem;
+use crate::api::certificate_authority::CertificateAuthorityStatus;
+use crate::api::listing::counted;
 use crate::api::status::{ChangeStatus, ChangeType};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 use crate::cli::time::{format_age, format_between, format_time};
 
 /// Problems and activities that are listed, so that all fits on a screen.
@@ -32,6 +34,8 @@ pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     if !next.is_empty() {
         section(&mut out, "Next", &next);
     }
+    let authorities = of.certificate_authorities.iter().map(|one| describe_authority(one, now, zone));
+    section(&mut out, "Rotation", &authorities.collect::<Vec<_>>());
     let problems: Vec<String> = of.problems.iter().map(|problem| describe_problem(problem, now)).collect();
     section(&mut out, "In the way", &listed(problems, "nothing"));
     let wait = if of.ready { "nothing to do" } else { "nothing to do: it continues by itself" };
@@ -150,6 +154,19 @@ fn describe_activity(of: &Activity, now: Timestamp, zone: &TimeZone) -> String {
     }
     if let Some(deadline) = of.deadline {
         let _ = write!(text, "; counts as stuck from {}", format_time(deadline, now, zone));
+    }
+    text
+}
+
+/// `certificate authority ca-2: Successor, for 5 min (since 14:01): the cluster trusts it, and ...`.
+fn describe_authority(of: &CertificateAuthorityStatus, now: Timestamp, zone: &TimeZone) -> String {
+    let CertificateAuthorityStatus { id, created_at: _, state, since, message } = of;
+    let mut text = format!("certificate authority {id}: {}", state.as_str());
+    if let Some(since) = since {
+        let _ = write!(text, ", for {} (since {})", format_between(since.0, now), format_time(since.0, now, zone));
+    }
+    if let Some(message) = message {
+        let _ = write!(text, ": {message}");
     }
     text
 }

@@ -12,7 +12,7 @@ use crate::api::cluster::{AutoMode, SecretsEncryption};
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::karpenter::Karpenter;
 use crate::api::log_group::LogGroup;
-use crate::api::network::{ExistingNetwork, Network, Vpc};
+use crate::api::network::{ExistingNetwork, Network, SubnetReference, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::node_template::NodeTemplate;
 use crate::api::registration::Registration;
@@ -193,11 +193,13 @@ fn by_fargate_profile(profile: &FargateProfile) -> Vec<Named> {
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
-    // A selector selects among the subnets of vpcId.
-    let ExistingNetwork { vpc_id, subnet_ids, subnet_selector: _, security_group_ids } = network;
+    // Tags, ranges and zones select among the subnets of vpcId.
+    let ExistingNetwork { vpc_id, subnet_ids, subnet_selector: _, subnets, security_group_ids } = network;
     let field = |name: &str| format!("spec.network.existing.{name}");
     let vpc = vpc_id.iter().map(|id| Named::new(field("vpcId"), Kind::Vpc, id));
-    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id));
+    let by_id = subnets.iter().flatten().filter_map(|SubnetReference { id, cidr: _, zone: _ }| id.as_ref());
+    let by_id = by_id.map(|id| Named::new(field("subnets[].id"), Kind::Subnet, id));
+    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id)).chain(by_id);
     let groups =
         security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
     vpc.chain(subnets).chain(groups).collect()
@@ -255,7 +257,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         capacity_type: _,
         disk_size_gib: _,
         scaling: _,
-        subnets: NodeSubnets { tier: _, zones: _, ids },
+        subnets: NodeSubnets { tier: _, zones: _, ids, cidrs: _ },
         labels: _,
         taints: _,
         launch_template,

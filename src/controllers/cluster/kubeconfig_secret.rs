@@ -53,7 +53,8 @@ enum Decision {
 fn decide(found: Option<&Secret>, owner: &str, wanted: &str) -> Decision {
     let Some(secret) = found else { return Decision::Apply(None) };
     if !is_owned(secret, owner) {
-        return Decision::NotOwned;
+        let is_claimed = owned_secret::is_claimed(secret, owner);
+        return if is_claimed { Decision::Apply(Some(version(secret))) } else { Decision::NotOwned };
     }
     let data = secret.data.iter().flatten().find(|(key, _)| *key == KEY);
     if data.is_some_and(|(_, value)| value.0 == wanted.as_bytes()) {
@@ -135,7 +136,10 @@ impl Reconcile<'_> {
         let existing = match decide(found.as_ref(), &owner, &content) {
             Decision::Keep => None,
             Decision::Apply(existing) => Some(existing),
-            Decision::NotOwned => return Err(self.not_owned(name)),
+            Decision::NotOwned => {
+                let given_back = owned_secret::give_back(self.ctx, &api, found.as_ref(), &owner).await;
+                return Err(given_back.map_or_else(|error| self.secret_failed(name, &error), |()| self.not_owned(name)));
+            }
         };
         if let Some(existing) = existing {
             let body = json!({
@@ -154,10 +158,12 @@ impl Reconcile<'_> {
                 "type": "Opaque",
                 "data": {KEY: ByteString(content.into_bytes())},
             });
-            owned_secret::write(self.ctx, &api, name, body, existing).await.map_err(|why| match why {
-                Unapplied::NotOwned => self.not_owned(name),
-                Unapplied::Api(error) => self.secret_failed(name, &error),
-            })?;
+            owned_secret::write(self.ctx, &api, (name, owner.as_str()), body, existing).await.map_err(
+                |why| match why {
+                    Unapplied::NotOwned => self.not_owned(name),
+                    Unapplied::Api(error) => self.secret_failed(name, &error),
+                },
+            )?;
         }
         self.state.kind.kubeconfig.verified = Some((verified, self.now));
         Ok(())
@@ -176,7 +182,8 @@ impl Reconcile<'_> {
         let (api, owner) = (self.secrets_of_namespace(), self.object.uid().unwrap_or_default());
         let found =
             with_deadline("get Secret", api.get_opt(name)).await.map_err(|error| self.secret_failed(name, &error))?;
-        let Some(secret) = found.filter(|secret| is_owned(secret, &owner)) else { return Ok(()) };
+        let is_its = |secret: &Secret| is_owned(secret, &owner) || owned_secret::is_claimed(secret, &owner);
+        let Some(secret) = found.filter(is_its) else { return Ok(()) };
         let deleted = owned_secret::delete(self.ctx, &api, name, version(&secret)).await;
         deleted.map_err(|error| self.secret_failed(name, &error))
     }

@@ -71,29 +71,60 @@ pub fn version(secret: &Secret) -> Version {
     (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
 }
 
-/// Applies a Secret that was read at version `existing`, or that did not exist.
+/// The annotation of a Secret that is created for an object, with the UID of that. Applying creates a Secret or changes the one that
+/// somebody else created since it was read, so that is done with this annotation alone: the Secret gets its content, and what makes it
+/// the object's, once it is known to be nobody else's.
+const CLAIM: &str = "keelson.dev/claimed-by";
+
+/// Whether a Secret was created for the object `owner`, and got no content yet.
+pub fn is_claimed(secret: &Secret, owner: &str) -> bool {
+    has_claim(secret, owner) && !has_other_managers(secret)
+}
+
+fn has_claim(secret: &Secret, owner: &str) -> bool {
+    secret.annotations().get(CLAIM).is_some_and(|claim| claim == owner)
+}
+
+/// Applies the Secret of the object `owner`, which was read at version `existing`, or did not exist.
 pub async fn write(
     ctx: &Context,
     api: &Api<Secret>,
-    name: &str,
+    (name, owner): (&str, &str),
     mut body: Value,
     existing: Option<Version>,
 ) -> Result<(), Unapplied> {
-    let is_new = existing.is_none();
-    let mut params = PatchParams::apply(apply::MANAGER);
-    if let Some((uid, version)) = existing {
-        body["metadata"]["uid"] = uid.into();
-        body["metadata"]["resourceVersion"] = version.into();
-        params = params.force();
-    }
-    let written = patch(ctx, api, name, &params, &body).await?;
-    if is_new && has_other_managers(&written) {
-        // Without our fields it is theirs again.
-        let nothing = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": written.uid()}});
-        patch(ctx, api, name, &params, &nothing).await?;
-        return Err(Unapplied::NotOwned);
-    }
+    let params = PatchParams::apply(apply::MANAGER);
+    let (uid, version) = match existing {
+        Some(existing) => existing,
+        None => {
+            let metadata = json!({"name": name, "annotations": {CLAIM: owner}});
+            let claim = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": body["type"]});
+            let claimed = patch(ctx, api, name, &params, &claim).await?;
+            if has_other_managers(&claimed) {
+                give_back(ctx, api, Some(&claimed), owner).await?;
+                return Err(Unapplied::NotOwned);
+            }
+            version(&claimed)
+        }
+    };
+    body["metadata"]["uid"] = uid.into();
+    body["metadata"]["resourceVersion"] = version.into();
+    // It no longer has the claim: what is not applied again is removed.
+    patch(ctx, api, name, &params.force(), &body).await?;
     Ok(())
+}
+
+/// Removes the claim from a Secret that others created: a process that ended there could not.
+pub async fn give_back(
+    ctx: &Context,
+    api: &Api<Secret>,
+    found: Option<&Secret>,
+    owner: &str,
+) -> Result<(), kube::Error> {
+    let Some(secret) = found.filter(|secret| has_claim(secret, owner)) else { return Ok(()) };
+    let name = secret.name_any();
+    let nothing = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": secret.uid()}});
+    patch(ctx, api, &name, &PatchParams::apply(apply::MANAGER), &nothing).await.map(drop)
 }
 
 async fn patch(
@@ -127,12 +158,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secret_that_appears_meanwhile_is_recognised_by_its_managers() {
-        let with = |managers: &[&str]| {
+    fn secret_is_claimed_by_one_object_and_not_if_it_appeared_meanwhile() {
+        let with = |managers: &[&str], claim: Value| -> Secret {
             let entries: Vec<_> = managers.iter().map(|manager| json!({"manager": manager})).collect();
-            serde_json::from_value(json!({"metadata": {"name": "demo", "managedFields": entries}})).unwrap()
+            let metadata = json!({"name": "demo", "managedFields": entries, "annotations": claim});
+            serde_json::from_value(json!({"metadata": metadata})).unwrap()
         };
-        assert!(!has_other_managers(&with(&[apply::MANAGER])));
-        assert!(has_other_managers(&with(&["kubectl-create", apply::MANAGER])));
+        let claim = || json!({CLAIM: "u-1"});
+        let claimed = with(&[apply::MANAGER], claim());
+        assert!(is_claimed(&claimed, "u-1") && !is_claimed(&claimed, "u-2"));
+        let theirs = with(&["kubectl-create", apply::MANAGER], claim());
+        assert!(has_claim(&theirs, "u-1") && !is_claimed(&theirs, "u-1"), "the claim is removed again");
+        assert!(!is_claimed(&with(&[apply::MANAGER], Value::Null), "u-1"));
     }
 }

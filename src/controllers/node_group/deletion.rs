@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use super::hold::Hold;
 use super::{NodeGroupController, Outcome, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
-use crate::api::status::{DeletionStatus, NodeGroupStatus};
+use crate::api::status::{DeletionStatus, NodeGroupDeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
@@ -260,14 +260,14 @@ impl Reconcile<'_> {
 
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
-        let deletion = previous.deletion.clone().unwrap_or_default();
+        let deletion = DeletionStatus::from(previous.deletion.clone().unwrap_or_default());
         deletion.effective_policy(self.object.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
     /// The status of a deletion that starts.
-    pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
+    pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> NodeGroupDeletionStatus {
         let policy = Some(self.object.spec.deletion_policy);
-        DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
+        NodeGroupDeletionStatus { began: Some(at), release: None, approval_uid, policy }
     }
 
     /// Removes the finalizer. `note`: what is retained, for an event.

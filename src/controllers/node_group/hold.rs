@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::{NodeGroupController, Outcome, Reconcile, status};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{DeletionStatus, NodeGroupStatus};
+use crate::api::status::{NodeGroupDeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::account::{self, Request};
 use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
@@ -144,7 +144,7 @@ impl Reconcile<'_> {
             let message = format!("{why}: {summary}: {how}");
             outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
             outcome.status.deletion =
-                Some(DeletionStatus { release: Some(release.token), ..DeletionStatus::default() });
+                Some(NodeGroupDeletionStatus { release: Some(release.token), ..NodeGroupDeletionStatus::default() });
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.object.metadata.generation;

@@ -3,14 +3,19 @@
 
 mod accounts;
 mod badge;
+mod checks;
 mod cluster;
 mod command;
 mod context;
 mod fleet;
+mod graph;
+mod hooks;
+mod layers;
 mod network;
 mod node_group;
 mod rollout;
 mod schedule;
+mod support;
 mod table;
 mod upgrade;
 
@@ -63,6 +68,27 @@ struct Welcome;
 
 pub fn welcome() -> String {
     render(&Welcome)
+}
+
+/// The form for a token, in a cluster. `next`: the path to go on to. `problem`: empty, or what was wrong with the last one.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    next: &'a str,
+    problem: &'a str,
+}
+
+pub fn sign_in(next: &str, problem: &str) -> String {
+    render(&SignIn { next, problem })
+}
+
+/// Asks whether to sign out.
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+struct SignOut;
+
+pub fn sign_out() -> String {
+    render(&SignOut)
 }
 
 /// Nothing that a template prints can fail.

@@ -119,7 +119,8 @@ fn network(spec: &EksClusterSpec, own_vpc: Option<&str>) -> Vec<Requirement> {
     };
     let subnets = match existing.subnets() {
         Ok(ExistingSubnets::Ids(ids)) => ids.to_vec(),
-        Ok(ExistingSubnets::Tagged { .. }) | Err(_) => Vec::new(),
+        // They are looked for in vpcId.
+        Ok(ExistingSubnets::Tagged { .. } | ExistingSubnets::Listed { .. }) | Err(_) => Vec::new(),
     };
     let vpc = existing.vpc_id.iter().filter(|_| !subnets.is_empty()).map(|id| {
         Requirement::new(
@@ -238,7 +239,7 @@ fn node_template(node: &NodeTemplate, cluster_spec: &EksClusterSpec, cluster: &C
 
 /// A network that the user provides is judged for nodes; Keelson's own has what they need.
 fn node_network(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> Option<Requirement> {
-    let is_given = cluster_spec.network.existing.is_some() || spec.subnets.ids.is_some();
+    let is_given = cluster_spec.network.existing.is_some() || is_listed(spec);
     let subnets = node_subnets(spec, cluster).ok().filter(|subnets| is_given && !subnets.is_empty())?;
     let kind = RequirementKind::NodeSubnets {
         subnets,
@@ -255,12 +256,19 @@ fn has_user_data(node: &NodeTemplate) -> bool {
 
 /// Whether the subnets of a NodeGroup are known, so that all its requirements are.
 pub fn knows_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> bool {
-    spec.subnets.ids.is_some() || !cluster.subnets.is_empty()
+    spec.subnets.ids.is_some() && spec.subnets.cidrs.is_none() || !cluster.subnets.is_empty()
+}
+
+fn is_listed(spec: &NodeGroupSpec) -> bool {
+    spec.subnets.ids.is_some() || spec.subnets.cidrs.is_some()
 }
 
 fn locations(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> NodeLocations {
     let (tier, zones) = match spec.subnets.kind() {
-        Ok(NodeSubnetsKind::Ids(ids)) => return NodeLocations::Subnets(ids.to_vec()),
+        Ok(NodeSubnetsKind::Listed { .. }) => {
+            let known = node_subnets(spec, cluster).ok().filter(|ids| !ids.is_empty());
+            return known.map_or(NodeLocations::Unknown, NodeLocations::Subnets);
+        }
         Ok(NodeSubnetsKind::Tier { tier, zones }) => (tier, zones),
         Err(_) => return NodeLocations::Unknown,
     };

@@ -7,13 +7,14 @@
 //! near, EKS activates its successor by itself, and an id that is still in the spec must not undo that. See
 //! <https://docs.aws.amazon.com/eks/latest/APIReference/API_ActivateCertificateAuthority.html>.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::Update;
 use jiff::Timestamp;
 
-use super::certificate_authority_steps::{ACTIVE, Authority, CREATED, DELETED, Detail, Rotation, is_in};
+use super::certificate_authority_steps::{ACTIVE, Authority, CREATED, DELETED, Detail, Rotation};
 use super::cluster;
 use super::lists::{all_pages, if_exists};
 use super::updates::{self, UpdateTarget};
@@ -80,7 +81,7 @@ impl CertificateAuthority {
     }
 
     fn target(&self) -> UpdateTarget<'_> {
-        UpdateTarget::Cluster(self.cluster())
+        UpdateTarget::ClusterPart(self.cluster(), updates::CERTIFICATE_AUTHORITY)
     }
 
     async fn list(&self, cloud: &Cloud) -> Result<Vec<Authority>, AwsError> {
@@ -101,22 +102,12 @@ impl CertificateAuthority {
     }
 
     fn to_observation(&self, detail: Detail) -> Observation<Detail> {
-        let is_busy = |one: &&Authority| {
-            matches!(one.state, AuthorityState::Distributing | AuthorityState::Activating | AuthorityState::Deleting)
+        let phase = match detail.authorities.iter().find(is_busy) {
+            Some(_) => Phase::Busy { action: Action::Update, since: None, note: String::new() },
+            None => Phase::Ready,
         };
-        let shown: Vec<_> = detail
-            .authorities
-            .iter()
-            .map(|one| CertificateAuthorityStatus::new(&one.id, one.created, one.state, one.message()))
-            .collect();
-        let phase = detail.authorities.iter().find(is_busy).map_or(Phase::Ready, |one| Phase::Busy {
-            action: Action::Update,
-            since: None,
-            note: format!("{}: {}", one.id, one.message().unwrap_or_default()),
-        });
-        let list = serde_json::to_string(&shown).unwrap_or_default();
         let state = if phase == Phase::Ready { "ready" } else { "rotating" };
-        Observation::ready(self.cluster(), state, detail).phase(phase).output("authorities", list)
+        Observation::ready(self.cluster(), state, detail).phase(phase)
     }
 
     /// The token of a step: another one after one that failed, or when the user asks for another try.
@@ -126,6 +117,27 @@ impl CertificateAuthority {
         let step = format!("certificateAuthority {step}, of {ids:?}, {}, after {failed}", cloud.client_token_seed);
         client_token(&cloud.owner.uid, 0, &step)
     }
+}
+
+fn is_busy(one: &&Authority) -> bool {
+    matches!(one.state, AuthorityState::Distributing | AuthorityState::Activating | AuthorityState::Deleting)
+}
+
+/// The same with what users see of it: why an operation failed, what is in progress, and the state of each authority.
+fn explained(mut observed: Observation<Detail>) -> Observation<Detail> {
+    let failure = observed.failed_operation.as_ref().map(|failed| failed.failure.message.clone());
+    for one in observed.detail.authorities.iter_mut().filter(|one| one.state == AuthorityState::Failed) {
+        one.reason.clone_from(&failure);
+    }
+    let authorities = &observed.detail.authorities;
+    if let (Phase::Busy { note, .. }, Some(one)) = (&mut observed.phase, authorities.iter().find(is_busy)) {
+        *note = format!("{}: {}", one.id, one.message().unwrap_or_default());
+    }
+    let to_status =
+        |one: &Authority| CertificateAuthorityStatus::new(&one.id, one.created, one.state, one.since, one.message());
+    let shown: Vec<_> = authorities.iter().map(to_status).collect();
+    let list = serde_json::to_string(&shown).unwrap_or_default();
+    observed.output("authorities", list)
 }
 
 /// A successor exists, or is being created, by a call whose answer was lost or by somebody else: the next observation shows it.
@@ -169,8 +181,13 @@ impl Resource for CertificateAuthority {
         PollPolicy { interval: if is_new { policy.interval.min(SOON) } else { policy.interval }, ..policy }
     }
 
-    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.rotation.changes(&observed.detail)
+    /// The trust of clients: DescribeCluster returns the certificates of all authorities.
+    fn makes_stale(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        self.rotation.changes(&observed.detail.shown_in(refs.output(&cluster::key(), "certificateAuthority")))
     }
 
     /// Each is an update of the cluster, of which EKS runs one at a time.
@@ -191,22 +208,19 @@ impl Resource for CertificateAuthority {
         }
         let bundle = refs.output(&cluster::key(), "certificateAuthority").filter(|bundle| !bundle.is_empty());
         // EKS creates the first one with the cluster.
-        let Some(bundle) = bundle else {
+        if bundle.is_none() {
             return Ok(Presence::External(Observation::ready(self.cluster(), "unknown", Detail::default())));
-        };
-        let mut authorities = self.list(cloud).await?;
-        for one in authorities.iter_mut().filter(|one| one.state == AuthorityState::Successor) {
-            one.is_shown = is_in(&self.certificate(cloud, &one.id).await?, bundle);
         }
-        let observed = self.to_observation(Detail { authorities, at: Some(Timestamp::now()) });
-        let operation = last.and_then(|last| last.operation.as_ref().map(|operation| operation.id.clone()));
-        let failed = last.and_then(|last| last.failed_operation.as_ref()).map(|failed| failed.id.clone());
-        let known = operation.or(failed).or_else(|| options.recorded_operation.clone());
-        let failed_operation = match known.filter(|_| observed.phase == Phase::Ready) {
-            Some(id) => updates::failure_of(cloud, self.target(), &id).await?,
-            None => None,
-        };
-        Ok(Presence::Ours(Observation { failed_operation, ..observed }))
+        let authorities = self.list(cloud).await?;
+        let mut certificates = BTreeMap::new();
+        for one in authorities.iter().filter(|one| one.state == AuthorityState::Successor) {
+            certificates.insert(one.id.clone(), self.certificate(cloud, &one.id).await?);
+        }
+        let detail = Detail { authorities, at: Some(Timestamp::now()), certificates };
+        let observed = self.to_observation(detail.since(last.map(|last| &last.detail)));
+        // The list may show late that an update started, and only the update says why it failed.
+        let observed = updates::follow(cloud, self.target(), observed, options, last).await?;
+        Ok(Presence::Ours(explained(observed)))
     }
 
     /// EKS creates the first one with the cluster: there is always one.

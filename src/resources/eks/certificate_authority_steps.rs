@@ -1,5 +1,7 @@
 //! The steps of a rotation of the cluster's certificate authority: what the spec asks for beside what EKS has. Pure.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_eks::types::{
     CertificateAuthorityDistributionStatus as Distribution, CertificateAuthoritySigningStatus as Signing,
     CertificateAuthoritySummary,
@@ -34,6 +36,10 @@ pub struct Authority {
     pub(super) id: String,
     pub(super) created: Option<Timestamp>,
     pub(super) state: AuthorityState,
+    /// Since when it is in that state: when EKS activated it, else when Keelson first observed it.
+    pub(super) since: Option<Timestamp>,
+    /// What EKS says of an operation that failed.
+    pub(super) reason: Option<String>,
     /// EKS activated it, and not a person.
     pub(super) by_eks: bool,
     /// Its certificate is in what DescribeCluster returns, which Keelson's own clients trust.
@@ -46,6 +52,31 @@ pub struct Detail {
     pub(super) authorities: Vec<Authority>,
     /// When that was.
     pub(super) at: Option<Timestamp>,
+    /// The certificates of successors, by id: PEM in Base64.
+    pub(super) certificates: BTreeMap<String, String>,
+}
+
+impl Detail {
+    /// The same, with which of the successors are in `bundle`: what DescribeCluster returned last.
+    pub(super) fn shown_in(&self, bundle: Option<&str>) -> Self {
+        let mut detail = self.clone();
+        for one in &mut detail.authorities {
+            let certificate = detail.certificates.get(&one.id).zip(bundle);
+            one.is_shown = certificate.is_some_and(|(certificate, bundle)| is_in(certificate, bundle));
+        }
+        detail
+    }
+
+    /// The same, with since when each is in its state. `before`: the last observation.
+    pub(super) fn since(mut self, before: Option<&Detail>) -> Self {
+        let now = self.at;
+        for one in &mut self.authorities {
+            let same = |other: &&Authority| other.id == one.id && other.state == one.state;
+            let known = before.and_then(|before| before.authorities.iter().find(same)).and_then(|other| other.since);
+            one.since = one.since.or(known).or(now);
+        }
+        self
+    }
 }
 
 fn time(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
@@ -66,6 +97,8 @@ impl From<&CertificateAuthoritySummary> for Authority {
         Authority {
             id: found.id().unwrap_or_default().to_owned(),
             created: time(found.created_at()),
+            since: time(found.activated_at()).filter(|_| state == AuthorityState::Active),
+            reason: None,
             state,
             by_eks: found.activated_by().is_some_and(|by| by.as_str() == "EKS"),
             is_shown: false,
@@ -103,7 +136,10 @@ impl Authority {
                 "EKS could not distribute it: set controlPlane.certificateAuthority.deletedId: {id}; another one is created then"
             ),
         };
-        Some(text)
+        Some(match &self.reason {
+            Some(reason) => format!("{text}. {reason}"),
+            None => text,
+        })
     }
 }
 

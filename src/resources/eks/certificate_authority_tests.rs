@@ -10,11 +10,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn one(id: &str, created: i64, state: AuthorityState) -> Authority {
-    Authority { id: id.to_owned(), created: Some(at(created)), state, by_eks: false, is_shown: true }
+    let (id, created) = (id.to_owned(), Some(at(created)));
+    Authority { id, created, state, since: None, reason: None, by_eks: false, is_shown: true }
 }
 
 fn detail(authorities: &[Authority]) -> Detail {
-    Detail { authorities: authorities.to_vec(), at: Some(at(T2 + 100)) }
+    Detail { authorities: authorities.to_vec(), at: Some(at(T2 + 100)), ..Detail::default() }
 }
 
 fn rotation(created_after: Option<i64>, active_id: &str, deleted_id: &str) -> Rotation {
@@ -131,4 +132,35 @@ fn certificate_is_found_in_a_bundle_whatever_its_line_breaks() {
     assert!(is_in(&encode("-----BEGIN-----\r\nAAAABBBB\r\n-----END-----"), &bundle));
     assert!(!is_in(&encode("-----BEGIN-----\nDDDD\n-----END-----"), &bundle));
     assert!(!is_in("", &bundle) && !is_in("no base64", &bundle));
+}
+
+#[test]
+fn successor_is_shown_once_the_cluster_returns_its_certificate() {
+    let encoded = |text: &str| STANDARD.encode(text);
+    let certificates = [("b".to_owned(), encoded("-----BEGIN-----\nb\n-----END-----\n"))].into();
+    let detail = Detail { certificates, ..detail(&[one("a", T1, Active), one("b", T2, Successor)]) };
+    let shown = |bundle: Option<&str>| detail.shown_in(bundle).authorities[1].is_shown;
+    assert!(!shown(None));
+    assert!(!shown(Some(&encoded("-----BEGIN-----\na\n-----END-----"))));
+    assert!(shown(Some(&encoded("-----BEGIN-----\na\n-----END-----\n-----BEGIN-----\nb\n-----END-----"))));
+}
+
+#[test]
+fn state_counts_from_its_first_observation_until_it_changes() {
+    let observed = |now: i64, state| Detail { at: Some(at(now)), ..detail(&[one("b", T2, state)]) };
+    let first = observed(T2, Distributing).since(None);
+    let same = observed(T2 + 10, Distributing).since(Some(&first));
+    assert_eq!(same.authorities[0].since, Some(at(T2)));
+    let other = observed(T2 + 20, Successor).since(Some(&same));
+    assert_eq!(other.authorities[0].since, Some(at(T2 + 20)));
+}
+
+#[test]
+fn what_eks_says_of_the_failure_is_in_the_message_and_in_the_difference() {
+    let mut failed = one("b", T2, Failed);
+    failed.reason = Some("EKS update u-1 failed: no capacity".into());
+    let message = failed.message().unwrap();
+    assert!(message.contains("deletedId: b") && message.ends_with("no capacity"), "{message}");
+    let change = rotation(Some(T2), "", "").changes(&detail(&[one("a", T1, Active), failed])).remove(0);
+    assert!(matches!(&change.how, crate::engine::How::Forbidden(why) if *why == message), "{change:?}");
 }

@@ -21,7 +21,7 @@ pub const ASSOCIATION: &str = "AssociateIdentityProviderConfig";
 /// The type of the update that disassociates it.
 pub const DISASSOCIATION: &str = "DisassociateIdentityProviderConfig";
 /// The type of the updates of its certificate authorities.
-const CERTIFICATE_AUTHORITY: &str = "CertificateAuthorityUpdate";
+pub const CERTIFICATE_AUTHORITY: &str = "CertificateAuthorityUpdate";
 /// Updates of a cluster that belong to a part of it, whose kind reports their failure.
 const OF_PARTS: [&str; 3] = [ASSOCIATION, DISASSOCIATION, CERTIFICATE_AUTHORITY];
 
@@ -30,6 +30,8 @@ const OF_PARTS: [&str; 3] = [ASSOCIATION, DISASSOCIATION, CERTIFICATE_AUTHORITY]
 pub enum UpdateTarget<'a> {
     /// The cluster itself.
     Cluster(&'a str),
+    /// A part of the cluster whose updates EKS lists as the cluster's, with a type of their own.
+    ClusterPart(&'a str, &'static str),
     /// A node group of the cluster.
     NodeGroup(&'a str, &'a str),
     /// An add-on of the cluster.
@@ -50,6 +52,7 @@ impl<'a> UpdateTarget<'a> {
     fn cluster(self) -> &'a str {
         match self {
             UpdateTarget::Cluster(cluster)
+            | UpdateTarget::ClusterPart(cluster, _)
             | UpdateTarget::NodeGroup(cluster, _)
             | UpdateTarget::Addon(cluster, _)
             | UpdateTarget::Capability(cluster, _) => cluster,
@@ -70,11 +73,22 @@ impl<'a> UpdateTarget<'a> {
 
     fn label(self) -> String {
         match self {
-            UpdateTarget::Cluster(name) => format!("cluster {name}"),
+            UpdateTarget::Cluster(name) | UpdateTarget::ClusterPart(name, _) => format!("cluster {name}"),
             UpdateTarget::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
             UpdateTarget::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
             UpdateTarget::Capability(cluster, name) => format!("capability {name} of cluster {cluster}"),
         }
+    }
+
+    /// Whether an update of that type is one of its own.
+    fn is_own(self, kind: &str) -> bool {
+        if let UpdateTarget::ClusterPart(_, own) = self { kind == own } else { true }
+    }
+
+    /// Whether it reports that an update of that type failed.
+    fn reports(self, kind: &str) -> bool {
+        let is_cluster = matches!(self, UpdateTarget::Cluster(_));
+        self.is_own(kind) && !(is_cluster && OF_PARTS.contains(&kind))
     }
 
     /// `None` if EKS does not know the update (any more).
@@ -115,7 +129,8 @@ impl<'a> UpdateTarget<'a> {
                 }
                 described += 1;
                 let update = self.describe(cloud, id).await?;
-                if update.as_ref().and_then(Update::status) == Some(&UpdateStatus::InProgress) {
+                let is_running = |update: &Update| update.status() == Some(&UpdateStatus::InProgress);
+                if update.as_ref().is_some_and(|update| is_running(update) && self.is_own(&kind(update))) {
                     return Ok(update);
                 }
             }
@@ -189,8 +204,7 @@ fn record_update<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: 
     match update.status() {
         Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..observed }.output(LAST, id(update)),
         Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
-            let failed =
-                Some(to_failed_operation(target, update)).filter(|failed| !OF_PARTS.contains(&failed.kind.as_str()));
+            let failed = Some(to_failed_operation(target, update)).filter(|failed| target.reports(&failed.kind));
             Observation { failed_operation: failed, ..observed }.output(LAST, id(update))
         }
         _ => observed.running(operation(update)),
@@ -307,6 +321,18 @@ mod tests {
         let failed = recorded(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
         assert_eq!(failed.failure.class, Class::EvictionBlocked);
         assert!(failed.failure.message.contains("keelson.dev/reconcile-at"), "{}", failed.failure);
+    }
+
+    #[test]
+    fn failed_update_of_a_part_is_reported_by_that_part() {
+        let failed = |target| {
+            let update = Update::builder().id("u-1").r#type(UpdateType::CertificateAuthorityUpdate);
+            let update = update.status(UpdateStatus::Failed).build();
+            record_update(Observation::ready("demo", "ACTIVE", ()), target, &update).failed_operation.is_some()
+        };
+        assert!(failed(UpdateTarget::ClusterPart("demo", CERTIFICATE_AUTHORITY)));
+        assert!(!failed(UpdateTarget::ClusterPart("demo", ASSOCIATION)));
+        assert!(!failed(UpdateTarget::Cluster("demo")));
     }
 
     #[test]

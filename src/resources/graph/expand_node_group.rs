@@ -41,6 +41,8 @@ pub struct SubnetView {
     pub zone: String,
     /// For nodes or for load balancers.
     pub tier: SubnetTier,
+    /// Its IPv4 range, if it is known.
+    pub cidr: Option<String>,
 }
 
 /// The input for a node group's graph.
@@ -223,7 +225,20 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
 pub(crate) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
     let refuse = |field, why: String| Err(SpecError::new(field, why));
     match spec.subnets.kind()? {
-        NodeSubnetsKind::Ids(ids) => Ok(ids.to_vec()),
+        NodeSubnetsKind::Listed { ids, cidrs } if cidrs.is_empty() => Ok(ids.to_vec()),
+        NodeSubnetsKind::Listed { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
+        NodeSubnetsKind::Listed { ids, cidrs } => {
+            let of_range = |range: &String| cluster.subnets.iter().find(|subnet| subnet.cidr.as_ref() == Some(range));
+            let missing: Vec<_> = cidrs.iter().filter(|range| of_range(range).is_none()).cloned().collect();
+            if !missing.is_empty() {
+                let known: Vec<_> = cluster.subnets.iter().filter_map(|subnet| subnet.cidr.clone()).collect();
+                let (missing, known) = (missing.join(", "), known.join(", "));
+                let why = format!("the cluster has no subnet of {missing}; it has {known}");
+                return refuse("spec.subnets.cidrs", why);
+            }
+            let of_ranges = cidrs.iter().filter_map(of_range).map(|subnet| &subnet.id).filter(|id| !ids.contains(id));
+            Ok(ids.iter().chain(of_ranges).cloned().collect())
+        }
         NodeSubnetsKind::Tier { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
         NodeSubnetsKind::Tier { tier, zones } => {
             let of_tier: Vec<_> = cluster.subnets.iter().filter(|subnet| subnet.tier == tier).collect();

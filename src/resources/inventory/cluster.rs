@@ -45,6 +45,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         vpc_id: None,
         subnet_ids: vpc.map(|vpc| vpc.subnet_ids().to_vec()),
         subnet_selector: None,
+        subnets: None,
         security_group_ids: vpc.and_then(|vpc| ids(vpc.security_group_ids())),
     };
     let tier = cluster.control_plane_scaling_config().and_then(|scaling| scaling.tier()).map(|tier| tier.as_str());

@@ -12,6 +12,7 @@ use crate::api::node_group::{
 };
 use crate::api::policy::{DeletionPolicy, ReplacementPolicy};
 use crate::api::reference::ClusterReference;
+use crate::aws::tags::{is_never_removed, is_reserved};
 use crate::resources::eks::node_group::repair::Repair;
 use crate::resources::eks::node_group::warm_pool::Warm;
 
@@ -90,7 +91,7 @@ fn convert(
         // A launch template sets it.
         disk_size_gib: group.disk_size().filter(|_| group.launch_template().is_none()),
         scaling: Scaling { min, max, desired, desired_policy: DesiredPolicy::default() },
-        subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()) },
+        subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()), cidrs: None },
         labels: group.labels().map(sorted).filter(|labels| !labels.is_empty()),
         taints: Some(group.taints().iter().filter_map(taint).collect()).filter(|taints: &Vec<_>| !taints.is_empty()),
         launch_template: group.launch_template().and_then(|template| {
@@ -146,15 +147,14 @@ fn update(group: &Nodegroup) -> Option<NodeUpdate> {
 /// The tags that the API accepts, and those with reserved keys. AWS's own tags are in neither.
 fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let all = all.map(sorted).unwrap_or_default().into_iter().filter(|(key, _)| !key.starts_with("aws:"));
-    let reserved = ["keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
-    all.partition(|(key, _)| key != "Name" && !reserved.iter().any(|prefix| key.starts_with(prefix)))
+    all.partition(|(key, _)| !is_reserved(key))
 }
 
 /// Whether the API takes a tag of an Auto Scaling group, which takes more than most services.
 fn is_taken(key: &str, value: &str) -> bool {
     let fits = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c));
     let of_a_cluster = key.strip_prefix("k8s.io/cluster-autoscaler/").is_some_and(|rest| !rest.contains('/'));
-    fits(key) && fits(value) && !of_a_cluster && !key.to_lowercase().starts_with("keelson.dev/")
+    fits(key) && fits(value) && !of_a_cluster && !is_never_removed(key)
 }
 
 fn format_tags(tags: &BTreeMap<String, String>) -> String {

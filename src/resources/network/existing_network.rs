@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::existing_placement::{Placed, Placement, place};
 use super::existing_subnets::{Network, Routing};
-use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
+use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets, SubnetReference};
 use crate::aws::snapshots::Subnet;
 use crate::aws::{AwsError, MaxStaleness};
 use crate::engine::{
@@ -77,11 +77,20 @@ fn if_readable<T>(read: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
 
 impl ExistingNetwork {
     /// The subnets that the spec lists or selects, and the ids that it lists.
-    async fn wanted(&self, cloud: &Cloud, age: MaxStaleness) -> Result<(Vec<Subnet>, Vec<String>), Failure> {
+    async fn wanted(&self, cloud: &Cloud, age: MaxStaleness) -> Result<Network, Failure> {
+        let snapshots = &cloud.aws.snapshots;
         Ok(match self.wanted.subnets().map_err(|error| Failure::of(Class::Invalid, error))? {
-            ExistingSubnets::Ids(ids) => (find_by_id(cloud, ids, age).await?, ids.to_vec()),
+            ExistingSubnets::Ids(ids) => {
+                let subnets = find_by_id(cloud, ids, age).await?;
+                Network { subnets, requested: ids.to_vec(), ..Network::default() }
+            }
             ExistingSubnets::Tagged { vpc_id, tags } => {
-                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, age).await?.to_vec(), Vec::new())
+                let subnets = snapshots.subnets_by_tags(vpc_id, tags, age).await?.to_vec();
+                Network { subnets, ..Network::default() }
+            }
+            ExistingSubnets::Listed { vpc_id, subnets } => {
+                let all = snapshots.subnets_by_tags(vpc_id, &BTreeMap::new(), age).await?;
+                Network::of_list(vpc_id, &all, subnets)
             }
         })
     }
@@ -90,21 +99,20 @@ impl ExistingNetwork {
     async fn read(
         &self,
         cloud: &Cloud,
-        (subnets, requested): (Vec<Subnet>, Vec<String>),
+        wanted: Network,
         options: &ObserveOptions,
         last: Option<&Detail>,
         is_new: bool,
     ) -> Result<Network, Failure> {
         let reads = &cloud.aws.snapshots;
-        let is_known = last.is_some_and(|last| subnets.iter().all(|subnet| last.zones.contains_key(&subnet.id)));
+        let is_known = last.is_some_and(|last| wanted.subnets.iter().all(|subnet| last.zones.contains_key(&subnet.id)));
         let age = match is_known && !is_new {
             true => MaxStaleness::within(options.max_age.max(self.intervals.slow().interval)),
             false => max_staleness(options),
         };
         let zones = if_readable(reads.zones(MaxStaleness::within(ZONES_MAX_AGE)).await)?;
         let zones = zones.iter().flat_map(|zones| zones.iter()).map(|zone| (zone.name.clone(), zone.clone())).collect();
-        let mut network =
-            Network { subnets, requested, zones, private_access: self.private_access, ..Network::default() };
+        let mut network = Network { zones, private_access: self.private_access, ..wanted };
         let vpcs: BTreeSet<_> = network.subnets.iter().map(|subnet| subnet.vpc_id.clone()).collect();
         for vpc in vpcs {
             let tables = if_readable(reads.route_tables_of_vpc(&vpc, age).await)?;
@@ -201,6 +209,12 @@ impl Resource for ExistingNetwork {
                 let tags: Vec<_> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 vec![("subnets", format!("subnets of {vpc_id} with {}", tags.join(", ")))]
             }
+            Ok(ExistingSubnets::Listed { vpc_id, subnets }) => {
+                let name =
+                    |one: &SubnetReference| [&one.id, &one.cidr, &one.zone].into_iter().flatten().next().cloned();
+                let names: Vec<_> = subnets.iter().filter_map(name).collect();
+                vec![("subnets", format!("of {vpc_id}: {}", names.join(", ")))]
+            }
             Err(_) => Vec::new(),
         }
     }
@@ -221,19 +235,19 @@ impl Resource for ExistingNetwork {
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let (age, last) = (max_staleness(options), last.map(|last| &last.detail));
-        let (subnets, requested) = self.wanted(cloud, age).await?;
+        let wanted = self.wanted(cloud, age).await?;
         // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
         if options.goal == Goal::Deleted {
-            if subnets.is_empty() {
+            if wanted.subnets.is_empty() {
                 return Ok(Presence::Absent);
             }
-            let network = Network { subnets, requested, ..Network::default() };
+            let network = wanted;
             let placement =
                 Placement { ids: network.subnets.iter().map(|one| one.id.clone()).collect(), reported: Vec::new() };
             return Ok(Presence::External(to_observation(&network, placement, BTreeMap::new(), "")));
         }
-        let cluster = self.placed(cloud, refs, &subnets, age, last).await?;
-        let network = self.read(cloud, (subnets, requested), options, last, cluster.is_empty()).await?;
+        let cluster = self.placed(cloud, refs, &wanted.subnets, age, last).await?;
+        let network = self.read(cloud, wanted, options, last, cluster.is_empty()).await?;
         // Later, the network may change without an edit: that stops no cluster that works.
         if cluster.is_empty()
             && refs.get(&cluster::key()).is_none()

@@ -44,6 +44,9 @@ pub fn place(network: &Network, cluster: &BTreeMap<String, Placed>) -> Placement
     for id in network.missing() {
         placement.reported.push(report("", &id, format!("{id} does not exist any more: list another subnet instead")));
     }
+    for why in &network.unresolved {
+        placement.reported.push(report("", "one subnet", why.clone()));
+    }
     let zones: BTreeSet<&String> = cluster.values().filter_map(|placed| placed.zone.as_ref()).collect();
     let vpc = network.subnets.iter().find(|one| cluster.contains_key(&one.id)).map(|one| &one.vpc_id);
     let mut kept: Vec<&Subnet> = Vec::new();
@@ -145,6 +148,8 @@ mod tests {
             assert!(found.len() == why.len() && found.iter().zip(why).all(|(a, b)| a.contains(b)), "{found:?}");
         };
         check(&[a.clone(), b.clone()], &both, &["s-a", "s-b"], &[]);
+        let unresolved = Network { unresolved: vec!["v has no subnet".into()], ..network(&[a.clone(), b.clone()]) };
+        assert_eq!(whys(&place(&unresolved, &both)), ["v has no subnet"]);
         let more = [a.clone(), b.clone(), subnet("s-c", "v", "z3", 99)];
         check(&more, &both, &["s-a", "s-b"], &["s-c is in z3, and EKS adds no zone"]);
         let full = [a.clone(), b.clone(), subnet("s-c", "v", "z1", 4)];

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::listing::first_few;
+use crate::api::network::SubnetReference;
 use crate::aws::snapshots::network::RouteState;
 use crate::aws::snapshots::{RouteTable, RouteTarget, Subnet, VpcDns, VpcEndpoint, Zone};
 use crate::resources::eks::control_plane_zones::{MIN_ZONES, why_unsuitable};
@@ -39,6 +40,10 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// The ids that the spec lists; empty if it selects by tags.
     pub requested: Vec<String>,
+    /// Whether the spec lists each by its id, range or zone.
+    pub is_listed: bool,
+    /// Why a range or a zone in that list is no single subnet.
+    pub unresolved: Vec<String>,
     /// The zones of the region, by name.
     pub zones: BTreeMap<String, Zone>,
     /// The route tables of the VPC; `None`: they may not be read. The same for the others.
@@ -54,7 +59,47 @@ pub struct Network {
 impl Network {
     /// Whether the subnets are selected by tags.
     pub fn is_selected(&self) -> bool {
-        self.requested.is_empty()
+        self.requested.is_empty() && !self.is_listed
+    }
+
+    /// The subnets that the list `wanted` refers to, of those of the VPC.
+    pub fn of_list(vpc_id: &str, all: &[Subnet], wanted: &[SubnetReference]) -> Self {
+        let mut network = Self { is_listed: true, ..Self::default() };
+        for one in wanted {
+            let SubnetReference { id, cidr, zone } = one;
+            if let Some(id) = id {
+                network.requested.push(id.clone());
+                network.subnets.extend(all.iter().find(|subnet| subnet.id == *id).cloned());
+                continue;
+            }
+            let is_it = |subnet: &&Subnet| {
+                cidr.as_ref().is_none_or(|cidr| subnet.cidr == *cidr)
+                    && zone.as_ref().is_none_or(|zone| subnet.zone == *zone)
+            };
+            let what = match (cidr, zone) {
+                (Some(cidr), _) => format!("of {cidr}"),
+                (None, Some(zone)) => format!("in {zone}"),
+                (None, None) => continue,
+            };
+            match all.iter().filter(is_it).collect::<Vec<_>>()[..] {
+                [subnet] => {
+                    network.requested.push(subnet.id.clone());
+                    network.subnets.push(subnet.clone());
+                }
+                [] => {
+                    network.unresolved.push(format!("{vpc_id} has no subnet {what}: correct it, or name another one"))
+                }
+                ref several => {
+                    let several = first_few(several.iter().map(|subnet| &subnet.id), MAX_NAMED);
+                    let why =
+                        format!("{vpc_id} has several subnets {what} ({several}): name one by its id or its cidr");
+                    network.unresolved.push(why);
+                }
+            }
+        }
+        let mut seen = BTreeSet::new();
+        network.subnets.retain(|subnet| seen.insert(subnet.id.clone()));
+        network
     }
 
     /// Listed ids that do not exist.
@@ -149,7 +194,14 @@ impl Network {
 
     /// What will fail for certain, before anything exists; with the field and what to do.
     pub fn find_problem(&self) -> Option<String> {
-        let field = if self.is_selected() { "subnetSelector" } else { "subnetIds" };
+        let field = match (self.is_selected(), self.is_listed) {
+            (true, _) => "subnetSelector",
+            (false, true) => "subnets",
+            (false, false) => "subnetIds",
+        };
+        if let Some(why) = self.unresolved.first() {
+            return Some(format!("{field}: {why}"));
+        }
         let missing = self.missing();
         if !missing.is_empty() {
             return Some(format!("{field}: subnet {} does not exist in this account and region", missing.join(", ")));

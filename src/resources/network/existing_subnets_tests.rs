@@ -190,3 +190,35 @@ fn load_balancers_need_tags_of_the_tier() {
     let private = tagged(private, "kubernetes.io/role/internal-elb");
     assert_eq!(network(&[public, private], tables()).notices(), Vec::<String>::new());
 }
+
+#[test]
+fn each_reference_is_one_subnet_of_the_vpc() {
+    let of = |id: &str, zone: &str, cidr: &str| Subnet { cidr: cidr.into(), ..subnet(id, "v", zone, 99) };
+    let all = [
+        of("s-a", "z1", "10.0.0.0/24"),
+        of("s-b", "z2", "10.0.1.0/24"),
+        of("s-c", "z3", "10.0.2.0/24"),
+        of("s-d", "z3", "10.0.3.0/24"),
+    ];
+    let listed = |wanted: serde_json::Value| {
+        let wanted: Vec<SubnetReference> = serde_json::from_value(wanted).unwrap();
+        Network::of_list("v", &all, &wanted)
+    };
+    let ids = |network: &Network| network.subnets.iter().map(|subnet| subnet.id.clone()).collect::<Vec<_>>();
+    let found = listed(serde_json::json!([{"cidr": "10.0.1.0/24"}, {"id": "s-c"}, {"zone": "z1"}, {"id": "s-b"}]));
+    assert_eq!(ids(&found), ["s-b", "s-c", "s-a"], "none of them twice");
+    assert!(found.unresolved.is_empty() && found.missing().is_empty() && !found.is_selected());
+    let unknown = listed(serde_json::json!([{"cidr": "10.9.0.0/24"}, {"zone": "z3"}, {"id": "s-x"}, {"id": "s-a"}]));
+    assert_eq!(ids(&unknown), ["s-a"]);
+    assert_eq!(unknown.missing(), ["s-x"]);
+    assert_eq!(
+        unknown.unresolved,
+        [
+            "v has no subnet of 10.9.0.0/24: correct it, or name another one",
+            "v has several subnets in z3 (s-c, s-d): name one by its id or its cidr",
+        ]
+    );
+    assert_eq!(unknown.find_problem().unwrap(), format!("subnets: {}", unknown.unresolved[0]));
+    let none = listed(serde_json::json!([{"zone": "z9"}, {"zone": "z8"}]));
+    assert!(none.find_problem().unwrap().contains("v has no subnet in z9"), "it is no selection by tags");
+}

@@ -42,6 +42,7 @@ use super::section::{Report, Section};
 use super::{Placing, section, write};
 use crate::api::KubernetesVersion;
 use crate::api::account::DEFAULT_ACCOUNT;
+use crate::aws::tags::is_reserved;
 
 /// What the user decides beside the file.
 #[derive(Clone, Debug, Default)]
@@ -145,12 +146,10 @@ fn comments(report: &Report) -> Vec<String> {
 
 /// Tags, without those that AWS and Keelson set themselves.
 fn tags(section: &mut Section<'_>, field: &str) -> BTreeMap<String, String> {
-    const TAKEN: [&str; 4] = ["aws:", "keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
     let mut tags = section.map(field).unwrap_or_default();
-    let ours = |key: &String| key == "Name" || TAKEN.iter().any(|prefix| key.starts_with(prefix));
-    for key in tags.keys().filter(|key| ours(key)) {
+    for key in tags.keys().filter(|key| is_reserved(key)) {
         section.report_left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
     }
-    tags.retain(|key, _| !ours(key));
+    tags.retain(|key, _| !is_reserved(key));
     tags
 }

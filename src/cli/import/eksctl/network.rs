@@ -14,8 +14,30 @@ const PRIVATE_ENDPOINTS: [&str; 5] = ["ec2", "ecr.api", "ecr.dkr", "s3", "sts"];
 struct SubnetPlace {
     /// Its key in the file: a zone, or a custom name.
     key: String,
-    id: String,
+    by: Reference,
     zone: String,
+}
+
+/// What identifies a subnet of the VPC.
+enum Reference {
+    Id(String),
+    Range(String),
+    Zone(String),
+}
+
+impl SubnetPlace {
+    fn id(&self) -> Option<&str> {
+        if let Reference::Id(id) = &self.by { Some(id) } else { None }
+    }
+
+    /// As in `network.existing.subnets`.
+    fn reference(&self) -> Value {
+        match &self.by {
+            Reference::Id(id) => json!({"id": id}),
+            Reference::Range(cidr) => json!({"cidr": cidr}),
+            Reference::Zone(zone) => json!({"zone": zone}),
+        }
+    }
 }
 
 /// The cluster's network.
@@ -118,18 +140,9 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
-/// What to do about a subnet without an id: `subnetSelector` selects by tags, so neither a zone nor a range.
-fn no_id(vpc: Option<&str>, zone: Option<&str>, range: Option<&str>) -> String {
-    let filters = [("vpc-id", Some(vpc.unwrap_or("VPC"))), ("availability-zone", zone), ("cidr-block", range)];
-    let filters: Vec<_> =
-        filters.iter().filter_map(|(name, value)| Some(format!("Name={name},Values={}", (*value)?))).collect();
-    format!(
-        "has no id, and Keelson does not search by zone or range: `aws ec2 describe-subnets --filters {} --query \
-         'Subnets[].SubnetId'` shows the id to set. A manifest can also select subnets by their tags \
-         (network.existing.subnetSelector)",
-        filters.join(" ")
-    )
-}
+const NO_VPC: &str =
+    "has no id, and without vpc.id Keelson does not know in which VPC to look for its range or zone: set one of them";
+const NOTHING: &str = "has neither an id, a cidr nor a zone (az, or its key): set one of them";
 
 /// Whether a key of `vpc.subnets` is a zone, such as `eu-west-1a`, and no name.
 fn is_zone(key: &str) -> bool {
@@ -142,18 +155,27 @@ fn places(tier: Option<Section<'_>>, vpc: Option<&str>) -> Vec<SubnetPlace> {
     let Some(mut tier) = tier else { return Vec::new() };
     let mut places = Vec::new();
     for key in tier.names() {
-        let zone_in_key = is_zone(&key).then_some(key.as_str());
-        if !tier.has(&key) {
-            tier.report_mistake(&key, no_id(vpc, zone_in_key, None));
+        let zone_in_key = is_zone(&key).then(|| key.clone());
+        // A zone alone may have no value.
+        let (id, zone, range) = match tier.section(&key) {
+            // With an id, zone and range are redundant, and with a range the zone.
+            Some(mut subnet) => (subnet.some_text("id"), subnet.some_text("az"), subnet.some_text("cidr")),
+            None => (None, None, None),
+        };
+        let zone = zone.or(zone_in_key);
+        let by = match (id, range, &zone) {
+            (Some(id), _, _) => Reference::Id(id),
+            (None, Some(range), _) => Reference::Range(range),
+            (None, None, Some(zone)) => Reference::Zone(zone.clone()),
+            (None, None, None) => {
+                tier.report_mistake(&key, NOTHING);
+                continue;
+            }
+        };
+        if vpc.is_none() && !matches!(by, Reference::Id(_)) {
+            tier.report_mistake(&key, NO_VPC);
         }
-        let Some(mut subnet) = tier.section(&key) else { continue };
-        let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
-        // With an id, zone and range are redundant.
-        let range = subnet.text("cidr");
-        match id {
-            Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
-            None => subnet.report_mistake("id", no_id(vpc, zone.as_deref().or(zone_in_key), range.as_deref())),
-        }
+        places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, by });
     }
     places
 }
@@ -166,8 +188,7 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
         if vpc.some_text("id").is_some() {
             vpc.report_mistake(
                 "id",
-                "names a VPC, and vpc.subnets no subnet of it with an id: set the subnets to use, or a second VPC \
-                 would be created",
+                "names a VPC, and vpc.subnets no subnet of it: set the subnets to use, or a second VPC would be created",
             );
         }
         cidr = vpc.some_text("cidr").unwrap_or(cidr);
@@ -280,8 +301,12 @@ impl Network {
             }
         }
         let all = self.private.iter().chain(self.public.iter().filter(|_| !only_private));
-        let ids = if control_plane.is_empty() { all.map(|place| place.id.clone()).collect() } else { control_plane };
-        spec["subnetIds"] = json!(ids);
+        let ids: Option<Vec<_>> = all.clone().map(|place| place.id().map(str::to_owned)).collect();
+        match ids.filter(|_| control_plane.is_empty()) {
+            _ if !control_plane.is_empty() => spec["subnetIds"] = json!(control_plane),
+            Some(ids) => spec["subnetIds"] = json!(ids),
+            None => spec["subnets"] = all.map(SubnetPlace::reference).collect(),
+        }
         json!({"existing": spec})
     }
 
@@ -294,18 +319,21 @@ impl Network {
             if !zones.is_empty() {
                 group.report_left_out("availabilityZones", "subnets already sets them");
             }
-            let ids: Vec<_> = named.iter().filter_map(|name| self.id_of(group, name)).collect();
-            return json!({"ids": ids});
+            let known: Vec<_> = named.iter().filter_map(|name| self.reference_of(group, name)).collect();
+            let are_of = |tier: &[SubnetPlace]| named.iter().all(|name| tier.iter().any(|place| place.key == *name));
+            let tiers = [("Private", &self.private), ("Public", &self.public)];
+            let tier = tiers.into_iter().find(|(_, tier)| are_of(tier)).map(|(tier, _)| tier);
+            return subnets_of(group, "subnets", &known, tier);
         }
         let tier = if private { &self.private } else { &self.public };
         if self.exists && !tier.is_empty() {
             let inside =
                 |place: &&SubnetPlace| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
-            let ids: Vec<_> = tier.iter().filter(inside).map(|place| place.id.clone()).collect();
-            if ids.is_empty() {
+            let known: Vec<_> = tier.iter().filter(inside).map(SubnetPlace::reference).collect();
+            if known.is_empty() {
                 group.report_mistake("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
             }
-            return json!({"ids": ids});
+            return subnets_of(group, "availabilityZones", &known, Some(if private { "Private" } else { "Public" }));
         }
         if self.exists && !(self.private.is_empty() && self.public.is_empty()) {
             let (required, existing) = if private { ("private", "public") } else { ("public", "private") };
@@ -320,13 +348,36 @@ impl Network {
         subnets
     }
 
-    fn id_of(&self, group: &Section<'_>, name: &str) -> Option<String> {
-        let places = || self.private.iter().chain(&self.public);
-        let found = places().find(|place| place.key == name || place.id == name);
-        let id = found.map(|place| place.id.clone()).or_else(|| name.starts_with("subnet-").then(|| name.to_owned()));
-        if id.is_none() {
+    fn reference_of(&self, group: &Section<'_>, name: &str) -> Option<Value> {
+        let mut places = self.private.iter().chain(&self.public);
+        let found = places.find(|place| place.key == name || place.id() == Some(name));
+        let found = found.map(SubnetPlace::reference);
+        let found = found.or_else(|| name.starts_with("subnet-").then(|| json!({"id": name})));
+        if found.is_none() {
             group.report_mistake("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
         }
-        id
+        found
     }
+}
+
+/// `spec.subnets` of a node group with these subnets of the cluster, which all are of `tier`.
+fn subnets_of(group: &Section<'_>, field: &str, known: &[Value], tier: Option<&str>) -> Value {
+    let of = |member: &str| known.iter().filter_map(|one| one.get(member)).cloned().collect::<Vec<_>>();
+    let (ids, cidrs, zones) = (of("id"), of("cidr"), of("zone"));
+    let is_by_zone = ids.is_empty() && cidrs.is_empty();
+    match tier {
+        _ if zones.is_empty() => {}
+        Some(tier) if is_by_zone => return json!({"tier": tier, "zones": zones}),
+        _ => group.report_mistake(
+            field,
+            "a node group takes subnets of zones, or by id and range: set the id or the cidr of those that vpc.subnets has by zone",
+        ),
+    }
+    let mut subnets = json!({});
+    for (member, list) in [("ids", ids), ("cidrs", cidrs)] {
+        if !list.is_empty() {
+            subnets[member] = json!(list);
+        }
+    }
+    subnets
 }

@@ -43,9 +43,34 @@ fn most_usual_files_are_converted_with_nothing_left() {
         let is_whole = |text| left_of(text, options).iter().all(|line| exempt && is_exempt(line));
         examples().into_iter().filter(|(_, text)| is_whole(text)).count()
     };
-    assert_eq!(examples().len(), 42);
-    assert_eq!(whole(&Options::default(), true), 36);
-    assert_eq!(whole(&as_managed(), false), 31);
+    // As many as eksctl has.
+    assert_eq!(examples().len(), 49);
+    assert_eq!(whole(&Options::default(), true), 44);
+    assert_eq!(whole(&as_managed(), false), 39);
+}
+
+#[test]
+fn subnets_without_an_id_are_named_by_range_or_zone() {
+    let objects = |wanted: &str| {
+        let (_, file) = examples().into_iter().find(|(title, _)| *title == wanted).unwrap();
+        convert(file, &Placing::default(), &as_managed()).unwrap().objects
+    };
+    let existing = |subnets: Value| json!({"vpcId": "vpc-0123456789abcdef0", "subnets": subnets});
+    let by_range = objects("subnets by range");
+    let subnets = json!([{"cidr": "10.0.64.0/19"}, {"id": "subnet-0bbb2222"}]);
+    assert_eq!(by_range[0]["spec"]["network"]["existing"], existing(subnets));
+    assert_eq!(by_range[1]["spec"]["subnets"], json!({"cidrs": ["10.0.64.0/19"]}));
+    let by_zone = objects("subnets by zone");
+    let subnets = json!([{"zone": "us-east-2b"}, {"zone": "us-east-2a"}]);
+    assert_eq!(by_zone[0]["spec"]["network"]["existing"], existing(subnets));
+    assert_eq!(by_zone[1]["spec"]["subnets"], json!({"tier": "Private", "zones": ["us-east-2b", "us-east-2a"]}));
+    assert_eq!(by_zone[2]["spec"]["subnets"], json!({"tier": "Private", "zones": ["us-east-2b"]}));
+    // A node group takes subnets of zones, or others.
+    let mixed = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\nmetadata: {name: own, region: us-east-2}\n\
+                 vpc: {id: vpc-1, subnets: {private: {us-east-2a: {}, other: {id: subnet-1}}}}\n\
+                 managedNodeGroups: [{name: workers, privateNetworking: true}]";
+    let left = left_of(mixed, &Options::default());
+    assert!(left[0].contains("takes subnets of zones, or by id and range"), "{left:?}");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::gitops::GitOps;
 use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::controllers::status::conditions::ConditionValue;
-use crate::rollout::{Candidate, ClaimFacts, ClaimedStep, First, Follow, Revision, SourceKey, SourceState, Step, Target};
+use crate::rollout::{
+    Candidate, ClaimFacts, ClaimedStep, First, Follow, Revision, SourceKey, SourceState, Step, Target,
+};
 use crate::upgrade::WaveState;
 
 /// Longest message.
@@ -135,9 +137,8 @@ impl Input<'_> {
     /// The revision with which it begins if it has none.
     fn first_revision(&self) -> Option<String> {
         match self.follow {
-            Follow::Held { first: First::Revision(first), .. } | Follow::Unchanged { first: First::Revision(first), .. } => {
-                Some(first.clone())
-            }
+            Follow::Held { first: First::Revision(first), .. }
+            | Follow::Unchanged { first: First::Revision(first), .. } => Some(first.clone()),
             Follow::Held { .. } | Follow::Unchanged { .. } | Follow::Freely | Follow::Leading(_) => None,
         }
     }

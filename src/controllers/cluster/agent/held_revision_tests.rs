@@ -117,7 +117,8 @@ fn new_cluster_begins_with_what_its_wave_may_have() {
 #[test]
 fn what_is_not_decided_changes_nothing_and_what_is_not_gated_is_free() {
     let previous = status(Some(OLD), Some(OLD), "True");
-    let allowed = |follow: &Follow| input(&previous, follow).decide(&WaveState::Free).held.and_then(|held| held.allowed);
+    let allowed =
+        |follow: &Follow| input(&previous, follow).decide(&WaveState::Free).held.and_then(|held| held.allowed);
     assert_eq!(allowed(&unchanged("not listed yet", None)).as_deref(), Some(OLD));
     assert_eq!(input(&previous, &Follow::Freely).decide(&WaveState::Free), SourceDecision::default());
     let leading = input(&previous, &Follow::Leading("first".into())).decide(&WaveState::Free).held.unwrap();

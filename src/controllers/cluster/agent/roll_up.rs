@@ -5,8 +5,8 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::part::AgentPart;
 use super::held_revision::SourceDecision;
+use super::part::AgentPart;
 use super::{Agent, held_revision, own_cni, turn};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
@@ -161,11 +161,7 @@ impl Reconcile<'_> {
     }
 
     /// At which revision the source is held now.
-    pub(crate) async fn held_revision(
-        &mut self,
-        previous: &EksClusterStatus,
-        part: &AgentPart,
-    ) -> SourceDecision {
+    pub(crate) async fn held_revision(&mut self, previous: &EksClusterStatus, part: &AgentPart) -> SourceDecision {
         let is_adopted = previous.gitops.as_ref().is_some_and(|gitops| gitops.source_adopted);
         let source = held_revision::source_of(self.object.spec.gitops.as_ref()).filter(|_| !is_adopted);
         let Some(source) = source else {

@@ -178,7 +178,7 @@ impl Reconcile<'_> {
             policy: Some(policy),
             retained_node_groups: retained.map(|group| group.name_any()).take(MAX_RETAINED).collect(),
             also: Some(also_deleted::wanted(&self.object.spec, self.has_cluster(previous))),
-            release: None,
+            ..DeletionStatus::default()
         };
         Outcome { deletion: Some(deletion), ..self.unobserved(previous, overall, Next::at(self.now)) }
     }

@@ -15,7 +15,6 @@ use kube::runtime::reflector::ObjectRef;
 use crate::agents::{self, pause::pause_all};
 use crate::api::EksCluster;
 use crate::api::policy::DeletionPolicy;
-use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::runtime::queue::Trigger;
 use crate::workload::GitOpsError;
@@ -39,10 +38,6 @@ struct State {
     /// What the passes deleted.
     deleted: Deleted,
     done: bool,
-    /// Whether the deletion is held or suspended.
-    held: bool,
-    /// When it went on.
-    resumed: Option<Timestamp>,
 }
 
 /// The next step.
@@ -56,9 +51,9 @@ pub(super) enum Decision {
     Wait { pass: bool, message: String },
 }
 
-/// `api`: whether the Kubernetes API exists. `started`: when the deletion started.
-fn decide(state: &State, api: bool, started: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
-    let (since, timeout) = (state.since(started), span(timeout));
+/// `api`: whether the Kubernetes API exists. `since`: when the timeout began to run.
+fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
+    let timeout = span(timeout);
     if !api || timeout.is_zero() {
         return Decision::GoOn;
     }
@@ -107,23 +102,17 @@ impl LoadBalancerCleanups {
     /// Whether the node groups of a cluster whose deletion has started must stay, because its load balancer
     /// controllers run on them.
     pub fn hold_nodes(&self, cluster: &EksCluster, timeout: Duration, now: Timestamp) -> bool {
-        let (Some(started), Some(uid)) = (cluster.status.as_ref().and_then(started_at), cluster.uid()) else {
-            return false;
-        };
+        let deletion = cluster.status.as_ref().and_then(|status| status.deletion.as_ref());
+        let since = deletion.and_then(|deletion| deletion.load_balancers_since(now));
+        let (Some(since), Some(uid)) = (since, cluster.uid()) else { return false };
         let is_deleted = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
-        let cleanup = self.of(&uid);
-        let state = cleanup.0.lock();
-        let in_time = now.duration_since(state.since(started)) < span(timeout).saturating_add(SLACK);
-        is_deleted && !timeout.is_zero() && !state.done && (state.held || in_time)
+        let in_time = now.duration_since(since) < span(timeout).saturating_add(SLACK);
+        is_deleted && !timeout.is_zero() && !self.of(&uid).is_done() && in_time
     }
 }
 
 fn span(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-pub(super) fn started_at(status: &EksClusterStatus) -> Option<Timestamp> {
-    Some(status.deletion.as_ref()?.began.as_ref()?.0)
 }
 
 impl LoadBalancerCleanup {
@@ -132,20 +121,20 @@ impl LoadBalancerCleanup {
         self.0.lock().done
     }
 
-    /// Records that the deletion is held or suspended: the timeout does not run meanwhile.
-    pub(super) fn hold(&self) {
-        self.0.lock().held = true;
+    /// Records that the deletion is past them: they are deleted, not waited for any longer, or none of this object's.
+    pub(super) fn finish(&self) {
+        self.0.lock().done = true;
     }
 
-    /// Records that the deletion goes on. After a hold, the timeout starts again.
-    pub(super) fn resume(&self, now: Timestamp) {
-        self.0.lock().resume(now);
+    /// Forgets what passes found before a hold: it may have changed since.
+    pub(super) fn restart(&self) {
+        self.0.lock().result = None;
     }
 
     /// Decides what is next, as [`decide`].
-    pub(super) fn decide(&self, api: bool, started: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
+    pub(super) fn decide(&self, api: bool, since: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
         let mut state = self.0.lock();
-        let decision = decide(&state, api, started, timeout, now);
+        let decision = decide(&state, api, since, timeout, now);
         state.done = !matches!(decision, Decision::Wait { .. });
         decision
     }
@@ -186,17 +175,6 @@ impl State {
     fn record_result(&mut self, result: Result<Remaining, String>, now: Timestamp) {
         self.result = Some(result);
         self.last_pass = Some(now);
-    }
-
-    /// Since when the timeout runs, of a deletion that started at `started`.
-    fn since(&self, started: Timestamp) -> Timestamp {
-        self.resumed.map_or(started, |resumed| resumed.max(started))
-    }
-
-    fn resume(&mut self, now: Timestamp) {
-        if std::mem::take(&mut self.held) && !self.done {
-            (self.resumed, self.result) = (Some(now), None);
-        }
     }
 }
 

@@ -87,35 +87,34 @@ fn node_groups_are_kept_while_load_balancers_are_deleted() {
 }
 
 #[test]
-fn timeout_starts_again_after_a_hold() {
-    let mut state = State::default();
-    state.record_result(Err("no answer".into()), at(60));
-    state.resume(at(70));
-    assert!(matches!(decision_at(&state, true, TIMEOUT, at(600)), Decision::GiveUp(_)), "it was not held");
-    state.held = true;
-    state.resume(at(3600));
-    let first = decision_at(&state, true, TIMEOUT, at(3600));
-    let (pass, message) = waits(&first).unwrap();
-    assert!(pass && message.contains("at 1970-01-01T01:10:00Z the deletion continues without"), "{message}");
-    state.record_result(Err("no answer".into()), at(3700));
-    state.resume(at(4000));
-    assert!(matches!(decision_at(&state, true, TIMEOUT, at(4200)), Decision::GiveUp(_)), "once for each hold");
-    let mut done = State { done: true, held: true, ..State::default() };
-    done.resume(at(3600));
-    assert_eq!((done.held, done.since(at(0))), (false, at(0)), "nothing is left to wait for");
+fn node_groups_are_kept_on_hold_and_while_the_timeout_runs_again() {
+    let held = |status: serde_json::Value| {
+        let mut object = cluster(&serde_json::json!({}));
+        let deletion = serde_json::from_value(status).unwrap();
+        object.status.get_or_insert_default().deletion = Some(deletion);
+        object
+    };
+    let (began, time) = ("1970-01-01T00:00:00Z", "1970-01-01T01:00:00Z");
+    // Status says it, whichever process observed the hold.
+    let on_hold = held(serde_json::json!({"began": began, "heldAt": began}));
+    let resumed = held(serde_json::json!({"began": began, "resumedAt": time}));
+    let cleanups = LoadBalancerCleanups::default();
+    assert!(cleanups.hold_nodes(&on_hold, TIMEOUT, at(3600)));
+    assert!(cleanups.hold_nodes(&resumed, TIMEOUT, at(4220)));
+    assert!(!cleanups.hold_nodes(&resumed, TIMEOUT, at(4230)));
+    cleanups.of("u").finish();
+    assert!(!cleanups.hold_nodes(&on_hold, TIMEOUT, at(3600)), "its load balancers are deleted");
 }
 
 #[test]
-fn node_groups_are_kept_on_hold_and_while_the_timeout_runs_again() {
-    let (cleanups, deleted) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
-    cleanups.of("u").hold();
-    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(3600)));
-    cleanups.of("u").resume(at(3600));
-    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(4220)));
-    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(4230)));
-    cleanups.of("u").hold();
-    cleanups.of("u").0.lock().done = true;
-    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(4231)), "its load balancers are deleted");
+fn what_was_found_before_a_hold_counts_no_more() {
+    let cleanup = LoadBalancerCleanup::default();
+    cleanup.record_failure("no answer", at(60));
+    assert!(matches!(cleanup.decide(true, at(0), TIMEOUT, at(600)), Decision::GiveUp(_)), "it was not held");
+    cleanup.restart();
+    let again = cleanup.decide(true, at(3600), TIMEOUT, at(3600));
+    let (pass, message) = waits(&again).unwrap();
+    assert!(pass && message.contains("at 1970-01-01T01:10:00Z the deletion continues without"), "{message}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The load balancers of a cluster that is deleted: before anything else, the workload cluster deletes them, within a
 //! timeout. I/O: through [`crate::workload`] and [`crate::resources`].
 
-use super::load_balancer_cleanup::{Decision, PASS_INTERVAL, started_at};
+use super::load_balancer_cleanup::{Decision, PASS_INTERVAL};
 use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::outcome::Outcome;
@@ -31,7 +31,13 @@ impl Reconcile<'_> {
             Ok(api) => api,
             Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
-        let since = started_at(previous).unwrap_or(self.now);
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        // In status before the first pass: another process counts from the same time.
+        let resumed = deletion.with_hold(false, self.now);
+        if resumed.is_some() {
+            cleanup.restart();
+        }
+        let since = deletion.load_balancers_since(self.now).unwrap_or(self.now);
         let timeout = self.ctx.settings.load_balancer_timeout;
         let decision = cleanup.decide(api.is_some(), since, timeout, self.now);
         match decision {
@@ -45,7 +51,8 @@ impl Reconcile<'_> {
                 None
             }
             Decision::Wait { pass, message } => {
-                if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| pass) {
+                let may_start = pass && resumed.is_none();
+                if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| may_start) {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.object, &cloud.aws, location).await {
                         Some(access) => cleanup.start(self.ctx, self.object, access),
@@ -55,7 +62,8 @@ impl Reconcile<'_> {
                 let overall = self.reconciling(Reason::Deleting, message);
                 // It ends at the timeout.
                 let waits = Some(vec![Wait::planned("the workload's load balancers")]);
-                Some(Outcome { waits, ..self.unobserved(previous, overall, Next::after(PASS_INTERVAL, self.now)) })
+                let next = if resumed.is_some() { Next::at(self.now) } else { Next::after(PASS_INTERVAL, self.now) };
+                Some(Outcome { waits, deletion: resumed, ..self.unobserved(previous, overall, next) })
             }
         }
     }

@@ -50,6 +50,13 @@ const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 impl Reconcile<'_> {
     /// Deletes everything. `None`: there is nothing left to report.
     pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        let outcome = self.delete_step(previous).await?;
+        let is_held = self.object.spec.suspend || self.holds.any();
+        let held = previous.deletion.as_ref().filter(|_| is_held).and_then(|one| one.with_hold(true, self.now));
+        Some(Outcome { deletion: outcome.deletion.or(held), ..outcome })
+    }
+
+    async fn delete_step(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         if !self.has_finalizer() {
             return None;
         }
@@ -60,9 +67,6 @@ impl Reconcile<'_> {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let spec = &self.object.spec;
-        if gate::has_started(previous) && (spec.suspend || self.holds.any()) {
-            self.controller.cleanups.of(&self.owner().uid).hold();
-        }
         if spec.suspend {
             return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
@@ -122,12 +126,12 @@ impl Reconcile<'_> {
             if let Err(waiting) = self.deregister(previous).await {
                 return Some(waiting);
             }
-            self.controller.cleanups.of(&self.owner().uid).resume(self.now);
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
                 return Some(waiting);
             }
+            self.controller.cleanups.of(&self.owner().uid).finish();
             self.delete_node_groups().await;
         }
         let left = self.node_groups_left();

@@ -74,7 +74,7 @@ impl Reconcile<'_> {
             (Overall::Ready(_), None) => self.hooks_after_create(cloud).await,
             _ => None,
         };
-        self.tidy_hooks().await;
+        self.tidy_hooks(cloud).await;
         match held {
             Some(held) => (overall(&held), Next::after(held.again, self.now)),
             None => (state, Next::change()),
@@ -164,7 +164,9 @@ impl Reconcile<'_> {
     /// Whether a hook before `step`, which the cluster has claimed, runs or has failed: nothing of the step has begun in AWS.
     pub(in crate::controllers::cluster) fn waits_for_hooks_before(&self, step: GatedStep) -> bool {
         match step.target {
-            Target::Kubernetes(to) => is_waited_for_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to),
+            Target::Kubernetes(to) => {
+                is_waited_for_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to)
+            }
             Target::Agent(_) | Target::Revision(_) => false,
         }
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
 use crate::agents::hub::{self, Marks};
-use crate::controllers::cluster::owned_secret::{Version, version};
+use crate::controllers::cluster::owned_secret::{Version, is_claimed, version};
 use crate::controllers::runtime::apply::MANAGER;
 
 /// What to do about a Secret.
@@ -24,6 +24,7 @@ pub enum Decision {
 pub fn decide(found: Option<&Secret>, owner: &Marks, wanted: &Secret) -> Decision {
     match found {
         None => Decision::Write(None),
+        Some(secret) if is_claimed(secret, &owner.owner) => Decision::Write(Some(version(secret))),
         Some(secret) if !hub::is_of(&secret.metadata, owner) => Decision::NotOwned,
         Some(secret) if is_current(secret, wanted) => Decision::Keep,
         Some(secret) => Decision::Write(Some(version(secret))),

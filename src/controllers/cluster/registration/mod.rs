@@ -220,11 +220,16 @@ impl Reconcile<'_> {
         let (api, name) = (self.secrets_of(place), &place.secret);
         let found = with_deadline("get Secret", api.get_opt(name)).await;
         let found = found.map_err(|error| registration_failed(place, &error))?;
+        let owner = self.object.uid().unwrap_or_default();
         match decide(found.as_ref(), &self.marks(), &wanted) {
             Decision::Keep => {}
-            Decision::NotOwned => return Err(not_owned(place)),
+            Decision::NotOwned => {
+                let given_back = owned_secret::give_back(self.ctx, &api, found.as_ref(), &owner).await;
+                return Err(given_back.map_or_else(|error| registration_failed(place, &error), |()| not_owned(place)));
+            }
             Decision::Write(existing) => {
-                let written = owned_secret::write(self.ctx, &api, name, body, existing).await;
+                let written =
+                    owned_secret::write(self.ctx, &api, (name.as_str(), owner.as_str()), body, existing).await;
                 written.map_err(|why| match why {
                     Unapplied::NotOwned => not_owned(place),
                     Unapplied::Api(error) => registration_failed(place, &error),
@@ -240,7 +245,9 @@ impl Reconcile<'_> {
         let (api, marks) = (self.secrets_of(place), self.marks());
         let found = with_deadline("get Secret", api.get_opt(&place.secret)).await;
         let found = found.map_err(|error| registration_failed(place, &error))?;
-        let Some(secret) = found.filter(|secret| hub::is_of(&secret.metadata, &marks)) else { return Ok(()) };
+        let is_its =
+            |secret: &Secret| hub::is_of(&secret.metadata, &marks) || owned_secret::is_claimed(secret, &marks.owner);
+        let Some(secret) = found.filter(is_its) else { return Ok(()) };
         let deleted = owned_secret::delete(self.ctx, &api, &place.secret, version(&secret)).await;
         deleted.map_err(|error| registration_failed(place, &error))?;
         // A finalizer keeps it, and the cluster registered.

@@ -97,7 +97,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         platform_version: known("platformVersion", &previous.platform_version),
         endpoint: known("endpoint", &previous.endpoint),
         certificate_authority: known("certificateAuthority", &previous.certificate_authority),
-        certificate_authorities: certificate_authorities(facts)
+        certificate_authorities: certificate_authorities(facts, &previous.certificate_authorities)
             .unwrap_or_else(|| previous.certificate_authorities.clone().into_iter().filter(|_| is_unknown).collect()),
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
@@ -175,9 +175,20 @@ pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
     }
 }
 
-/// `None`: they are not read.
-fn certificate_authorities(facts: Facts<'_>) -> Option<Vec<CertificateAuthorityStatus>> {
-    serde_json::from_str(&facts.output(&certificate_authority::key(), "authorities")?).ok()
+/// `None`: they are not read. What is in the state of `previous` has been so since then: another process observed it.
+fn certificate_authorities(
+    facts: Facts<'_>,
+    previous: &[CertificateAuthorityStatus],
+) -> Option<Vec<CertificateAuthorityStatus>> {
+    let shown = facts.output(&certificate_authority::key(), "authorities")?;
+    let mut all: Vec<CertificateAuthorityStatus> = serde_json::from_str(&shown).ok()?;
+    for one in &mut all {
+        let same = |before: &&CertificateAuthorityStatus| before.id == one.id && before.state == one.state;
+        if let Some(before) = previous.iter().find(same).filter(|before| before.since.is_some()) {
+            one.since.clone_from(&before.since);
+        }
+    }
+    Some(all)
 }
 
 fn network(facts: Facts<'_>) -> Option<NetworkStatus> {

@@ -297,10 +297,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
 }
 
 /// The steps of the engine that a step of an upgrade consists of. `version_of`: the version of a node group.
-pub(super) fn steps_of(
-    step: &Step,
-    version_of: &impl Fn(&str) -> Option<String>,
-) -> Vec<(Key, crate::engine::Step)> {
+pub(super) fn steps_of(step: &Step, version_of: &impl Fn(&str) -> Option<String>) -> Vec<(Key, crate::engine::Step)> {
     let of_change =
         |key: Key, change| (key, crate::engine::Step { action: Action::Update, changes: vec![change], reason: None });
     let version = |key: Key, from: &str, to: &str| of_change(key, Change::in_place("version", from, to));

@@ -44,16 +44,17 @@ impl Pair {
 /// Digest of the fields that EKS cannot change in a node group that exists. It is stored in status and in names: another digest of
 /// the same fields would replace node groups without an edit, so it must never change.
 pub fn immutable_digest(spec: &NodeGroupSpec) -> String {
-    let NodeSubnets { tier, zones, ids } = &spec.subnets;
+    let NodeSubnets { tier, zones, ids, cidrs } = &spec.subnets;
     let sorted = |list: &Option<Vec<String>>| {
         let mut list = list.clone().unwrap_or_default();
         list.sort();
         list.join(",")
     };
-    let tier = match (tier, ids) {
-        (_, Some(_)) => "",
-        (Some(SubnetTier::Public), None) => "Public",
-        (Some(SubnetTier::Private) | None, None) => "Private",
+    let is_listed = ids.is_some() || cidrs.is_some();
+    let tier = match tier {
+        _ if is_listed => "",
+        Some(SubnetTier::Public) => "Public",
+        Some(SubnetTier::Private) | None => "Private",
     };
     let capacity = match spec.capacity_type {
         CapacityType::OnDemand => "OnDemand",
@@ -65,7 +66,7 @@ pub fn immutable_digest(spec: &NodeGroupSpec) -> String {
         .launch_template
         .as_ref()
         .map(|LaunchTemplate { id, name, version: _ }| format!("{}/{}", text(id.as_ref()), text(name.as_ref())));
-    let all = [
+    let mut all = vec![
         spec.instance_types.join(","),
         text(spec.ami_type.as_ref()),
         capacity.to_owned(),
@@ -76,6 +77,8 @@ pub fn immutable_digest(spec: &NodeGroupSpec) -> String {
         sorted(ids),
         text(template.as_ref()),
     ];
+    // Only with the field: the digest of a spec without it is that of earlier versions.
+    all.extend(cidrs.is_some().then(|| sorted(cidrs)));
     digest(&all.join("\0"), DIGEST_BYTES)
 }
 
@@ -142,6 +145,8 @@ mod tests {
             json!({"subnets": {"tier": "Public"}}),
             json!({"subnets": {"zones": ["eu-west-1a"]}}),
             json!({"subnets": {"ids": ["subnet-1"]}}),
+            json!({"subnets": {"cidrs": ["10.0.0.0/24"]}}),
+            json!({"subnets": {"ids": ["subnet-1"], "cidrs": ["10.0.0.0/24"]}}),
             json!({"launchTemplate": {"id": "lt-1"}}),
             json!({"launchTemplate": {"name": "lt-1"}}),
         ];

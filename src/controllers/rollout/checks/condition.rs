@@ -136,7 +136,12 @@ mod tests {
         let stale = "InSync is not known: the status does not describe the present spec yet";
         let table = [
             ("True", 3, vec![condition("InSync", "True", LATE)], at(LATE)),
-            ("True", 3, vec![condition("InSync", "False", LATE)], Outcome::Failed("InSync is False: Drifted: m".into())),
+            (
+                "True",
+                3,
+                vec![condition("InSync", "False", LATE)],
+                Outcome::Failed("InSync is False: Drifted: m".into()),
+            ),
             ("False", 3, vec![condition("InSync", "False", EARLY)], at(EARLY)),
             ("False", 3, vec![condition("InSync", "True", LATE)], Outcome::Failed("InSync is True: Drifted: m".into())),
             ("True", 3, vec![condition("InSync", "Unknown", LATE)], error("InSync is Unknown: Drifted: m")),
@@ -179,6 +184,9 @@ mod tests {
         let none = Outcome::Error("it has no NodeGroup that is not suspended".into());
         assert_eq!(of(&[], &[]), none);
         assert_eq!(of(&[group("c", true, &ready("True", LATE))], &[]), none);
-        assert_eq!(of(&[a], &["NodeGroup x (unreadable: bad)".into()]), Outcome::Error("NodeGroup x (unreadable: bad)".into()));
+        assert_eq!(
+            of(&[a], &["NodeGroup x (unreadable: bad)".into()]),
+            Outcome::Error("NodeGroup x (unreadable: bad)".into())
+        );
     }
 }
