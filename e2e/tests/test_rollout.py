@@ -18,6 +18,7 @@ from fleet.killing import killed_at
 from fleet.manifests import key_of
 from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
+from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -117,6 +118,31 @@ def test_failing_canary_halts_every_wave_until_it_is_retried(on):
         until(fleet.has_arrived, 60, "all versions")
         fleet.await_state("Completed")
         assert fleet.found()["status"]["lastHandledRetry"] == f"{GOAL}/1"
+    fleet.go_away()
+
+
+def test_canary_whose_pods_cannot_be_evicted_halts_and_nothing_is_written(on):
+    fleet = Rings(on, {"canary": 1, "prod": 1}, nodes=True)
+    (canary, _), (nodes, _) = fleet.clusters, fleet.groups
+    name = canary["metadata"]["name"]
+    match = {"account": fleet.account.id, "action": "UpdateNodegroupVersion", "resource": f"{name}/*"}
+    fault = on.aws.add_fault(match, {"health_issue": EVICTION_FAILURE})
+    interval = 2
+    with on.operator(f"--drift-interval={interval}s", account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade()
+        halted = fleet.await_state("Halted", 120)
+        assert f"EksCluster default/{name}: node group" in halted["message"] and "PodEvictionFailure" in halted["message"], halted
+        row = on.api.table(API, "FleetRollout", name=fleet.name)
+        assert name in row and "PodEvictionFailure" in row, row
+        mark = on.mark()
+        stays(lambda: not on.writes(mark, fleet.account.id), 3 * interval, "no write for three intervals")
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        on.reconcile(nodes)
+        until(lambda: fleet.node_version(canary) == GOAL, 60, "the canary's nodes")
+        fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
+        until(lambda: fleet.has_arrived() and all(fleet.node_version(item) == GOAL for item in fleet.clusters), 120, "all versions")
+        fleet.await_state("Completed")
     fleet.go_away()
 
 

@@ -100,8 +100,8 @@ def test_canary_that_fails_a_query_halts_every_wave_until_it_is_retried(on, erro
         assert named in halted["message"] and halted["waves"][0]["state"] == "Failed", halted
         assert conditions(fleet.found())["Stalled"]["status"] == "True"
         assert named in on.api.table(API, "FleetRollout", name=fleet.name)
-        version = fleet.found()["metadata"]["resourceVersion"]
-        steady = lambda: has_not_begun(fleet) and fleet.found()["metadata"]["resourceVersion"] == version  # noqa: E731
+        version, mark = fleet.found()["metadata"]["resourceVersion"], on.mark()
+        steady = lambda: not on.writes(mark, fleet.account.id) and fleet.found()["metadata"]["resourceVersion"] == version  # noqa: E731
         stays(steady, 3 * INTERVAL, "the halt, in which nothing begins and nothing is written")
         await_value(errors, fleet, 0.001)
         fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
