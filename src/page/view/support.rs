@@ -26,6 +26,8 @@ pub struct Ending {
 
 /// Which support ends, when, and in how many days.
 type End = (&'static str, Date, i32);
+/// The end of a version, and how many clusters have it.
+type EndOfClusters = (Option<End>, usize);
 
 /// The versions of clusters that the viewer may see, the oldest first. Once standard support has ended, the end of extended support
 /// counts.
@@ -35,7 +37,7 @@ pub fn endings(context: &Context<'_>) -> Vec<Ending> {
         let date: Date = date.as_deref()?.parse().ok()?;
         Some((date, today.until(date).ok()?.get_days()))
     };
-    let mut found: BTreeMap<(&[u32], &str), (Option<End>, usize)> = BTreeMap::new();
+    let mut found: BTreeMap<(&[u32], &str), EndOfClusters> = BTreeMap::new();
     for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
         let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
         let (end, clusters) = found.entry(version).or_default();
