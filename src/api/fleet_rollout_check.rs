@@ -166,7 +166,10 @@ pub struct CheckCronJob {
 /// A condition in the status of Keelson's own objects. All of them must have had it, without interruption, for as long as the soak of the wave.
 /// One that is absent or `Unknown`, and a status that describes an earlier spec, are errors, and an error is never good.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::condition_of_kind())]
+#[x_kube(validation = rules::condition_of_kind(
+    CheckedKind::EksCluster.condition_types(),
+    CheckedKind::NodeGroup.condition_types()
+))]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionCheck {
     /// The objects: the `EksCluster`s of the wave, or the `NodeGroup`s of its clusters, apart from suspended ones.

@@ -2,7 +2,7 @@
 
 use kube::core::Rule;
 
-use super::fleet_rollout_check::CheckedKind;
+use super::conditions::ConditionType;
 
 pub(super) fn wave_name() -> Rule {
     Rule::new("self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self != 'unmatched'").message(
@@ -29,12 +29,12 @@ pub(super) fn min_or_max() -> Rule {
 }
 
 /// A condition that no object of the kind has would be an error for ever.
-pub(super) fn condition_of_kind() -> Rule {
-    let types = |kind: CheckedKind| {
-        let names: Vec<_> = kind.condition_types().iter().map(|one| one.as_str()).collect();
+pub(super) fn condition_of_kind(cluster: &[ConditionType], group: &[ConditionType]) -> Rule {
+    let list = |types: &[ConditionType]| {
+        let names: Vec<_> = types.iter().map(|one| one.as_str()).collect();
         format!("['{}']", names.join("', '"))
     };
-    let (cluster, group) = (types(CheckedKind::EksCluster), types(CheckedKind::NodeGroup));
+    let (cluster, group) = (list(cluster), list(group));
     Rule::new(format!("self.type in (self.kind == 'NodeGroup' ? {group} : {cluster})"))
         .message(
             "objects of this kind have no such condition: NodesReady is one of NodeGroups, and NetworkReady, ControlPlaneReady, \

@@ -377,6 +377,7 @@ NO_EDIT = [
     "is no time: write 2026-11-30T12:00:00Z",
     "was created by somebody else at the same time",
     "does not select this cluster: change the labels of the EksCluster",
+    "has this source any more, so no commit follows: give a cluster",
     "cannot be read, and may select this cluster: correct it, or delete it",
     "waits for an approval: set the annotation keelson.dev/approve",
     "is no label key: write one such as",

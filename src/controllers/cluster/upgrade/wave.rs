@@ -28,6 +28,9 @@ const fn field(lane: Lane) -> (&'static str, &'static str) {
     }
 }
 
+/// What the cluster decided is not in its status, which lags or was changed by others: it is read and written again.
+const UNSTORED: &str = "it goes on as soon as its status, which is written first, says so";
+
 /// When to try again after a write that was rejected because the cache lags.
 const RETRY: SignedDuration = SignedDuration::from_millis(500);
 
@@ -81,18 +84,13 @@ impl Reconcile<'_> {
         let uid = self.object.uid().unwrap_or_default();
         let claim = claim.unwrap_or(ClaimedStep::Ongoing);
         let reply = ask(&Question { request, wants, claim, has_begun, term, ..self.question(&uid, &rollouts) });
-        if reply.request != request && !self.record_request(lane, reply.request).await {
-            // Nothing begins on what the API server may not have stored.
-            let has_claimed =
-                wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
-            return if has_claimed && !matches!(reply.answer, Answer::Held(_)) {
-                WaveState::Free
-            } else {
-                held("the API server has not recorded it yet")
-            };
-        }
+        let is_stored = reply.request == request || self.record_request(lane, reply.request).await;
+        let has_claimed =
+            wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
         match reply.answer {
-            Answer::Free | Answer::Claims => WaveState::Free,
+            Answer::Free | Answer::Claims if is_stored || has_claimed => WaveState::Free,
+            // Nothing begins on what the API server may not have stored.
+            Answer::Free | Answer::Claims => held(UNSTORED),
             Answer::Held(hold) if hold.kind == HoldKind::Blocked => WaveState::Blocked { message: hold.message },
             Answer::Held(hold) => WaveState::Held { halted: hold.kind == HoldKind::Halted, message: hold.message },
         }
