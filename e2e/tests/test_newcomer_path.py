@@ -140,14 +140,17 @@ def test_newcomer_installs_creates_is_alerted_upgrades_and_removes_everything(on
     with steps.step("chart from a registry, until it is ready", 60):
         chart = push_chart(on, helm, registry)
         waits = ("--create-namespace", "--plain-http", "--wait", "--timeout", "60s")
-        notes = helm.run("install", RELEASE[0], chart, *RELEASE[1:], *waits, values=values)
-        assert "examples/minimal.yaml" in notes
+        printed = helm.run("install", RELEASE[0], chart, *RELEASE[1:], *waits, values=values)
+        assert "examples/minimal.yaml" in printed
 
     with steps.step("cluster of the tutorial, until it follows Git", 90):
         on.apply(*documents(EXAMPLES / "account.yaml"), demo, nodes)
         on.ready(demo, nodes)
         assert re.search(rf"^demo +True +Available +{re.escape(BEFORE)} ", output(on, "get", "-n", "default"), re.MULTILINE)
         assert deployed_text(on) == "hello from Git"
+        notes = [event["note"] for event in on.events(demo)]
+        assert len(notes) <= 20, "few enough to read"
+        assert not [note for note in notes if re.search(r"(?<!\S)([\w-]+) \1(?!\S)", note)], "each name once"
 
     watching = start_prometheus(on, prometheus)
 
