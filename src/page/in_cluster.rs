@@ -72,6 +72,9 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
     }
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
     let Some(token) = Token::of(parts, cluster, Timestamp::now()) else {
+        if Session::is_link_from_elsewhere(headers) {
+            return answer::html(StatusCode::OK, view::welcome(next_path(here)));
+        }
         return form(StatusCode::UNAUTHORIZED, here, "");
     };
     let from = client_of(parts);
