@@ -92,10 +92,10 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
     };
     let mut credential = None;
     if path == STREAM {
-        let Some(place) = cluster.stream() else {
+        let Some(place) = cluster.stream(&user) else {
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Too many people follow the page. It is current after a reload.\n",
+                "Too many tabs follow the page. It is current after a reload.\n",
             );
         };
         credential = Some(Credential { token: token.text, until: token.until, from, _place: place });
