@@ -310,9 +310,21 @@ def test_operator_serves_the_page_too(on: Environment, tokens: dict[str, str]) -
             found = everything_of(get(root, "/", tokens["alice"]))
             assert "banana" not in found and "team-b" not in found
             assert get(root, "/").status_code == 401
+            assert_follows(on, root, tokens["alice"], f"seen-by-{port}")
+        # The other takes over, and its page goes on.
+        replicas[0].stop()
+        assert_follows(on, root, tokens["alice"], "during-the-change")
+        until(lambda: "keelson_leader 1" in replicas[1].metrics(), 30, "the lease")
+        assert_follows(on, root, tokens["alice"], "after-the-change")
     finally:
         for replica in replicas:
             replica.stop()
+
+
+def assert_follows(on: Environment, root: str, token: str, mark: str) -> None:
+    """A change shows on the page."""
+    on.api.patch(API, "EksCluster", "apple", {"metadata": {"labels": {"mark": mark}}}, "team-a")
+    until(lambda: mark in get(root, "/clusters/team-a/apple", token).text, 10, f"the label {mark}")
 
 
 # Memory

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use kube::Client;
 use tokio::net::TcpListener;
 
+use crate::controllers::runtime::mirror::Mirror;
 use crate::page::gate::Cluster;
+use crate::page::mirror::OperatorMirror;
 use crate::page::{Page, server, watch};
 
 /// Flags of the page in a cluster.
@@ -67,20 +69,21 @@ impl ClusterPageArgs {
 }
 
 impl ControllerPageArgs {
-    /// Serves the page beside the operator, whether it leads or not, if an address is given.
+    /// Serves the page beside the operator, whether it leads or not, if an address is given. The operator passes on what it reads.
     ///
     /// # Errors
     /// Those of [`ClusterPageArgs::start`], or there is no connection to the API server.
-    pub async fn serve(&self) -> anyhow::Result<()> {
-        let Some(address) = self.ui_listen else { return Ok(()) };
+    pub async fn serve(&self) -> anyhow::Result<Option<Arc<dyn Mirror>>> {
+        let Some(address) = self.ui_listen else { return Ok(None) };
         let client =
             Client::try_default().await.context("the connection to the management cluster for the fleet page")?;
         let (listener, page) = self.page.start(("--ui-listen", address), &client, None).await?;
+        let mirror = OperatorMirror::new(Arc::clone(&page));
         tokio::spawn(async move {
             if let Err(error) = server::serve(listener, page).await {
                 tracing::error!(%error, "the fleet page is no longer served");
             }
         });
-        Ok(())
+        Ok(Some(Arc::new(mirror)))
     }
 }

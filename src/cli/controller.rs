@@ -173,8 +173,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let page = args.page.clone();
     let options = options(args, traces)?;
     runtime.block_on(async {
-        page.serve().await?;
-        anyhow::Ok(controllers::run(options).await?)
+        let mirror = page.serve().await?;
+        anyhow::Ok(controllers::run(options, mirror).await?)
     })?;
     // Hanging reads must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));

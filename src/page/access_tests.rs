@@ -152,6 +152,6 @@ async fn what_is_kept_is_bounded() {
     for number in 1..MAX_TOKENS {
         access.tokens.lock().insert([u8::try_from(number).unwrap(); 32], known.clone());
     }
-    admit(&access, "b").await.unwrap();
+    access.admit("b", &namespaces(&[]), "10.0.0.2").await.unwrap();
     assert!(access.tokens.lock().len() <= MAX_TOKENS);
 }

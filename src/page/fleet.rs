@@ -79,12 +79,17 @@ impl Fleet {
     /// Stores an object.
     pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
+        self.apply_shared(Arc::new(object), now)
+    }
+
+    /// Stores an object that somebody else holds anyway: as it is.
+    pub fn apply_shared<K: Shown>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
         let id = id_of(K::KIND, object.meta());
         self.unreadable.remove(&id);
-        let mut changes = self.forget_cluster(&object, &id);
-        let cluster = self.remember_cluster(&object);
+        let mut changes = self.forget_cluster(&*object, &id);
+        let cluster = self.remember_cluster(&*object);
         let row = Arc::new(object.row(self, now));
-        K::all_mut(self).insert(id.place(), Kept { object: Arc::new(object), row });
+        K::all_mut(self).insert(id.place(), Kept { object, row });
         if K::KIND == Kind::EksCluster {
             self.update_groups_of(&id.place(), now);
         }

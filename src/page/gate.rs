@@ -1,17 +1,19 @@
 //! Who is let in: the person who started `keelson ui`, or in a cluster everybody with a token of its API server. No I/O of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use kube::Client;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 
 use super::access::Access;
 use super::seal::Seal;
 use super::session::Session;
 
-/// Streams at the same time, of all viewers.
+/// Streams at the same time, of all viewers and of one.
 const MAX_STREAMS: usize = 1000;
+const MAX_STREAMS_OF_ONE: usize = 50;
 
 /// Who is let in.
 pub enum Gate {
@@ -27,7 +29,28 @@ pub struct Cluster {
     pub seal: Seal,
     /// What may be in the Host header, in lower case; empty: anything.
     hosts: Vec<String>,
-    streams: Arc<Semaphore>,
+    /// Streams by user.
+    streams: Streams,
+}
+
+type Streams = Arc<Mutex<HashMap<String, usize>>>;
+
+/// A place among the streams, as long as this lasts.
+pub struct Place {
+    user: String,
+    streams: Streams,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock();
+        if let Some(count) = streams.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&self.user);
+            }
+        }
+    }
 }
 
 impl Cluster {
@@ -40,7 +63,7 @@ impl Cluster {
             access: Access::new(client),
             seal: Seal::new(session_key)?,
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Streams::default(),
         })
     }
 
@@ -57,8 +80,39 @@ impl Cluster {
         self.hosts.iter().any(|own| *own == host || own == name)
     }
 
-    /// A place among the streams; `None`: there are too many.
-    pub fn stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.streams).try_acquire_owned().ok()
+    /// A place among the streams; `None`: the user has too many, or all together have.
+    pub fn stream(&self, user: &str) -> Option<Place> {
+        let mut streams = self.streams.lock();
+        if streams.values().sum::<usize>() >= MAX_STREAMS {
+            return None;
+        }
+        let count = streams.entry(user.to_owned()).or_default();
+        if *count >= MAX_STREAMS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Place { user: user.to_owned(), streams: Arc::clone(&self.streams) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Config;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_takes_all_places_among_the_streams() {
+        let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        let cluster = Cluster::new(client, &[], None).unwrap();
+        let mut places: Vec<_> = (0..MAX_STREAMS_OF_ONE).map(|_| cluster.stream("alice").unwrap()).collect();
+        assert!(cluster.stream("alice").is_none() && cluster.stream("bob").is_some());
+        places.pop();
+        assert!(cluster.stream("alice").is_some(), "a place that is given back");
+        places.clear();
+        assert!(cluster.streams.lock().is_empty());
+        let users = (0..MAX_STREAMS).map(|number| cluster.stream(&(number / 20).to_string()).unwrap());
+        let all: Vec<_> = users.collect();
+        assert!(cluster.stream("another").is_none(), "{} places", all.len());
     }
 }

@@ -72,6 +72,9 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
     }
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
     let Some(token) = Token::of(parts, cluster, Timestamp::now()) else {
+        if Session::is_link_from_elsewhere(headers) {
+            return answer::html(StatusCode::OK, view::welcome(next_path(here)));
+        }
         return form(StatusCode::UNAUTHORIZED, here, "");
     };
     let from = client_of(parts);
@@ -89,10 +92,10 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
     };
     let mut credential = None;
     if path == STREAM {
-        let Some(place) = cluster.stream() else {
+        let Some(place) = cluster.stream(&user) else {
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Too many people follow the page. It is current after a reload.\n",
+                "Too many tabs follow the page. It is current after a reload.\n",
             );
         };
         credential = Some(Credential { token: token.text, until: token.until, from, _place: place });

@@ -88,6 +88,17 @@ async fn without_a_token_there_is_a_form() {
 }
 
 #[tokio::test]
+async fn link_on_another_site_leads_to_the_page_with_the_session() {
+    let (page, _) = started(&[]).await;
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let (status, all) = get(&page, "/clusters/team-a/apple?a=b", &link).await;
+    assert!(status == StatusCode::OK && all.contains("url=/clusters/team-a/apple?a=b\""), "{all}");
+    assert!(!all.contains("name=\"token\"") && !all.contains("banana"));
+    let (status, _) = get(&page, "/", &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")]).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn token_of_the_form_becomes_a_session() {
     let (page, api) = started(&[]).await;
     let response =

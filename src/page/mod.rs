@@ -15,6 +15,7 @@ pub mod gate;
 mod guesses;
 mod id;
 mod in_cluster;
+pub mod mirror;
 mod query;
 mod review;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch as signal};
 
 use fleet::{Change, Fleet};
 use gate::{Cluster, Gate};
@@ -53,6 +54,8 @@ pub struct Page {
     changes: broadcast::Sender<Change>,
     /// How often something has changed, by kind and namespace.
     versions: Mutex<HashMap<(Kind, String), u64>>,
+    /// Of each kind: whether an operator in this process passes on what it reads.
+    led: [signal::Sender<bool>; Kind::ALL.len()],
     gate: Gate,
     zone: TimeZone,
     /// What the page is of, such as a context of the kubeconfig.
@@ -76,7 +79,14 @@ impl Page {
 
     fn with_gate(gate: Gate, zone: TimeZone, management: String) -> Self {
         let (changes, _) = broadcast::channel(MAX_BEHIND);
-        Self { fleet: RwLock::default(), changes, versions: Mutex::default(), gate, zone, management }
+        let (fleet, versions) = (RwLock::default(), Mutex::default());
+        let led = Kind::ALL.map(|_| signal::Sender::new(false));
+        Self { fleet, changes, versions, led, gate, zone, management }
+    }
+
+    /// Whether an operator in this process passes on what it reads of that kind.
+    fn led(&self, kind: Kind) -> &signal::Sender<bool> {
+        &self.led[kind as usize]
     }
 
     /// Changes the fleet, and tells everybody who looks at what changed.

@@ -94,12 +94,12 @@ fn exchange(session: &Session, token: &str, headers: &HeaderMap) -> Response {
     let cookie = session.exchange(token).and_then(|cookie| HeaderValue::from_str(&cookie).ok());
     match cookie {
         Some(cookie) => {
-            let mut response = html(StatusCode::OK, view::welcome());
+            let mut response = html(StatusCode::OK, view::welcome("/"));
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             response
         }
         // Somebody reloads, or goes back to the first address.
-        None if session.has_cookie(headers) => html(StatusCode::OK, view::welcome()),
+        None if session.has_cookie(headers) => html(StatusCode::OK, view::welcome("/")),
         None => message(
             StatusCode::UNAUTHORIZED,
             "This address was used",

@@ -8,14 +8,14 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::Instant;
 
 use super::Page;
 use super::access::RECHECK;
 use super::fleet::Change;
-use super::gate::Gate;
+use super::gate::{Gate, Place};
 use super::id::Id;
 use super::viewer::Viewer;
 
@@ -36,7 +36,7 @@ pub struct Credential {
     /// Where the request comes from.
     pub from: String,
     /// The place among the streams, as long as this lasts.
-    pub _place: OwnedSemaphorePermit,
+    pub _place: Place,
 }
 
 /// A message whenever something changes of that object, or of anything that the viewer may see.

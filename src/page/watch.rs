@@ -64,12 +64,26 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
+/// Watches a kind, except while an operator in this process passes on what it reads.
 async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
+    let mut led = page.led(K::KIND).subscribe();
+    // The page has the sender, so there is always another value.
+    while led.wait_for(|is_led| !is_led).await.is_ok() {
+        let rest = async { led.wait_for(|is_led| *is_led).await.is_ok() };
+        tokio::select! {
+            () = read(api.clone(), &page) => {}
+            _ = rest => {}
+        }
+    }
+}
+
+async fn read<K: Shown>(api: Api<Decoded<K>>, page: &Page) {
     let name = K::KIND.as_str();
     let mut listed = BTreeSet::new();
     watch(api, config(), |event| {
         let now = Timestamp::now();
         page.update(|fleet| match event {
+            _ if *page.led(K::KIND).borrow() => Vec::new(),
             Ok(watcher::Event::Init) => {
                 listed.clear();
                 Vec::new()

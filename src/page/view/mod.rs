@@ -61,13 +61,16 @@ pub fn message(title: &str, text: &str) -> String {
     render(&Message { title, text })
 }
 
-/// Leads from the first address, which has a token, to the page.
+/// Leads on to a path of the page: from the first address, which has a token, and from a link on another site, with which a browser sends
+/// no strict cookie.
 #[derive(Template)]
 #[template(path = "welcome.html")]
-struct Welcome;
+struct Welcome<'a> {
+    path: &'a str,
+}
 
-pub fn welcome() -> String {
-    render(&Welcome)
+pub fn welcome(path: &str) -> String {
+    render(&Welcome { path })
 }
 
 /// The form for a token, in a cluster. `next`: the path to go on to. `problem`: empty, or what was wrong with the last one.
