@@ -26,9 +26,11 @@ def on():
 
 @pytest.fixture(scope="module")
 def fleet(on):
-    created = Sources(on)
+    created = Sources(on, prod=2)
     with on.operator("--drift-interval=5s", account=created.account.id):
-        created.make()
+        # The third joins later.
+        on.apply(created.rollout, created.canary, created.prod)
+        on.ready(created.canary, created.prod)
         yield created
         created.go_away()
 
@@ -39,7 +41,7 @@ def test_later_waves_are_held_at_what_they_run(fleet):
     until(lambda: fleet.held(fleet.prod).get("allowed") == f"main@sha1:{fleet.first}", 20, "what status says")
     assert "is the first one with this source" in fleet.held(fleet.canary)["message"]
     # It is still ready: the source that is held reports the same revision.
-    fleet.on.ready(*fleet.clusters)
+    fleet.on.ready(fleet.canary, fleet.prod)
 
 
 def test_commit_reaches_the_second_wave_once_the_first_has_run_it(fleet):
@@ -65,6 +67,31 @@ def test_commit_that_fails_in_the_first_wave_stays_there_until_another_one_mends
     fleet.repository.commit(greeting("third"), delete=tuple(BROKEN))
     until(lambda: fleet.text(fleet.prod) == "third", SECONDS, "the sync of the second wave")
     assert fleet.text(fleet.canary) == "third"
+
+
+def test_new_cluster_begins_with_the_newest_good_revision_and_not_with_one_that_fails(on, fleet):
+    good = fleet.reference(fleet.prod)["commit"]
+    fleet.repository.commit(BROKEN)
+    until(lambda: on.condition(fleet.canary, "GitOpsReady").get("reason") == "SyncFailed", SECONDS, "the failing sync")
+    late = fleet.rings["prod"][1]
+    on.apply(late)
+    on.ready(late)
+    assert fleet.reference(late) == {"branch": "main", "commit": good} and fleet.text(late) == "third"
+    fleet.repository.commit(greeting("mended"), delete=tuple(BROKEN))
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"mended"}, 2 * SECONDS, "the sync of all")
+
+
+def test_waves_stay_where_they_are_when_nobody_leads(fleet):
+    second = fleet.rings["prod"]
+    before = [fleet.reference(item) for item in second]
+    fleet.label(fleet.canary, fleet=None)
+    text = "no cluster of a wave before prod has this source any more"
+    until(lambda: all(text in fleet.held(item).get("message", "") for item in second), SECONDS, "what status says")
+    fleet.repository.commit(greeting("without a leader"))
+    until(lambda: fleet.text(fleet.canary) == "without a leader", SECONDS, "the sync of the cluster that is in no wave any more")
+    stays(lambda: [fleet.reference(item) for item in second] == before, 4, "the sources of the second wave")
+    fleet.label(fleet.canary, fleet=fleet.name)
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"without a leader"}, 2 * SECONDS, "the sync of all")
 
 
 def test_restarted_operator_keeps_what_is_held(on, fleet):
@@ -94,4 +121,4 @@ def test_source_that_git_adopts_is_not_held(fleet):
         until(lambda item=item: fleet.reference(item) == {"branch": "main"}, 30, "Git's definition")
         until(lambda item=item: not fleet.held(item), 20, "no hold")
     fleet.repository.commit(greeting("fourth"))
-    until(lambda: [fleet.text(item) for item in fleet.clusters] == ["fourth", "fourth"], SECONDS, "the sync of both")
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"fourth"}, SECONDS, "the sync of all")
