@@ -225,7 +225,7 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
 pub(crate) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
     let refuse = |field, why: String| Err(SpecError::new(field, why));
     match spec.subnets.kind()? {
-        NodeSubnetsKind::Listed { ids, cidrs } if cidrs.is_empty() => Ok(ids.to_vec()),
+        NodeSubnetsKind::Listed { ids, cidrs: [] } => Ok(ids.to_vec()),
         NodeSubnetsKind::Listed { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
         NodeSubnetsKind::Listed { ids, cidrs } => {
             let of_range = |range: &String| cluster.subnets.iter().find(|subnet| subnet.cidr.as_ref() == Some(range));
