@@ -174,7 +174,10 @@ fn is_leaderless(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bo
     let is_before = |one: &Placed<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
     let is_adopted =
         placed.iter().any(|one| is_before(one) && !one.member.deleting && one.member.adopted_source == Some(source));
-    leading > 0 && !is_adopted && of_leading().any(|(_, found)| found.held) && !of_leading().any(|(_, found)| follows(found))
+    leading > 0
+        && !is_adopted
+        && of_leading().any(|(_, found)| found.held)
+        && !of_leading().any(|(_, found)| follows(found))
 }
 
 /// Whether all waves before that of the index have passed.

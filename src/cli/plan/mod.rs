@@ -33,8 +33,8 @@ use crate::agents::validate::SourcePolicy;
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
-pub use sources::read as read_files;
 pub use planned::{Planned, Wanted, about, named, wanted};
+pub use sources::read as read_files;
 pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.
