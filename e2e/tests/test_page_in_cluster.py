@@ -37,7 +37,7 @@ OWN = ("apple", "team-a")
 PATHS = ("/", "/?q=a", "/?state=blocked&sort=-since", "/?label=plum", "/accounts", "/clusters/team-a/apple", "/nodegroups/team-a/core")
 FOREIGN_PATHS = ("/clusters/team-b/banana", "/nodegroups/team-b/plantain", "/accounts/orchard", "/rollouts/harvest")
 # Of 60, which are those of a release build with the pages of its binary.
-MEGABYTES = 40
+MEGABYTES = 35
 
 
 class PageCloud(AuditedCloud):

@@ -175,8 +175,8 @@ pub struct ConditionCheck {
     /// The objects: the `EksCluster`s of the wave, or the `NodeGroup`s of its clusters, apart from suspended ones.
     #[serde(default)]
     pub kind: CheckedKind,
-    /// Type of the condition, such as `InSync`. An EksCluster has no `NodesReady`; a NodeGroup has `Ready`, `Reconciling`, `Stalled`, `NodesReady`,
-    /// `InSync` and `Upgrading`.
+    /// Type of the condition: `Ready`, `Reconciling`, `Stalled`, `InSync` or `Upgrading`; of an EksCluster also `NetworkReady`, `ControlPlaneReady`,
+    /// `AddonsReady`, `GitOpsReady` and `Available`; of a NodeGroup also `NodesReady`.
     #[serde(rename = "type")]
     pub type_: ConditionType,
     /// The status that is good: `"True"` or `"False"`.

@@ -35,7 +35,7 @@ pub(super) fn condition_of_kind(cluster: &[ConditionType], group: &[ConditionTyp
         format!("['{}']", names.join("', '"))
     };
     let (cluster, group) = (list(cluster), list(group));
-    Rule::new(format!("self.type in (self.kind == 'NodeGroup' ? {group} : {cluster})"))
+    Rule::new(format!("self.kind == 'NodeGroup' ? self.type in {group} : self.type in {cluster}"))
         .message(
             "objects of this kind have no such condition: NodesReady is one of NodeGroups, and NetworkReady, ControlPlaneReady, \
              AddonsReady, GitOpsReady and Available are conditions of EksClusters",

@@ -112,7 +112,7 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &shared), "not a copy");
         assert!(!*page.led(Kind::FleetRollout).borrow(), "the operator passes on no rollouts");
         mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "b"))));
-        mirror.on_cluster(Reading::Unreadable(unreadable("a")));
+        mirror.on_cluster(Reading::Unreadable(Box::new(unreadable("a"))));
         mirror.on_cluster(Reading::Deleted(Some("team-a".to_owned()), "bad".to_owned()));
         assert_eq!(names(&page), ["b", "unreadable a"]);
         mirror.on_cluster(Reading::Failed);

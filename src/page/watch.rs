@@ -21,7 +21,7 @@ use crate::controllers::runtime::decode::Decoded;
 /// Seconds of a watch, after which another one goes on: a connection that has become silent is noticed soon after.
 const WATCH_SECONDS: u32 = 30;
 /// Objects of a page of a list, which is in memory as a whole: each may be as large as etcd allows.
-const PAGE: u32 = 100;
+const PAGE: u32 = 20;
 /// Pause after an error; it doubles until a list is complete.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);

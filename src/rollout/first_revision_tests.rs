@@ -64,6 +64,13 @@ fn waves_stay_at_their_revisions_when_the_first_wave_loses_its_last_cluster() {
     };
     let Follow::Held { candidate: None, note: Some(note), .. } = follows(&fleet, "b") else { panic!("it is held") };
     assert!(note.contains("no cluster of a wave before early has this source any more"), "{note}");
+    // Git has adopted the source of a canary, which no longer counts: the next wave is the first.
+    let adopted = Member { adopted_source: Some(main()), source: None, ..fleet.clusters["b"].clone() };
+    let labels = BTreeMap::from([("ring".to_owned(), "0".to_owned())]);
+    fleet.clusters.insert("z", Member { uid: "z".into(), labels, ..adopted });
+    fleet.advance();
+    assert!(!fleet.plans[0].is_leaderless && matches!(follows(&fleet, "b"), Follow::Leading(_)));
+    fleet.clusters.remove("z");
     // One that never was held leads.
     fleet.source("b").held = false;
     fleet.source("b").applied = Some(revision(1));

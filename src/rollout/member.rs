@@ -39,6 +39,8 @@ pub struct Member {
     pub agent_request: Request,
     /// The source of its agent; `None`: it has none, Git manages it, or its spec names one commit.
     pub source: Option<SourceState>,
+    /// The source that its spec asks for, if Git manages it.
+    pub adopted_source: Option<SourceKey>,
     /// What it says to its rollout of the source's revision.
     pub revision_request: Request,
     /// Whether it is healthy.

@@ -166,11 +166,18 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
     leading(placed).into_iter().map(plan).collect()
 }
 
-/// Whether all clusters of a source's leading wave are held, or new. In the first wave of the policy they need not be.
+/// Whether all clusters of a source's leading wave are held, or new. In the first wave of the policy they need not be, and where Git has
+/// adopted the source of a wave before, this one has become the first.
 fn is_leaderless(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bool {
     let of_leading = || sources(placed).filter(move |(index, found)| *index == leading && found.key == source);
     let follows = |found: &SourceState| !found.held && (found.fetched.is_some() || found.applied.is_some());
-    leading > 0 && of_leading().any(|(_, found)| found.held) && !of_leading().any(|(_, found)| follows(found))
+    let is_before = |one: &Placed<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
+    let is_adopted =
+        placed.iter().any(|one| is_before(one) && !one.member.deleting && one.member.adopted_source == Some(source));
+    leading > 0
+        && !is_adopted
+        && of_leading().any(|(_, found)| found.held)
+        && !of_leading().any(|(_, found)| follows(found))
 }
 
 /// Whether all waves before that of the index have passed.

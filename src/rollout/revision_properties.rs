@@ -225,7 +225,7 @@ impl World {
         let release = self.status.releases.iter().find(|release| release.target == target);
         let since = release.map_or(Timestamp::MIN, |release| release.since.0);
         // A wave that has run it stays good when others join.
-        let before = self.clusters.values().filter(|(_, truth)| truth.ring < own && truth.joined_at <= since);
+        let before = self.clusters.values().filter(|(_, truth)| truth.ring < own && truth.joined_at < since);
         for (member, truth) in before {
             if !truth.ran.contains(&allowed) {
                 return Err(format!("{uid} gets {allowed}, which {} has never run: {:?}", member.uid, truth.ran));

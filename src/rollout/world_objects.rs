@@ -110,6 +110,7 @@ pub fn member(uid: &str, name: &str, ring: &str, at: KubernetesVersion, now: Tim
         agent: None,
         agent_request: Request::default(),
         source: None,
+        adopted_source: None,
         revision_request: Request::default(),
         health: Health::Since(now),
         stalled: None,

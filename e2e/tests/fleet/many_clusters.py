@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from fleet import API
 from fleet.page import condition, upgrading
 
-PAGE = 100
+PAGE = 20
 REASONS = ("Available", "Available", "Available", "Available", "Creating", "AwsError", "Suspended", "NotOwned")
 
 

@@ -90,7 +90,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let read = read_offers(cluster, &cloud, &memory).await?;
     let decision = upgrade(cluster, &memory, &observed, &read)?;
     let mut planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
-    planned = planned.with_tags_of(grant, &cluster.spec.tags);
+    planned = planned.with_addons_of(&cluster.spec).with_tags_of(grant, &cluster.spec.tags);
     let parts = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
     planned.notices.extend(parts.into_iter().flat_map(|part| notices::notices(&memory, part)));
     if cluster.spec.gitops.is_some() && cluster.status.is_none() && owner_exists {

@@ -34,6 +34,7 @@ use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
 pub use planned::{Planned, Wanted, about, named, wanted};
+pub use sources::read as read_files;
 pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.

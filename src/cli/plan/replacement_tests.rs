@@ -17,7 +17,7 @@ use crate::resources::graph::expand::Beside;
 /// The plan once the spec asks for another node group than `demo-default`, which has a launch template.
 fn replaced() -> Vec<Planned> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
-    let text = text.replace("scaling: {min: 2, max: 4}", "scaling: {min: 2, max: 4}\n  node: {tags: {team: a}}");
+    let text = text.replace("scaling: {min: 2, max: 4}", "scaling: {min: 2, max: 4}\n  node: {}");
     let manifest = Manifest::parse(&text).unwrap();
     let all = wanted(&manifest, SourcePolicy::default()).unwrap();
     let (cluster, group) = (&all[0], all[0].groups[0]);

@@ -35,16 +35,24 @@ impl Timeline {
     pub fn of(all: &[Planned]) -> Self {
         let mut timeline = Self { slots: BTreeMap::new() };
         let Some((cluster, groups)) = all.split_first() else { return timeline };
-        // Add-ons that need nodes come after the node groups, and those after the cluster.
-        timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
-        let ready = timeline.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes));
-        let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+        // Add-ons that need nodes come after the node groups, and those after the cluster; new ones also after the add-ons that nodes
+        // need.
+        let needs_nodes = |key: &Key| key.kind() == "addon" && !cluster.before_nodes.contains(key);
+        timeline.add(cluster, &|key| !needs_nodes(key), &BTreeMap::new());
+        let is_before =
+            |key: &Key| key.kind() != "addon" && kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes);
+        let gate = |ready: Option<Key>| ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+        let before_changes: BTreeMap<Key, Key> = gate(timeline.last(is_before));
+        let before_new: BTreeMap<Key, Key> =
+            gate(timeline.last(|key| is_before(key) || cluster.before_nodes.contains(key)));
         for group in groups {
-            timeline.add(group, &|_| true, &gate);
+            let is_new = |(key, step): (&Key, &Step)| key.kind() == "nodeGroup" && step.action == Action::Create;
+            let gates = if group.plan.steps().any(is_new) { &before_new } else { &before_changes };
+            timeline.add(group, &|_| true, gates);
         }
         let nodes = timeline.last(|key| key.kind() == "nodeGroup");
         let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
-        timeline.add(cluster, &|key| key.kind() == "addon", &gate);
+        timeline.add(cluster, &needs_nodes, &gate);
         timeline.add_agent(cluster);
         timeline
     }

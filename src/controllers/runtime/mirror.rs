@@ -30,7 +30,7 @@ pub enum Reading<K> {
     /// An object that is new or has changed.
     Object(Arc<K>),
     /// An object that cannot be decoded.
-    Unreadable(Unreadable),
+    Unreadable(Box<Unreadable>),
     /// The namespace and the name of an object that was deleted.
     Deleted(Option<String>, String),
     /// Nothing can be read at present. Once it can, all objects follow.
@@ -49,10 +49,10 @@ pub struct Tap<K: Kind> {
 /// What is remembered of an event while the store takes it.
 pub enum Signal<K: Kind> {
     ListStarted,
-    Listed(Option<Unreadable>),
+    Listed(Option<Box<Unreadable>>),
     ListDone,
     Object(ObjectRef<K>),
-    Unreadable(Unreadable),
+    Unreadable(Box<Unreadable>),
     Deleted(ObjectRef<K>),
 }
 
@@ -62,10 +62,10 @@ impl<K: Kind> Signal<K> {
         match event {
             Event::Init => Self::ListStarted,
             Event::InitApply(Decoded::Object(_)) => Self::Listed(None),
-            Event::InitApply(Decoded::Unreadable(object)) => Self::Listed(Some((**object).clone())),
+            Event::InitApply(Decoded::Unreadable(object)) => Self::Listed(Some(object.clone())),
             Event::InitDone => Self::ListDone,
             Event::Apply(Decoded::Object(object)) => Self::Object(ObjectRef::from_obj(&**object)),
-            Event::Apply(Decoded::Unreadable(object)) => Self::Unreadable((**object).clone()),
+            Event::Apply(Decoded::Unreadable(object)) => Self::Unreadable(object.clone()),
             Event::Delete(Decoded::Object(object)) => Self::Deleted(ObjectRef::from_obj(&**object)),
             Event::Delete(Decoded::Unreadable(object)) => Self::Deleted(object.reference()),
         }
@@ -87,7 +87,7 @@ impl<K: Kind> Tap<K> {
                 return;
             }
             Signal::Listed(object) => {
-                self.listed_unreadable.extend(object);
+                self.listed_unreadable.extend(object.map(|object| *object));
                 return;
             }
             Signal::ListDone => {
@@ -101,7 +101,7 @@ impl<K: Kind> Tap<K> {
                 store.get(&key).map(Reading::Object)
             }
             Signal::Unreadable(object) => {
-                self.unreadable.insert(object.reference(), object.clone());
+                self.unreadable.insert(object.reference(), (*object).clone());
                 Some(Reading::Unreadable(object))
             }
             Signal::Deleted(key) => {
@@ -153,7 +153,7 @@ mod tests {
         let (reader, mut writer) = store::<EksCluster>();
         let readings = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&readings);
-        let mut tap = Tap::new(move |reading| {
+        let mut tap = Tap::new(move |reading: Reading<EksCluster>| {
             log.lock().push(match reading {
                 Reading::All(objects, unreadable) => {
                     let mut names: Vec<_> = objects.iter().map(|object| object.name_any()).collect();

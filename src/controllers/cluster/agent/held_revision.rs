@@ -76,6 +76,11 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
     })
 }
 
+/// The source that the spec asks for, if Git manages it: the cluster follows what Git says.
+pub fn adopted_source(cluster: &EksCluster, status: &EksClusterStatus) -> Option<SourceKey> {
+    source_of(cluster.spec.gitops.as_ref()).filter(|_| is_adopted(status))
+}
+
 /// What the revision of a cluster depends on.
 pub struct Input<'a> {
     /// The source that the spec asks for.

@@ -187,6 +187,8 @@ fn source_that_git_manages_is_no_member() {
     .unwrap();
     let mut previous = status(Some(OLD), None, "True");
     assert_eq!(source_state(&cluster, &previous).unwrap().runs, Revision::new(main(), OLD));
+    assert_eq!(adopted_source(&cluster, &previous), None);
     previous.gitops.as_mut().unwrap().source_adopted = true;
     assert_eq!(source_state(&cluster, &previous), None);
+    assert_eq!(adopted_source(&cluster, &previous), Some(main()));
 }
