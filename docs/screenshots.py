@@ -22,13 +22,14 @@ PATHS = {
     "fleet": "/",
     "creating": "/clusters/default/creating",
     "cluster": "/clusters/shop/orders",
+    "held": "/clusters/platform/billing",
     "node-group": "/nodegroups/shop/orders-default",
     "account": "/accounts/prod",
     "accounts": "/accounts",
     "rollout": "/rollouts/main",
 }
 # What docs/page.md contains: width and height.
-IN_DOCS = {("fleet", "light"): (1280, 900), ("cluster", "dark"): (1280, 1100)}
+IN_DOCS = {("fleet", "light"): (1280, 900), ("cluster", "dark"): (1280, 1100), ("creating", "light"): (1280, 1250)}
 WIDTHS = (360, 1280, 2560)
 
 

@@ -97,7 +97,7 @@ const RULES: &[Rule] = &[
             "tokio",
         ],
     },
-    Rule { folder: "jobs", may_use: &["api"], never: AWS_SDK },
+    Rule { folder: "jobs", may_use: &["api", "workload"], never: AWS_SDK },
     Rule { folder: "resources", may_use: &["api", "aws", "engine", "upgrade"], never: KUBERNETES },
     Rule { folder: "workload", may_use: &["api", "telemetry"], never: AWS_SDK },
     Rule { folder: "agents", may_use: &["api", "telemetry", "workload"], never: AWS_SDK },

@@ -63,6 +63,7 @@ def sources() -> list[Source]:
         Source("deploy/metrics-reader.yaml", ".Values.rbac.create"),
         Source("deploy/rbac-users.yaml", ".Values.rbac.users"),
         Source("deploy/argocd-registration/rbac.yaml", ".Values.operator.argocd.namespace", "argocd-registration.yaml"),
+        Source("deploy/ui/rbac.yaml", "and .Values.ui.enabled .Values.rbac.create", "ui-rbac.yaml"),
         Source("deploy/secrets-cluster-wide/rbac.yaml", ".Values.secrets.clusterWide", "secrets-cluster-wide.yaml"),
         *(Source(f"deploy/{path.name}", ".Values.admissionPolicies.enabled") for path in policies),
         Source("deploy/monitoring/prometheus-rule.yaml", ".Values.metrics.prometheusRule.enabled"),

@@ -84,6 +84,24 @@ FLEET = dashboard(
             ],
         ),
         (
+            "Rollouts",
+            [
+                table(
+                    "Releases",
+                    "max by (name, gate, target, state) (keelson_rollout_release_state)",
+                    "Each release of a FleetRollout and its state: keelson rollout status says what it waits for.",
+                ),
+                graph(
+                    "Clusters of a release",
+                    ("max by (name, gate, target) (keelson_rollout_clusters_at_target)", "{{name}} {{target}} have it ({{gate}})"),
+                    ("max by (name, gate, target) (keelson_rollout_tickets)", "{{name}} {{target}} in progress ({{gate}})"),
+                    ("max by (name, gate, target) (keelson_rollout_clusters_failed)", "{{name}} {{target}} failed ({{gate}})"),
+                    description="Of the clusters in waves, how many have the version, are getting it, and failed.",
+                    width=12,
+                ),
+            ],
+        ),
+        (
             "Versions and support",
             [
                 bars(
@@ -263,6 +281,24 @@ OPERATOR = dashboard(
                     description="1 while the queue can be read.",
                 ),
                 graph("Watched clusters", ("max by (job) (keelson_gitops_watches)", "clusters"), description="Clusters whose agent is watched; the others are polled."),
+            ],
+        ),
+        (
+            "Notifications",
+            [
+                graph(
+                    "Attempts to send",
+                    (f"sum by (result) (rate(keelson_notifications_total[{RATE}]))", "{{result}}"),
+                    description="Per second. failed: tried again; rejected: the endpoint refuses it for good. Always 0 without --notify-url.",
+                    unit="ops",
+                    width=12,
+                ),
+                graph(
+                    "To be sent",
+                    ("max by (job) (keelson_notifications_pending)", "pending"),
+                    description="Notifications that the endpoint has not taken yet.",
+                    width=12,
+                ),
             ],
         ),
     ],

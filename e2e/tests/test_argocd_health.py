@@ -12,7 +12,7 @@ from fleet import API
 from keelson_harness.paths import EXAMPLES, tools
 
 HEALTH = EXAMPLES / "argocd-health.yaml"
-KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
+KINDS = ("EksCluster", "NodeGroup", "AwsAccount", "FleetRollout")
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +49,18 @@ def make_status(ready: str, reason: str, stalled: str = "False", generation: int
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (None, "STATUS: Progressing\nMESSAGE: not looked at yet"),
-        ({"observedGeneration": -1}, "STATUS: Progressing\nMESSAGE: not looked at yet"),
-        (make_status("True", "Available", generation=1), "STATUS: Progressing\nMESSAGE: not looked at yet"),
+        (None, "STATUS: Progressing\nMESSAGE: not observed yet"),
+        ({"observedGeneration": -1}, "STATUS: Progressing\nMESSAGE: not observed yet"),
+        (make_status("True", "Available", generation=1), "STATUS: Progressing\nMESSAGE: not observed yet"),
         (make_status("True", "Available"), "STATUS: Healthy\nMESSAGE: it is Available"),
         (make_status("False", "Creating"), "STATUS: Progressing\nMESSAGE: it is Creating"),
         (make_status("False", "InvalidSpec", "True"), "STATUS: Degraded\nMESSAGE: it is InvalidSpec"),
         (make_status("False", "WaitingForApproval", "True"), "STATUS: Suspended\nMESSAGE: it is WaitingForApproval"),
+        (make_status("False", "OnHold", "True"), "STATUS: Suspended\nMESSAGE: it is OnHold"),
+        (make_status("False", "WaveHalted", "True"), "STATUS: Degraded\nMESSAGE: it is WaveHalted"),
         (make_status("Unknown", "Suspended"), "STATUS: Suspended\nMESSAGE: it is Suspended"),
     ],
-    ids=["new", "unobserved", "edited", "ready", "progressing", "stalled", "waiting for approval", "suspended"],
+    ids=["new", "unobserved", "edited", "ready", "progressing", "stalled", "waiting for approval", "on hold", "halted", "suspended"],
 )
 def test_argo_cd_health_of_a_status(argocd, status, expected):
     assert health(argocd, make_object(status=status)) == expected

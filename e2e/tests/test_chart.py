@@ -41,6 +41,9 @@ NO_VALUE = {
     "--leader-election-name": "the Role names the Lease and the ConfigMaps",
     "--allow-http-git": "for tests",
     "--notify-ca-file": "a file of one's own: extraVolumes and extraEnv",
+    "--ui-listen": "the page has a Deployment of its own: ui.enabled",
+    "--ui-host": "as --ui-listen",
+    "--ui-session-key-file": "as --ui-listen",
     "--pod-credentials-lifetime": "the sessions of EKS Pod Identity last six hours",
 }
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -96,6 +99,11 @@ def test_ambient_account_value_patches_as_the_component_does(helm, rendered):
     expected = canonical(rendered)
     expected["Deployment", "keelson-system", "keelson"]["spec"]["template"]["spec"]["containers"][0]["env"].append(operation["value"])
     assert canonical(render(helm, {"operator": {"allowAmbientAccount": True}})) == expected
+
+
+def test_ui_value_adds_the_objects_of_its_kustomization(helm, rendered):
+    with_page = canonical(render(helm, {"ui": {"enabled": True}}))
+    assert with_page == canonical(rendered) | canonical(kustomize.build(DEPLOY / "ui"))
 
 
 @pytest.mark.parametrize("namespace", ["argocd", "gitops"])
@@ -190,7 +198,7 @@ def everything() -> dict:
 
 
 def arguments(items: list[dict]) -> list[str]:
-    (deployment,) = [item for item in items if item["kind"] == "Deployment"]
+    (deployment,) = [item for item in items if (item["kind"], item["metadata"]["name"]) == ("Deployment", "keelson")]
     return deployment["spec"]["template"]["spec"]["containers"][0]["args"]
 
 

@@ -120,8 +120,13 @@ def test_get_watch_prints_a_line_for_each_change(shown, following):
 
 
 def test_get_watch_shows_bars_on_a_terminal(shown):
-    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval"))
+    drawn = cluster("drawn", TEAM, addons=[])
+    shown.apply(drawn)
+    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval", "Creating"))
     assert "\x1b[" in text, "the terminal is redrawn"
+    assert re.search(r"drawn +\[=*>? *\] Creating", text), text
+    shown.ready(drawn)
+    shown.delete(drawn)
 
 
 # status
@@ -269,6 +274,21 @@ def test_suspended_cluster_is_resumed(shown):
     text = output(shown, "status", "shown", "-n", TEAM)
     assert f"keelson resume shown -n {TEAM}" in text, text
     assert "EksCluster team-cli/shown: resumed" in output(shown, "resume", "shown", "-n", TEAM)
+    shown.ready(SHOWN, NODES)
+
+
+def test_commands_that_change_objects_print_them_for_programs(shown):
+    names = ["ekscluster.keelson.dev/shown", "nodegroup.keelson.dev/shown-default"]
+    suspended = run(shown, "suspend", "shown", "-n", TEAM, "-o", "name")
+    assert (suspended.stdout, suspended.stderr) == (f"{names[0]}\n", f"EksCluster {TEAM}/shown: suspended\n")
+    already = run(shown, "suspend", "shown", "-n", TEAM, "-o", "json")
+    assert json.loads(already.stdout)["spec"]["suspend"] is True and "already suspended" in already.stderr
+    resumed = run(shown, "resume", "shown", "-n", TEAM, "-o", "yaml")
+    assert not yaml.safe_load(resumed.stdout)["spec"].get("suspend") and "resumed" in resumed.stderr
+    requested = run(shown, "reconcile", "shown", "-n", TEAM, "--wait", "-o", "name")
+    assert requested.stdout.split() == names and f"EksCluster {TEAM}/shown is ready" in requested.stderr, requested
+    items = json.loads(output(shown, "reconcile", "nodegroup/shown-default", "-n", TEAM, "-o", "json"))["items"]
+    assert [item["kind"] for item in items] == ["NodeGroup"]
     shown.ready(SHOWN, NODES)
 
 

@@ -46,6 +46,15 @@ def test_clusters_are_updated_ring_by_ring_and_the_failed_one_twice(output, caps
         print(f"\n  {output.splitlines()[-1]}")
 
 
+def test_canary_passes_with_its_smoke_test_and_the_checks_of_its_wave(output):
+    canary = chapter(output, "The canary goes first")
+    in_cluster, _, outside = canary.partition("on the management cluster, the checks of the wave")
+    ended = r"^ +canary-{}-[0-9a-f]+ +Complete +1/1 "
+    assert len(re.findall(ended.format("smoke"), in_cluster, re.MULTILINE)) == 1, in_cluster
+    # After the control planes, and after the node groups.
+    assert len(re.findall(ended.format("synthetic"), outside, re.MULTILINE)) == 2, outside
+
+
 def test_halt_names_the_cluster_the_pods_and_the_budget_and_nothing_begins(output):
     halted = chapter(output, "The next wave begins")
     assert re.search(r"^ +fleet +1\.36 +early +3/6 +Halted ", halted, re.MULTILINE), halted

@@ -42,6 +42,8 @@ def find_object(kind: str, name: str) -> dict:
 class AuditedCloud(LocalCloud):
     """A local cloud whose management API server audits the requests of the operator's service account."""
 
+    audited = OPERATOR
+
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = super()._control_plane(name, controllers)
         if name == "management":
@@ -51,7 +53,7 @@ class AuditedCloud(LocalCloud):
 
     def _audited(self, tools: dict[str, Path]) -> Path:
         policy = self.directory / "audit-policy.yaml"
-        rules = [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}]
+        rules = [{"level": "Metadata", "users": [self.audited]}, {"level": "None"}]
         header = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
         policy.write_text(yaml.safe_dump({**header, "omitStages": ["RequestReceived"], "rules": rules}))
         script = self.directory / "kube-apiserver-audited"

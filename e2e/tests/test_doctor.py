@@ -89,6 +89,20 @@ def test_without_live_nothing_is_asked(doctor):
     assert doctor.on.calls(mark) == []
 
 
+def test_manifests_may_be_in_several_files_and_folders(doctor):
+    """As those of `keelson plan`."""
+    clusters, groups = doctor.directory / "clusters", doctor.directory / "nodes.yaml"
+    clusters.mkdir()
+    (clusters / "demo.yaml").write_text(yaml.safe_dump(cluster("demo")))
+    (clusters / "README.md").write_text("no manifest")
+    groups.write_text(yaml.safe_dump_all([doctor.aws_account, node_group("demo")]))
+    result = keelson(doctor.on, doctor.account, "doctor", "-f", str(clusters), "-f", str(groups), "-o", "json")
+    (report,) = json.loads(result.stdout)
+    assert (result.returncode, report["object"]) == (0, "EksCluster default/demo"), result
+    alone = keelson(doctor.on, doctor.account, "doctor", "-f", str(groups), "-o", "json")
+    assert alone.returncode == 1 and "is not in the files" in alone.stdout
+
+
 def test_denied_actions_are_named_with_what_denies_them(doctor):
     doctor.account.iam.detach_role_policy(RoleName="keelson", PolicyArn=f"arn:aws:iam::{doctor.id}:policy/iam-policy-eks")
     ((_, message),) = [one for one in doctor.failed(cluster("demo")) if one[0] == "permissions"]

@@ -18,7 +18,7 @@ from fleet.manifests import key_of, secret
 from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import Repository
-from keelson_harness.kubeapi import conditions
+from keelson_harness.kubeapi import KubeApi, conditions
 from keelson_harness.paths import CRDS, DEPLOY, EXAMPLES
 
 FLEET = EXAMPLES / "fleet"
@@ -46,8 +46,10 @@ class Fleet:
     repository: Repository
 
     def text(self, path: str) -> str:
-        """A file of the example, with the test's repository and shorter intervals."""
+        """A file of the example, with the test's repository and shorter intervals. Its tests ask a file instead of the shop."""
         text = (FLEET / path).read_text()
+        for address in ("http://web.shop/", "https://staging.shop.example.com/"):
+            text = text.replace(address, "file:///dev/null")
         interval = f"interval: {GIT_INTERVAL}"
         text = text.replace("https://github.com/acme/fleet", self.repository.url).replace("retryInterval: 1m", "retryInterval: 2s")
         return text.replace("ref: {branch: main}\n", f"ref: {{branch: main}}\n          {interval}\n")
@@ -126,6 +128,8 @@ def on() -> Iterator[Environment]:
     with environment(crds=False, management_pods=True) as started:
         started.cloud.operator_flags = (READ_AFTER_WRITE_WINDOW, "--drift-interval=2s", f"--log-level={MOST_VERBOSE}")
         started.cloud.kubelet.namespaces.add("shop")
+        # The check of the first ring.
+        started.cloud.management_kubelet.namespaces.add("fleet")
         yield started
 
 
@@ -236,9 +240,19 @@ def test_commit_upgrades_cluster(on, fleet, staging):
     for item in (object_reference("EksCluster", "staging"), object_reference("NodeGroup", "staging-default")):
         assert on.status(item)["version"] == "1.36"
     assert on.account().eks.describe_cluster(name="staging")["cluster"]["version"] == "1.36"
+    # Its smoke test ran in the cluster, after the control plane and at the end, and nowhere else.
+    assert jobs(on.cloud.workload.api, "shop", "hook", "smoke") == [True, True] and jobs(on.api, "fleet", "hook", "smoke") == []
+    # The check of its ring runs on the management cluster.
+    until(lambda: True in jobs(on.api, "fleet", "check", "shop"), SECONDS, "the check of the ring")
     # It was the turn of its ring, whose soak lasts a day.
     releases = on.api.get(API, "FleetRollout", "fleet")["status"]["releases"]
     assert {(release["state"], release["wave"]) for release in releases} == {("Soaking", "canary")}
+
+
+def jobs(api: KubeApi, namespace: str, label: str, value: str) -> list[bool]:
+    """Of the Jobs with that label of Keelson's: whether each is complete."""
+    found = [job for job in api.list("batch/v1", "Job", namespace) if job["metadata"].get("labels", {}).get(f"keelson.dev/{label}") == value]
+    return [job.get("status", {}).get("succeeded") == 1 for job in found]
 
 
 def test_commit_deletes_cluster_and_kustomization_stays_until_aws_is_empty(on, fleet, staging):

@@ -5,45 +5,28 @@ Whether something waits for a hook is read from the call log of AWS.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
-import json
-import signal
-import ssl
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from fleet import API, command_line
 from fleet.environment import Environment, actions, environment, stays, until
+from fleet.hook_jobs import (
+    BINDING, FLAGS, RBAC, SKIP, annotate, await_state, await_version, entry, failed, hook, jobs, kill_at_every_write, lines, tells, template,
+    upgrades, upgrading,
+)
 from fleet.manifests import key_of
-from fleet.shop import A_MOMENT, LOOK_NOW, Shop
+from fleet.shop import A_MOMENT, Shop
 from keelson_harness.aws import Durations
-from keelson_harness.controller import Controller
-from keelson_harness.kubeapi import ApiError, KubeApi, conditions, documents
+from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.paths import DEPLOY
-from keelson_harness.pki import Authority
 
-SKIP = "keelson.dev/skip-hook"
-OPERATOR = "system:serviceaccount:keelson-system:keelson"
 ALL_POINTS = [
     "BeforeCreate", "AfterCreate", "BeforeUpgrade", "AfterUpgrade", "BeforeControlPlane", "AfterControlPlane", "BeforeNodeGroups",
     "AfterNodeGroups", "BeforeDelete",
 ]
-UPGRADE = "UpdateClusterVersion"
-RBAC = "rbac.authorization.k8s.io/v1"
-BINDING = {
-    "apiVersion": RBAC,
-    "kind": "RoleBinding",
-    "metadata": {"name": "keelson-jobs", "namespace": "default"},
-    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "keelson-jobs"},
-    "subjects": [{"kind": "ServiceAccount", "name": "keelson", "namespace": "keelson-system"}],
-}
-FLAGS = ("--drift-interval=2s",)
 _numbers = itertools.count(1)
 
 
@@ -67,75 +50,6 @@ def running(on: Environment):
 def said(tmp_path: Path) -> Path:
     """The file to which the Jobs write."""
     return tmp_path / "said"
-
-
-def template(command: str, **spec: object) -> dict:
-    container = {"name": "main", "image": "local", "command": ["sh", "-c", command]}
-    return {"spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}, **spec}}
-
-
-def hook(name: str, at: list[str], command: str, **more: object) -> dict:
-    return {"name": name, "at": at, "job": {"template": template(command)}, **more}
-
-
-def tells(said: Path) -> str:
-    """A command that writes down where it runs."""
-    return f'echo "$KEELSON_POINT $KEELSON_FROM $KEELSON_TO $KEELSON_ATTEMPT" >> {said}'
-
-
-def lines(said: Path) -> list[str]:
-    return said.read_text().splitlines() if said.exists() else []
-
-
-def hooks(shop: Shop) -> list[dict]:
-    return shop.found().get("status", {}).get("hooks", [])
-
-
-def entry(shop: Shop, name: str, at: str = "BeforeControlPlane") -> dict:
-    """The newest of that hook at that point."""
-    found = [one for one in hooks(shop) if (one["name"], one["at"]) == (name, at)]
-    return found[-1] if found else {}
-
-
-def await_state(shop: Shop, name: str, state: str, at: str = "BeforeControlPlane") -> dict:
-    shop.on.await_state(
-        shop.cluster,
-        lambda found: state in [one["state"] for one in found.get("status", {}).get("hooks", []) if (one["name"], one["at"]) == (name, at)],
-        40,
-        f"hook {name} {state}",
-    )
-    return entry(shop, name, at)
-
-
-def await_version(shop: Shop, version: str) -> None:
-    until(lambda: shop.in_sync() and shop.found()["status"].get("version") == version, 60, version)
-
-
-def failed(shop: Shop) -> str:
-    return conditions(shop.on.await_condition(shop.cluster, "Ready", "False", "HookFailed", 40))["Ready"]["message"]
-
-
-def annotate(shop: Shop, **annotations: str | None) -> None:
-    keys = {"skip": SKIP, "again": LOOK_NOW}
-    shop.on.api.patch(*key_of(shop.cluster)[:3], {"metadata": {"annotations": {keys[name]: value for name, value in annotations.items()}}})
-
-
-def upgrades(shop: Shop) -> int:
-    return [write["action"] for write in shop.writes()].count(UPGRADE)
-
-
-def jobs(on: Environment, shop: Shop) -> dict[str, dict]:
-    found = on.api.list("batch/v1", "Job", "default")
-    return {job["metadata"]["name"]: job for job in found if job["metadata"]["labels"].get("keelson.dev/cluster") == shop.name}
-
-
-def upgrading(on: Environment, *hooks: dict, version: str = "1.33", **spec: object) -> Shop:
-    """A cluster at 1.33 with these hooks, that is about to be upgraded."""
-    shop = Shop(on, version=version, **spec)
-    shop.make()
-    shop.edit(hooks=list(hooks))
-    on.reconcile(shop.cluster)
-    return shop
 
 
 def test_each_point_comes_once_a_minor_and_the_job_knows_where_it_is(on, running, said):
@@ -354,6 +268,11 @@ def test_author_of_hooks_must_be_allowed_to_create_jobs(on):
     message = refused(users["tenant"], item)
     assert 'may not create Jobs in namespace "default"' in message, message
     assert refused(users["admin"], item) == "" and refused(users["tenant"], without) == ""
+    # Who writes the cluster decides who administers it: what runs there needs no permission here.
+    inside = {**item["spec"]["hooks"][0], "at": ["AfterCreate"], "in": "Workload"}
+    with_hooks = lambda *hooks: {**item, "spec": {**item["spec"], "hooks": list(hooks)}}
+    assert refused(users["tenant"], with_hooks(inside)) == ""
+    assert "may not create Jobs" in refused(users["tenant"], with_hooks(inside, {**item["spec"]["hooks"][0], "name": "other"}))
     # Edits: a cluster that has hooks can be edited, its hooks cannot, and no hook can be added.
     users["admin"].apply(item)
     try:
@@ -362,6 +281,13 @@ def test_author_of_hooks_must_be_allowed_to_create_jobs(on):
         for changed in ([hook("run", ["BeforeCreate"], "id")], [*item["spec"]["hooks"], hook("more", ["BeforeDelete"], "true")]):
             with pytest.raises(ApiError, match="may not create Jobs"):
                 edit({"hooks": changed})
+        more = {**inside, "name": "more"}
+        edit({"hooks": [more, *item["spec"]["hooks"]]})
+        with pytest.raises(ApiError, match="may not create Jobs"):
+            edit({"hooks": [{**more, "in": "Management"}, *item["spec"]["hooks"]]})
+        edit({"hooks": [more]})
+        with pytest.raises(ApiError, match="may not create Jobs"):
+            edit({"hooks": [{**more, "in": None}]})
         edit({"hooks": None})
         with pytest.raises(ApiError, match="may not create Jobs"):
             edit({"hooks": item["spec"]["hooks"]})
@@ -369,92 +295,77 @@ def test_author_of_hooks_must_be_allowed_to_create_jobs(on):
         on.force_delete(item)
 
 
-class Killer:
-    """A webhook of the API server that kills an operator while it writes hooks: the write is stored, and the operator never sees its answer."""
-
-    def __init__(self, on: Environment, directory: Path):
-        self.victim: Controller | None = None
-        self.killed: list[str] = []
-        self.jobs: set[str] = set()
-        authority = Authority(directory / "killer", "killer-ca")
-        pair = authority.serving("killer", ("127.0.0.1",))
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(pair.cert, pair.key)
-        killer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
-                killer.called(request)
-                answer = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": request["uid"], "allowed": True}}
-                body = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        rules = [
-            {"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["CREATE", "DELETE"]},
-            {"apiGroups": ["keelson.dev"], "apiVersions": ["*"], "resources": ["eksclusters/status"], "operations": ["UPDATE"]},
-        ]
-        on.apply({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": "killer"},
-            "webhooks": [{
-                "name": "killer.example.com", "rules": rules, "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
-                "clientConfig": {
-                    "url": f"https://127.0.0.1:{self.server.server_port}/",
-                    "caBundle": base64.b64encode(authority.cert_file.read_bytes()).decode(),
-                },
-            }],
-        })
-
-    def called(self, request: dict) -> None:
-        manager = (request.get("options") or {}).get("fieldManager")
-        is_of_hooks = request["resource"]["resource"] == "jobs" or manager == "keelson-hooks"
-        is_operator = request["userInfo"]["username"] == OPERATOR
-        victim = self.victim
-        job = request["name"] if request["resource"]["resource"] == "jobs" else ""
-        # To create a Job that exists is refused after this, and changes nothing.
-        if victim and is_of_hooks and is_operator and victim.alive and job not in self.jobs:
-            self.jobs.update({job} - {""})
-            # A request whose client is gone may be given up: the operator is frozen until the write is stored.
-            victim.process.signal(signal.SIGSTOP)
-            self.killed.append(f"{request['operation']} {request['resource']['resource']}")
-            threading.Timer(A_MOMENT / 2, victim.process.kill).start()
-
-
 def test_operator_that_is_killed_at_every_write_of_a_hook_loses_and_passes_nothing(on, said, tmp_path, capsys):
     with on.operator(*FLAGS):
         shop = upgrading(on, hook("log", ["BeforeControlPlane", "AfterControlPlane"], tells(said)))
-    killer = Killer(on, tmp_path)
     shop.edit(version="1.34")
-    is_done = lambda: entry(shop, "log", "AfterControlPlane").get("state") == "Succeeded"
-    deadline = time.monotonic() + 200
-    while not is_done():
-        assert time.monotonic() < deadline, killer.killed
-        killer.victim = on.start(*FLAGS, wait=False)
-        try:
-            until(lambda: not killer.victim.alive or is_done(), 60, f"a write after {killer.killed}")
-        finally:
-            victim, killer.victim = killer.victim, None
-            victim.stop()
-    on.api.delete("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer", None)
+    killed = kill_at_every_write(on, tmp_path, lambda: entry(shop, "log", "AfterControlPlane").get("state") == "Succeeded")
     with capsys.disabled():
-        print(f"\n  killed at {len(killer.killed)} writes of hooks")
+        print(f"\n  killed at {len(killed)} writes of hooks")
     # Before and after the step: the intent, the Job, its UID, its end; and what comes after is recorded before the step.
-    assert killer.killed.count("CREATE jobs") == 2 and len(killer.killed) >= 9, killer.killed
+    assert killed.count("CREATE jobs") == 2 and len(killed) >= 9, killed
     with on.operator(*FLAGS):
         await_version(shop, "1.34")
     assert upgrades(shop) == 1
     # Each Job that was created before a crash was adopted.
     assert lines(said) == ["BeforeControlPlane 1.33 1.34 1", "AfterControlPlane 1.33 1.34 1"]
+    shop.go_away()
+
+
+def test_operator_that_is_killed_at_every_write_of_a_try_that_fails_and_of_the_next_one(on, tmp_path, said, capsys):
+    """With the deletions: of the Job that ends at its timeout, and of the Job before another try."""
+    go = tmp_path / "go"
+    with on.operator(*FLAGS):
+        command = f"if [ -e {go} ]; then {tells(said)}; else sleep 600; fi"
+        shop = upgrading(on, hook("slow", ["BeforeControlPlane"], command, timeout="3s"))
+    shop.edit(version="1.34")
+    killed = kill_at_every_write(on, tmp_path / "first", lambda: entry(shop, "slow").get("state") == "Failed")
+    assert killed.count("CREATE jobs") == killed.count("DELETE jobs") == 1, killed
+    assert upgrades(shop) == 0 and jobs(on, shop) == {}
+    shop.edit(hooks=[hook("slow", ["BeforeControlPlane"], f"echo no; exit 1; {command}", timeout="20s")])
+    killed += kill_at_every_write(on, tmp_path / "second", lambda: "no" in entry(shop, "slow").get("message", "").split())
+    go.touch()
+    shop.edit(hooks=[hook("slow", ["BeforeControlPlane"], command, timeout="20s")])
+    killed += kill_at_every_write(on, tmp_path / "third", lambda: entry(shop, "slow").get("state") == "Succeeded")
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    assert killed.count("CREATE jobs") == 3 and killed.count("DELETE jobs") == 2, killed
+    with on.operator(*FLAGS):
+        await_version(shop, "1.34")
+    assert lines(said) == ["BeforeControlPlane 1.33 1.34 3"] and upgrades(shop) == 1
+    shop.go_away()
+
+
+def test_operator_that_is_killed_at_every_write_of_the_hooks_of_a_creation_and_a_deletion(on, tmp_path, said, capsys):
+    shop = Shop(on, hooks=[hook("log", ["BeforeCreate", "AfterCreate", "BeforeDelete"], tells(said))])
+    on.cloud.operator_account()
+    shop.apply()
+    killed = kill_at_every_write(on, tmp_path / "creation", lambda: entry(shop, "log", "AfterCreate").get("state") == "Succeeded")
+    assert lines(said) == ["BeforeCreate   1", "AfterCreate   1"]
+    with on.operator(*FLAGS):
+        on.ready(shop.cluster)
+    on.api.delete(*key_of(shop.cluster))
+    killed += kill_at_every_write(on, tmp_path / "deletion", lambda: on.api.find(*key_of(shop.cluster)) is None)
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    assert killed.count("CREATE jobs") == 3, killed
+    assert lines(said)[2:] == ["BeforeDelete   1"] and shop.account.inventory() == {}
+    until(lambda: not jobs(on, shop), 20, "no Job of a cluster that is gone")
+    on.force_delete(*shop.reference)
+
+
+def test_replica_that_takes_over_in_the_middle_of_a_hook_goes_on_with_its_job(on, tmp_path, said):
+    go = tmp_path / "go"
+    leader = on.start(*FLAGS, name="keelson-0")
+    shop = upgrading(on, hook("ask", ["BeforeControlPlane"], f"{tells(said)}; until [ -e {go} ]; do sleep 0.1; done"))
+    with on.operator(*FLAGS, name="keelson-1"):
+        shop.edit(version="1.34")
+        job = await_state(shop, "ask", "Running")["job"]
+        leader.stop()
+        on.reconcile(shop.cluster)
+        assert upgrades(shop) == 0
+        go.touch()
+        await_version(shop, "1.34")
+    assert entry(shop, "ask")["job"] == job and list(jobs(on, shop)) == [job]
+    assert lines(said) == ["BeforeControlPlane 1.33 1.34 1"] and upgrades(shop) == 1
     shop.go_away()

@@ -22,6 +22,7 @@ from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import documents
 from keelson_harness.paths import DEPLOY
 from keelson_harness.prometheus import MONITORING, RULES, Prometheus, prometheus_tools, shortened
+from keelson_harness.webhook import Webhook
 from faults import SMALL
 from faults.scenes import OUTAGE
 from monitoring import Metric, alert_rules, documented_metrics, exposed_metrics, queries
@@ -37,8 +38,9 @@ SUBJECT = ("name", "account", "kind", "job")
 FIRING = {
     "KeelsonClusterUnavailable": {"empty", "remote"},
     "KeelsonClusterNotReady": {"quota", "denied", "throttled", "secretless", "keyless"},
-    "KeelsonObjectStalled": {"quota", "blocked"},
+    "KeelsonObjectStalled": {"quota", "blocked", "canary"},
     "KeelsonUpgradeBlocked": {"blocked"},
+    "KeelsonRolloutHalted": {"fleet"},
     "KeelsonGitOpsFailing": {"secretless"},
     "KeelsonClusterOutOfContact": {"remote"},
     "KeelsonApprovalPending": {"asks"},
@@ -48,6 +50,7 @@ FIRING = {
     "KeelsonAccessDenied": {"denied"},
     "KeelsonObjectUnreadable": {"EksCluster"},
     "KeelsonEventQueueUnreachable": {"keelson"},
+    "KeelsonNotificationsFailing": {"keelson"},
 }
 # After all are mended: no Flux runs here, so these two never apply a revision.
 REMAINING = {"KeelsonClusterUnavailable": {"remote", "secretless"}}
@@ -99,8 +102,18 @@ def queue_url(on) -> str:
 
 
 @pytest.fixture(scope="module")
-def watched(on, queue_url) -> Iterator[Watched]:
-    operator = on.start(*FLAGS, f"--event-queue-url={queue_url}", env={"KEELSON_METRICS_AUTH": "true"})
+def webhook() -> Iterator[Webhook]:
+    started = Webhook()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def watched(on, queue_url, webhook) -> Iterator[Watched]:
+    key = on.cloud.directory / "notification-key"
+    key.write_text(f"{webhook.key}\n")
+    env = {"KEELSON_METRICS_AUTH": "true", "KEELSON_NOTIFY_URL": webhook.url, "KEELSON_NOTIFY_SECRET_FILE": str(key)}
+    operator = on.start(*FLAGS, f"--event-queue-url={queue_url}", env=env)
     for path in (DEPLOY / "metrics-reader.yaml", MONITORING / "service-account.yaml"):
         on.api.apply_all(documents(path))
     token = on.api.service_account_token(NAMESPACE, "keelson-metrics")
@@ -114,9 +127,10 @@ def watched(on, queue_url) -> Iterator[Watched]:
 
 
 @pytest.fixture(scope="module")
-def prepared(watched) -> Faults:
+def prepared(watched, webhook) -> Faults:
     """Ready clusters, which no alert is about."""
-    found = Faults(watched.on, watched.on.account(ACCOUNT).client("sqs").get_queue_url(QueueName="keelson-events")["QueueUrl"])
+    queue_url = watched.on.account(ACCOUNT).client("sqs").get_queue_url(QueueName="keelson-events")["QueueUrl"]
+    found = Faults(watched.on, queue_url, webhook)
     found.prepare()
     return found
 

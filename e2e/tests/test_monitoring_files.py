@@ -268,7 +268,7 @@ def crd_schema(kind: str) -> dict:
 
 def test_commands_of_the_runbooks_name_fields_that_exist():
     """The fields of jsonpath expressions; a filter or range in brackets goes into the items of a list."""
-    roots = [crd_schema(kind) for kind in ("EksCluster", "NodeGroup", "AwsAccount")]
+    roots = [crd_schema(kind) for kind in ("EksCluster", "NodeGroup", "AwsAccount", "FleetRollout")]
     found = set()
     for block in re.findall(r"^```sh\n(.*?)^```$", RUNBOOKS.read_text(), re.MULTILINE | re.DOTALL):
         found |= {re.sub(r"\[[^\]]*\]", "", path) for path in re.findall(r"(?<=\.)(?:status|spec)(?:\.\w+(?:\[[^\]]*\])?)+", block)}
@@ -324,7 +324,7 @@ def test_a_path_that_no_crd_has_is_found():
 
 def test_kube_state_metrics_have_unique_names_and_known_types():
     kinds = [resource["groupVersionKind"]["kind"] for resource in resources()]
-    assert sorted(kinds) == ["AwsAccount", "EksCluster", "NodeGroup"]
+    assert sorted(kinds) == ["AwsAccount", "EksCluster", "FleetRollout", "NodeGroup"]
     for resource in resources():
         names = [metric["name"] for metric in resource["metrics"]]
         assert len(names) == len(set(names))

@@ -4,6 +4,7 @@ it shows to the person who started it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -43,7 +44,10 @@ def fill(on: Environment) -> None:
     ]})
     write(on, cluster("fine", region="eu-west-1"), {"version": "1.35", "conditions": ready(), "nodeGroups": {"ready": 1, "total": 1, "nodes": 3}})
     write(on, cluster("creating"), fleet_page.creating())
-    write(on, cluster("upgrading", version="1.35"), fleet_page.upgrading())
+    write(on, node_group("creating", "creating-default"), {"conditions": ready("WaitingForCluster", "waiting for the cluster", minutes=4)})
+    write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
+    write(on, cluster("hooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Running", "WaitingForHook", ": Job job-backup-5f2a runs"))
+    write(on, cluster("unhooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Failed", "HookFailed", f" failed: {HOSTILE}"))
     write(on, node_group("upgrading", "upgrading-default", instanceTypes=["m7i.large"]), {
         "version": "1.33", "replicas": 6, "readyNodes": 6, "conditions": ready("WaitingForCluster", "control plane first"),
     })
@@ -106,20 +110,69 @@ def enter(ui: Ui, browser: Browser, people: list[BrowserContext], path: str = "/
 
 
 PATHS = ("/", "/accounts", "/accounts/audit", "/clusters/default/creating", "/clusters/default/upgrading", "/clusters/default/hostile",
+         "/clusters/default/hooked", "/clusters/default/unhooked",
          "/nodegroups/default/upgrading-default", "/rollouts/main")
 
 
 def test_what_needs_a_person_is_first_with_the_command_to_copy(ui: Ui, browser: Browser, people: list) -> None:
     page = enter(ui, browser, people)
     titles = page.locator(".need .title").all_inner_texts()
-    assert titles[:2] == ["default/stuck", "default/asks"], titles
-    assert {"default/denied", "default/hostile", "audit"} <= set(titles) and not {"default/asleep", "default/creating"} & set(titles)
+    assert titles[:3] == ["default/stuck", "default/unhooked", "default/asks"], titles
+    assert {"default/denied", "default/hostile", "audit", "Kubernetes 1.33"} <= set(titles), titles
+    assert not {"default/asleep", "default/creating"} & set(titles), titles
     need = page.locator(".need", has_text="default/asks")
     expect(need.locator("code")).to_have_text("keelson approve asks -n default")
     row = page.locator("tbody tr", has_text="asleep")
     expect(row.locator(".badge")).to_have_text("Held")
     assert "held" in row.locator(".badge").get_attribute("class")
     assert page.problems == []
+
+
+def test_hooks_are_shown_with_what_they_hold_and_how_to_pass_them(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people)
+    skip = "kubectl annotate --overwrite ekscluster {} -n default keelson.dev/skip-hook=backup"
+    held = page.locator("section[aria-labelledby=held] .need")
+    expect(held).to_have_count(1)
+    expect(held.locator("code")).to_have_text(skip.format("hooked"))
+    failed = page.locator(".need", has_text="default/unhooked")
+    expect(failed.locator("code").last).to_have_text(skip.format("unhooked"))
+    page.goto(f"{ui.root}/clusters/default/unhooked")
+    hook = page.locator(".hook", has_text="backup")
+    expect(hook.locator(".badge")).to_have_text("failed")
+    expect(hook).to_contain_text("BeforeControlPlane 1.33->1.34 · try 1")
+    expect(hook).to_contain_text(HOSTILE)
+    expect(page.locator(".hook", has_text="smoke").locator(".badge")).to_have_text("to come")
+    assert page.problems == []
+
+
+def test_checks_of_a_wave_stand_against_what_is_good(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, "/rollouts/main")
+    check = page.locator(".check", has_text="errors")
+    expect(check.locator(".badge").first).to_have_text("failed")
+    expect(check).to_contain_text("0.04, good is at most 0.01 · 1 failure in a row (0 tolerated)")
+    expect(check).to_contain_text("next in about")
+    expect(check.get_by_role("link", name="default/upgrading")).to_be_visible()
+
+
+def test_graph_of_a_creation_fits_and_has_a_list_for_those_who_do_not_see_it(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, "/clusters/default/creating", viewport={"width": 1280, "height": 900})
+    graph = page.locator("svg.graph")
+    expect(graph).to_be_visible()
+    boxes = graph.locator(".node")
+    count = boxes.count()
+    assert count >= 35, count
+    scroll = page.get_by_role("region", name="Graph of the plan")
+    assert scroll.evaluate("one => one.scrollWidth <= one.clientWidth"), "nothing to scroll at 1280 px"
+    left = lambda text: graph.locator(".node", has_text=text).first.bounding_box()["x"]  # noqa: E731
+    assert left("VPC:") < left("control plane:") < left("vpc-cni") < left("creating-default") < left("coredns")
+    # Texts stay in their boxes.
+    assert boxes.evaluate_all("all => all.every(one => one.getBBox().width <= 148)")
+    for shape in ("ready", "progressing", "unknown"):
+        assert graph.locator(f".node.{shape}").count() > 0, shape
+    page.get_by_text("The same as a list").click()
+    rows = page.locator("section[aria-labelledby=graph] .plain li")
+    expect(rows).to_have_count(count)
+    expect(rows.filter(has_text="add-on coredns")).to_contain_text("after node group creating-default")
 
 
 @pytest.mark.parametrize("path", ["/", "/clusters/default/fine"])
@@ -284,7 +337,11 @@ def test_page_follows_a_creation_through_a_restart_of_the_operator(browser: Brow
             on.await_condition(shop.cluster, status="False", reason="Creating")
             expect(row.get_by_text("In progress")).to_be_visible(timeout=LIVE_MILLISECONDS)
             row.get_by_role("link").click()
-            expect(page.get_by_role("heading", name="Plan")).to_be_visible()
+            expect(page.get_by_role("heading", name="Plan", exact=False).first).to_be_visible()
+            # The control plane is created, and what it needs exists.
+            control_plane = page.locator("svg.graph .node", has_text="control plane:")
+            expect(control_plane).to_have_class(re.compile("progressing|ready"))
+            expect(page.locator("svg.graph .node.ready", has_text="VPC:")).to_be_attached()
             operator.kill()
             operator.restart()
             operator.wait_ready()

@@ -444,9 +444,11 @@ def test_plan_shows_the_creation_the_drain_and_the_deletion(on):
     shown = subprocess.run(line, env=env, input=text, capture_output=True, text=True, check=False, timeout=60)
     lines = [line.split() for line in shown.stdout.splitlines()]
     created = [line for line in lines if line[:3] == ["+", "node", "group"] and line[3].startswith(f"{made.name}-")]
+    drained = [line for line in lines if line[:6] == ["~", "drain", "of", "node", "group", made.name]]
     deleted = [line for line in lines if line[:4] == ["-", "node", "group", made.name]]
-    assert len(created) == len(deleted) == 1 and "m7i.xlarge" in " ".join(created[0]), shown.stdout + shown.stderr
-    assert "its nodes are drained first" in " ".join(deleted[0]), shown.stdout
+    assert len(created) == len(drained) == len(deleted) == 1 and "m7i.xlarge" in " ".join(created[0]), shown.stdout + shown.stderr
+    assert "its nodes are drained first" in " ".join(drained[0]) and f"after the drain of node group {made.name}" in " ".join(deleted[0])
+    assert lines.index(created[0]) < lines.index(drained[0]) < lines.index(deleted[0]), shown.stdout
     refused = yaml.safe_dump_all([made.cluster, {**edited, "spec": {**edited["spec"], "replacementPolicy": "Refuse"}}])
     shown = subprocess.run(line, env=env, input=refused, capture_output=True, text=True, check=False, timeout=60)
     assert "cannot be changed" in shown.stdout + shown.stderr, shown

@@ -15,8 +15,10 @@ import pytest
 from fleet import API
 from fleet.environment import Environment, environment, stays, until
 from fleet.killing import killed_at
+from fleet.manifests import key_of
 from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
+from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -119,6 +121,31 @@ def test_failing_canary_halts_every_wave_until_it_is_retried(on):
     fleet.go_away()
 
 
+def test_canary_whose_pods_cannot_be_evicted_halts_and_nothing_is_written(on):
+    fleet = Rings(on, {"canary": 1, "prod": 1}, nodes=True)
+    (canary, _), (nodes, _) = fleet.clusters, fleet.groups
+    name = canary["metadata"]["name"]
+    match = {"account": fleet.account.id, "action": "UpdateNodegroupVersion", "resource": f"{name}/*"}
+    fault = on.aws.add_fault(match, {"health_issue": EVICTION_FAILURE})
+    interval = 2
+    with on.operator(f"--drift-interval={interval}s", account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade()
+        halted = fleet.await_state("Halted", 120)
+        assert f"EksCluster default/{name}: node group" in halted["message"] and "PodEvictionFailure" in halted["message"], halted
+        row = on.api.table(API, "FleetRollout", name=fleet.name)
+        assert name in row and "PodEvictionFailure" in row, row
+        mark = on.mark()
+        stays(lambda: not on.writes(mark, fleet.account.id), 3 * interval, "no write for three intervals")
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        on.reconcile(nodes)
+        until(lambda: fleet.node_version(canary) == GOAL, 60, "the canary's nodes")
+        fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
+        until(lambda: fleet.has_arrived() and all(fleet.node_version(item) == GOAL for item in fleet.clusters), 120, "all versions")
+        fleet.await_state("Completed")
+    fleet.go_away()
+
+
 def test_approval_suspension_and_windows_hold_no_slot(on):
     fleet = Rings(on, {"canary": 1, "prod": 2}, {"prod": {"approval": "Required", "maxConcurrent": 1}})
     waits, goes = fleet.rings["prod"]
@@ -143,6 +170,31 @@ def test_approval_suspension_and_windows_hold_no_slot(on):
         until(fleet.has_arrived, 40, "all versions")
         events = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WaveApproved"]
         assert len(events) == 1 and "written by the field manager" in events[0], events
+    fleet.go_away()
+
+
+def test_cluster_that_waits_for_the_approval_of_its_add_ons_holds_no_slot(on):
+    """Its add-on must be updated before the control plane: both are approved before it asks."""
+    fleet = Rings(on, {"prod": 2}, each={"addons": [{"name": "vpc-cni"}]}, gates=["ControlPlane"])
+    on.aws.publish(account=fleet.account.id, addon="vpc-cni", addonVersion="v1.1.0-eksbuild.1", kubernetesVersions=[START], default=True)
+    waits, goes = fleet.clusters
+    name = waits["metadata"]["name"]
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.edit(waits, changePolicy="Approval")
+        mark = on.mark()
+        fleet.upgrade(waits)
+        on.await_condition(waits, status="False", reason="WaitingForApproval", timeout=30)
+        fleet.upgrade(goes)
+        until(lambda: fleet.has_arrived(goes), 60, "the version of the cluster that may begin")
+        assert fleet.updates(mark) == [goes["metadata"]["name"]]
+        assert on.status(waits).get("upgrade", {}).get("wave", {}).get("asks") is None, "it has not asked"
+        version, kind, _, namespace = key_of(waits)
+        approval = {"metadata": {"annotations": {"keelson.dev/approve": on.status(waits)["plan"]["hash"]}}}
+        on.api.patch(version, kind, name, approval, namespace)
+        until(lambda: fleet.has_arrived(waits), 60, "its version, by one approval")
+        writes = [call["action"] for call in on.writes(mark, fleet.account.id) if name in call["resource"] and call["status"] < 400]
+        assert writes[:2] == ["UpdateAddon", "UpdateClusterVersion"], writes
     fleet.go_away()
 
 

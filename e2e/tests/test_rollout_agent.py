@@ -9,13 +9,11 @@ import pytest
 
 from examples.played_agents import played_agents
 from fleet import API
-from fleet.environment import Environment, environment, stays, until
-from fleet.manifests import flux
-from fleet.rings import Rings
-from handover import FLUX, NEWER, OLDER, components
+from fleet.agent_rings import Agents
+from fleet.environment import environment, stays, until
+from handover import NEWER, OLDER
 from keelson_harness.aws import Durations
 
-CONTROLLER = "source-controller"
 TARGET = f"flux-{NEWER}"
 # Longer than any wave waits here.
 SECONDS = 60
@@ -26,44 +24,6 @@ def on():
     durations = Durations(1, 1, 0.5, 0.8, 0.2, 0.5)
     with environment(workload_each=True, flux=False, git=False, durations=durations) as started, played_agents(started.cloud):
         yield started
-
-
-def image_of(version: str) -> str:
-    found = next(i for i in components(version) if (i["kind"], i["metadata"]["name"]) == ("Deployment", CONTROLLER))
-    return found["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
-
-
-IMAGES = {image_of(version): version for version in (OLDER, NEWER)}
-
-
-class Agents(Rings):
-    """Rings whose clusters run an older Flux."""
-
-    def __init__(self, on: Environment, rings: dict[str, int], waves: dict[str, dict] | None = None, **spec: object):
-        gitops = flux("https://git.example.com/fleet", "clusters/all")
-        gitops["flux"]["version"] = OLDER
-        super().__init__(on, rings, waves, each={"addons": [{"name": "vpc-cni"}], "gitops": gitops}, **spec)
-
-    def set_version(self, version: str, *items: dict) -> None:
-        for item in items or self.clusters:
-            self.edit(item, gitops={"flux": {"version": version}})
-
-    def workload(self, item: dict):
-        return self.on.cloud.workloads.control_plane(item["metadata"]["name"], self.account.id).api
-
-    def installed(self, item: dict) -> str:
-        """The version whose Deployment the operator has applied."""
-        found = self.workload(item).find("apps/v1", "Deployment", CONTROLLER, FLUX)
-        return IMAGES[found["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]]
-
-    def all_at(self, version: str, *items: dict) -> bool:
-        return all(self.installed(item) == version for item in items or self.clusters)
-
-    def agent_status(self, item: dict) -> dict:
-        return self.on.status(item).get("upgrade", {}).get("agentWave", {})
-
-    def message(self, item: dict) -> str:
-        return self.on.condition(item, "GitOpsReady").get("message", "")
 
 
 def test_newer_agent_reaches_the_clusters_wave_by_wave(on):

@@ -1,4 +1,4 @@
-"""Checks of a FleetRollout: queries of a real Prometheus, and Jobs, decide whether the wave after may begin.
+"""Checks of a FleetRollout: queries of a real Prometheus, Jobs and conditions of our own objects decide whether the wave after may begin.
 
 What is not known is never good: no data, NaN, a server that is down, hangs or refuses.
 """
@@ -6,6 +6,7 @@ What is not known is never good: no data, NaN, a server that is down, hangs or r
 from __future__ import annotations
 
 import base64
+import datetime
 import time
 
 import pytest
@@ -99,8 +100,8 @@ def test_canary_that_fails_a_query_halts_every_wave_until_it_is_retried(on, erro
         assert named in halted["message"] and halted["waves"][0]["state"] == "Failed", halted
         assert conditions(fleet.found())["Stalled"]["status"] == "True"
         assert named in on.api.table(API, "FleetRollout", name=fleet.name)
-        version = fleet.found()["metadata"]["resourceVersion"]
-        steady = lambda: has_not_begun(fleet) and fleet.found()["metadata"]["resourceVersion"] == version  # noqa: E731
+        version, mark = fleet.found()["metadata"]["resourceVersion"], on.mark()
+        steady = lambda: not on.writes(mark, fleet.account.id) and fleet.found()["metadata"]["resourceVersion"] == version  # noqa: E731
         stays(steady, 3 * INTERVAL, "the halt, in which nothing begins and nothing is written")
         await_value(errors, fleet, 0.001)
         fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
@@ -216,6 +217,37 @@ def test_killed_in_the_soak_the_wave_does_not_pass_without_its_check(on, errors)
         stays(lambda: has_not_begun(fleet), INTERVAL, "the wave, which has no result of its end")
         server.start()
         until(fleet.has_arrived, 60, "all versions")
+    fleet.go_away()
+
+
+def condition(**spec: object) -> dict:
+    return {"name": "condition", "condition": {"interval": f"{INTERVAL}s", "failureLimit": 100, "errorLimit": 100, **spec}}
+
+
+def test_condition_must_have_lasted_for_the_soak_and_one_that_is_absent_is_never_good(on):
+    soak = 8
+    check = condition(kind="NodeGroup", type="NodesReady")
+    fleet = Rings(on, {"canary": 1, "prod": 1}, {"canary": {"checks": [check], "soak": f"{soak}s"}}, gates=["ControlPlane"])
+    cluster = f"default/{name_of(fleet)}"
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade()
+        await_message(fleet, f"check condition: EksCluster {cluster}: it has no NodeGroup that is not suspended (error", 90)
+        assert fleet.release()["waves"][0]["checks"][0]["state"] == "Error" and has_not_begun(fleet)
+        change(fleet, condition(type="ControlPlaneReady", status="False"))
+        await_message(fleet, f"check condition: EksCluster {cluster}: ControlPlaneReady is True: Available")
+        # Without a limit it halts.
+        change(fleet, condition(type="ControlPlaneReady", status="False", failureLimit=0))
+        halted = fleet.await_state("Halted")
+        assert "(1 consecutive failures, failureLimit is 0)" in halted["message"] and has_not_begun(fleet), halted
+        change(fleet, condition(type="ControlPlaneReady"))
+        fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
+        until(fleet.has_arrived, 60, "all versions")
+        canary = fleet.await_state("Completed")["waves"][0]
+        (found,) = canary["checks"]
+        assert found["state"] == "Passed", found
+        since, passed = (datetime.datetime.fromisoformat(at) for at in (found["since"], canary["passedAt"]))
+        assert (passed - since).total_seconds() >= soak, canary
     fleet.go_away()
 
 

@@ -8,53 +8,14 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from fleet.environment import Environment, environment, stays, until
-from fleet.manifests import flux
-from fleet.rings import Rings
+from fleet.agent_rings import PATH, Sources, greeting
+from fleet.environment import environment, stays, until
 from handover import FLUX, KUSTOMIZATION, SOURCE
 from keelson_harness.aws import Durations
 
-PATH = "clusters/all"
 # A fetch, a sync, and a busy machine.
 SECONDS = 60
-
-
-def greeting(text: str) -> dict[str, str]:
-    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "greeting", "namespace": "default"}, "data": {"text": text}}
-    return {f"{PATH}/greeting.yaml": yaml.safe_dump(item)}
-
-
 BROKEN = {f"{PATH}/broken.yaml": "apiVersion: v1\nkind: [\n"}
-
-
-class Sources(Rings):
-    """Two rings whose clusters follow the same branch."""
-
-    def __init__(self, on: Environment):
-        self.repository = on.cloud.git.repository("revisions")
-        self.first = self.repository.commit(greeting("first"))
-        gitops = flux(self.repository.url, PATH, interval="1s")
-        gitops["flux"] |= {"interval": "5s", "components": ["source-controller", "kustomize-controller"]}
-        each = {"addons": [{"name": "vpc-cni"}], "gitops": gitops}
-        super().__init__(on, {"canary": 1, "prod": 1}, {"canary": {"soak": "2s"}}, each=each, gates=["Revision"])
-        (self.canary,), (self.prod,) = self.rings.values()
-
-    def workload(self, item: dict):
-        return self.on.cloud.workloads.control_plane(item["metadata"]["name"], self.account.id).api
-
-    def text(self, item: dict) -> str:
-        """What the cluster has of the commits."""
-        found = self.workload(item).find("v1", "ConfigMap", "greeting", "default")
-        return found["data"]["text"] if found else ""
-
-    def reference(self, item: dict) -> dict:
-        return self.workload(item).get(*SOURCE, FLUX, FLUX)["spec"]["ref"]
-
-    def held(self, item: dict) -> dict:
-        return self.on.status(item)["gitops"].get("heldRevision", {})
-
-    def message(self, item: dict) -> str:
-        return self.on.condition(item, "GitOpsReady").get("message", "")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +26,11 @@ def on():
 
 @pytest.fixture(scope="module")
 def fleet(on):
-    created = Sources(on)
+    created = Sources(on, prod=2)
     with on.operator("--drift-interval=5s", account=created.account.id):
-        created.make()
+        # The third joins later.
+        on.apply(created.rollout, created.canary, created.prod)
+        on.ready(created.canary, created.prod)
         yield created
         created.go_away()
 
@@ -78,7 +41,7 @@ def test_later_waves_are_held_at_what_they_run(fleet):
     until(lambda: fleet.held(fleet.prod).get("allowed") == f"main@sha1:{fleet.first}", 20, "what status says")
     assert "is the first one with this source" in fleet.held(fleet.canary)["message"]
     # It is still ready: the source that is held reports the same revision.
-    fleet.on.ready(*fleet.clusters)
+    fleet.on.ready(fleet.canary, fleet.prod)
 
 
 def test_commit_reaches_the_second_wave_once_the_first_has_run_it(fleet):
@@ -104,6 +67,31 @@ def test_commit_that_fails_in_the_first_wave_stays_there_until_another_one_mends
     fleet.repository.commit(greeting("third"), delete=tuple(BROKEN))
     until(lambda: fleet.text(fleet.prod) == "third", SECONDS, "the sync of the second wave")
     assert fleet.text(fleet.canary) == "third"
+
+
+def test_new_cluster_begins_with_the_newest_good_revision_and_not_with_one_that_fails(on, fleet):
+    good = fleet.reference(fleet.prod)["commit"]
+    fleet.repository.commit(BROKEN)
+    until(lambda: on.condition(fleet.canary, "GitOpsReady").get("reason") == "SyncFailed", SECONDS, "the failing sync")
+    late = fleet.rings["prod"][1]
+    on.apply(late)
+    on.ready(late)
+    assert fleet.reference(late) == {"branch": "main", "commit": good} and fleet.text(late) == "third"
+    fleet.repository.commit(greeting("mended"), delete=tuple(BROKEN))
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"mended"}, 2 * SECONDS, "the sync of all")
+
+
+def test_waves_stay_where_they_are_when_nobody_leads(fleet):
+    second = fleet.rings["prod"]
+    before = [fleet.reference(item) for item in second]
+    fleet.label(fleet.canary, fleet=None)
+    text = "no cluster of a wave before prod has this source any more"
+    until(lambda: all(text in fleet.held(item).get("message", "") for item in second), SECONDS, "what status says")
+    fleet.repository.commit(greeting("without a leader"))
+    until(lambda: fleet.text(fleet.canary) == "without a leader", SECONDS, "the sync of the cluster that is in no wave any more")
+    stays(lambda: [fleet.reference(item) for item in second] == before, 4, "the sources of the second wave")
+    fleet.label(fleet.canary, fleet=fleet.name)
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"without a leader"}, 2 * SECONDS, "the sync of all")
 
 
 def test_restarted_operator_keeps_what_is_held(on, fleet):
@@ -133,4 +121,4 @@ def test_source_that_git_adopts_is_not_held(fleet):
         until(lambda item=item: fleet.reference(item) == {"branch": "main"}, 30, "Git's definition")
         until(lambda item=item: not fleet.held(item), 20, "no hold")
     fleet.repository.commit(greeting("fourth"))
-    until(lambda: [fleet.text(item) for item in fleet.clusters] == ["fourth", "fourth"], SECONDS, "the sync of both")
+    until(lambda: {fleet.text(item) for item in fleet.clusters} == {"fourth"}, SECONDS, "the sync of all")

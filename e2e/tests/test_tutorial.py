@@ -29,6 +29,9 @@ VARIABLE = [
     (r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b", "COMMIT"),
     (r"\b\d+m?s\b|\b\d+m\d+s\b|\b\d+m\b", "AGE"),
     (r"(less than|about) \d+ (s|min)( \d+ s)?", "A WHILE"),
+    (r"\b\d+\.\d s\b", "SECONDS"),
+    (r"\d\d:\d\d:\d\d", "TIME"),
+    (r"\bfor \d+ s\b", "for A WHILE"),
     (r"[ \t]+", " "),
 ]
 

@@ -95,8 +95,9 @@ impl CertificateAuthorityStatus {
             | AuthorityState::Distributing => return None,
         };
         let id = &self.id;
-        let edit =
-            format!("certificate authority {id}: once {when}, set spec.controlPlane.certificateAuthority.{field}: {id}");
+        let edit = format!(
+            "certificate authority {id}: once {when}, set spec.controlPlane.certificateAuthority.{field}: {id}"
+        );
         (current.as_ref() != Some(id)).then_some(edit)
     }
 }

@@ -227,7 +227,7 @@ pub struct EksClusterSpec {
     #[serde(default)]
     pub upgrade: Upgrade,
     /// Jobs that run at points of the cluster's life: what follows the point waits for them. They run in the order of the list, in the
-    /// management cluster. The operator needs permission to run Jobs in this namespace.
+    /// management cluster (the operator needs permission to run Jobs in this namespace) or in the EKS cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     // Not a map: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::conditions::{ConditionStatus, ConditionType};
 use super::rules;
 use super::schema;
 
@@ -14,7 +15,7 @@ pub const MAX_CLUSTERS: usize = 10;
 /// Something that must be good from when the clusters of a wave have the version until their soak ends. One kind must be
 /// set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["prometheus", "job"]))]
+#[x_kube(validation = rules::exactly_one_of(&["prometheus", "job", "condition"]))]
 #[serde(rename_all = "camelCase")]
 pub struct WaveCheck {
     /// Name of the check.
@@ -27,6 +28,9 @@ pub struct WaveCheck {
     /// A Job that must succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobCheck>,
+    /// A condition that all objects of the wave must have throughout its soak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<ConditionCheck>,
 }
 
 /// A PromQL query, and the values that are good. It must return one number: a scalar, or a vector of one sample. No data, `NaN`, an
@@ -159,6 +163,100 @@ pub struct CheckCronJob {
     pub name: String,
 }
 
+/// A condition in the status of Keelson's own objects. All of them must have had it, without interruption, for as long as the soak of the wave.
+/// One that is absent or `Unknown`, and a status that describes an earlier spec, are errors, and an error is never good.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::condition_of_kind(
+    CheckedKind::EksCluster.condition_types(),
+    CheckedKind::NodeGroup.condition_types()
+))]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionCheck {
+    /// The objects: the `EksCluster`s of the wave, or the `NodeGroup`s of its clusters, apart from suspended ones.
+    #[serde(default)]
+    pub kind: CheckedKind,
+    /// Type of the condition: `Ready`, `Reconciling`, `Stalled`, `InSync` or `Upgrading`; of an EksCluster also `NetworkReady`, `ControlPlaneReady`,
+    /// `AddonsReady`, `GitOpsReady` and `Available`; of a NodeGroup also `NodesReady`.
+    #[serde(rename = "type")]
+    pub type_: ConditionType,
+    /// The status that is good: `"True"` or `"False"`.
+    #[serde(default)]
+    pub status: CheckedStatus,
+    /// How often the objects are observed, at least every `5s`. A condition that changes in between and back begins its time anew.
+    #[serde(default = "default_interval")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::check_interval())]
+    pub interval: String,
+    /// How many consecutive results may fail; with one more the release halts.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub failure_limit: i32,
+    /// How many consecutive results may be errors; with one more the release halts.
+    #[serde(default = "default_error_limit")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub error_limit: i32,
+}
+
+/// The kind of objects whose condition is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CheckedKind {
+    #[default]
+    EksCluster,
+    NodeGroup,
+}
+
+impl CheckedKind {
+    /// The conditions that objects of the kind have.
+    pub const fn condition_types(self) -> &'static [ConditionType] {
+        use ConditionType::{
+            AddonsReady, Available, ControlPlaneReady, GitOpsReady, InSync, NetworkReady, NodesReady, Ready,
+            Reconciling, Stalled, Upgrading,
+        };
+        match self {
+            Self::EksCluster => &[
+                Ready,
+                Reconciling,
+                Stalled,
+                NetworkReady,
+                ControlPlaneReady,
+                AddonsReady,
+                GitOpsReady,
+                InSync,
+                Upgrading,
+                Available,
+            ],
+            Self::NodeGroup => &[Ready, Reconciling, Stalled, NodesReady, InSync, Upgrading],
+        }
+    }
+
+    /// The kind as written in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EksCluster => "EksCluster",
+            Self::NodeGroup => "NodeGroup",
+        }
+    }
+}
+
+/// The status that a condition must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CheckedStatus {
+    #[default]
+    True,
+    False,
+}
+
+impl CheckedStatus {
+    /// The status as written in conditions.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => ConditionStatus::True.as_str(),
+            Self::False => ConditionStatus::False.as_str(),
+        }
+    }
+}
+
 /// A number with which results are compared.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
@@ -198,6 +296,9 @@ pub struct CheckStatus {
     /// When this result was requested. Results that change nothing are recorded every ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_at: Option<Time>,
+    /// Since when all objects have the condition, of a check by condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// What was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -260,6 +361,7 @@ impl CheckStatus {
             failures: 0,
             errors: 0,
             last_run_at: None,
+            since: None,
             message: None,
             clusters: Vec::new(),
             definition: definition.to_owned(),

@@ -17,12 +17,16 @@ pub const SKIP_HOOK_ANNOTATION: &str = "keelson.dev/skip-hook";
 pub const HOOK_LABEL: &str = "keelson.dev/hook";
 /// Label of a hook's Job: the name of its EksCluster.
 pub const CLUSTER_LABEL: &str = "keelson.dev/cluster";
+/// Namespace of the workload cluster in which Jobs run unless a hook names another one: every cluster has it.
+const DEFAULT_NAMESPACE: &str = "default";
 /// Maximum entries of `status.hooks`.
 pub const MAX_HOOK_STATUS: usize = 100;
 
 /// A Job that runs at points of the cluster's life.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::hook_job_in_own_namespace())]
+#[x_kube(validation = rules::hook_in_workload_needs_a_cluster())]
+#[x_kube(validation = rules::hook_namespace_in_workload())]
 #[serde(rename_all = "camelCase")]
 pub struct Hook {
     /// Name of the hook.
@@ -34,7 +38,17 @@ pub struct Hook {
     /// `AfterNodeGroups` (node groups that follow the control plane), `BeforeDelete`. What follows the point waits for it.
     #[schemars(length(min = 1, max = 9), extend("x-kubernetes-list-type" = "set"))]
     pub at: Vec<HookPoint>,
-    /// The Job. It runs in this namespace; the author of this object must be allowed to create Jobs there.
+    /// Where the Job runs: `Management` (in the namespace of this object; its author must be allowed to create Jobs there) or `Workload`
+    /// (in the EKS cluster itself, so not at `BeforeCreate`).
+    #[serde(default, rename = "in")]
+    pub in_: HookCluster,
+    /// With `in: Workload`, the namespace of the EKS cluster in which the Job runs, and in which its CronJob is; absent: `default`. It must
+    /// exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace_name())]
+    pub namespace: Option<String>,
+    /// The Job.
     pub job: JobSource,
     /// How long the Job may take, such as `30m`; then it is deleted, and the hook has failed.
     #[serde(default = "default_timeout")]
@@ -46,6 +60,18 @@ pub struct Hook {
     /// reported, and ignored).
     #[serde(default)]
     pub on_failure: HookFailurePolicy,
+}
+
+impl Hook {
+    /// Where its Jobs run.
+    pub fn place(&self) -> HookPlace {
+        match self.in_ {
+            HookCluster::Management => HookPlace::Management,
+            HookCluster::Workload => HookPlace::Workload {
+                namespace: self.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            },
+        }
+    }
 }
 
 fn default_timeout() -> String {
@@ -118,6 +144,33 @@ impl fmt::Display for HookPoint {
     }
 }
 
+/// The cluster in which the Job of a hook runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum HookCluster {
+    #[default]
+    Management,
+    Workload,
+}
+
+impl HookCluster {
+    /// Whether it is the management cluster.
+    pub fn is_management(&self) -> bool {
+        *self == Self::Management
+    }
+}
+
+/// Where the Jobs of a hook are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookPlace {
+    /// In the EksCluster's namespace of the management cluster.
+    Management,
+    /// In the EKS cluster.
+    Workload {
+        /// The namespace there.
+        namespace: String,
+    },
+}
+
 /// What the failure of a hook means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum HookFailurePolicy {
@@ -144,6 +197,13 @@ pub struct HookStatus {
     pub state: HookState,
     /// Number of the try, counted from 1.
     pub attempt: i32,
+    /// The cluster of the Job, as in the spec when it was about to be created.
+    #[serde(default, rename = "in", skip_serializing_if = "HookCluster::is_management")]
+    pub in_: HookCluster,
+    /// Namespace of the Job, if it is in the EKS cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
     /// Name of the Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
@@ -155,6 +215,9 @@ pub struct HookStatus {
     /// When the Job was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// Since when the Job is not created because the API server of the EKS cluster does not answer: the timeout runs from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
     /// When its end was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
@@ -215,5 +278,23 @@ impl HookStatus {
     /// The entry in a message: `hook backup (BeforeControlPlane, 1.33->1.34)`.
     pub fn describe(&self) -> String {
         format!("hook {} ({}, {})", self.name, self.at, self.step)
+    }
+
+    /// Where its Job is, or is about to be.
+    pub fn place(&self) -> HookPlace {
+        match (self.in_, &self.namespace) {
+            (HookCluster::Workload, Some(namespace)) => HookPlace::Workload { namespace: namespace.clone() },
+            (HookCluster::Workload, None) => HookPlace::Workload { namespace: DEFAULT_NAMESPACE.to_owned() },
+            (HookCluster::Management, _) => HookPlace::Management,
+        }
+    }
+
+    /// Its Job in a message: the name, and where it is if that is not the EksCluster's namespace.
+    pub fn describe_job(&self) -> String {
+        let job = self.job.as_deref().unwrap_or_default();
+        match self.place() {
+            HookPlace::Management => job.to_owned(),
+            HookPlace::Workload { namespace } => format!("{namespace}/{job} of the workload cluster"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Lists in messages: the first few items, and how many more there are. No I/O.
+//! Lists and numbers in messages: the first few items, how many more there are, and nouns in the right number. No I/O.
 
 use std::fmt::Display;
 
@@ -19,6 +19,12 @@ pub fn first_few_joined<T: Display>(
     with_rest(named.join(separator), items.count(), before_rest)
 }
 
+/// `1 step`, `2 steps`: the number, and the noun in its number.
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// `named` and the number of the others, if there are any.
 pub fn with_rest(named: String, rest: usize, before_rest: &str) -> String {
     if rest == 0 { named } else { format!("{named}{before_rest}{rest} more") }
@@ -27,6 +33,12 @@ pub fn with_rest(named: String, rest: usize, before_rest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([counted(0, "node"), counted(1, "node"), counted(2, "node")], ["0 nodes", "1 node", "2 nodes"]);
+        assert_eq!(counted(1_usize, "add-on"), "1 add-on");
+    }
 
     #[test]
     fn a_few_items_are_named_and_the_rest_is_counted() {

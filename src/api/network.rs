@@ -255,9 +255,7 @@ impl ExistingNetwork {
     pub fn subnets(&self) -> Result<ExistingSubnets<'_>, SpecError> {
         match (&self.subnet_ids, &self.subnet_selector, &self.subnets, &self.vpc_id) {
             (Some(ids), None, None, _) => Ok(ExistingSubnets::Ids(ids)),
-            (None, Some(selector), None, Some(vpc_id)) => {
-                Ok(ExistingSubnets::Tagged { vpc_id, tags: &selector.tags })
-            }
+            (None, Some(selector), None, Some(vpc_id)) => Ok(ExistingSubnets::Tagged { vpc_id, tags: &selector.tags }),
             (None, None, Some(subnets), Some(vpc_id)) => Ok(ExistingSubnets::Listed { vpc_id, subnets }),
             _ => Err(SpecError::new(
                 "spec.network.existing",

@@ -333,15 +333,9 @@ impl Default for NodeSubnets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeSubnetsKind<'a> {
     /// The subnets of a tier, optionally limited to zones.
-    Tier {
-        tier: SubnetTier,
-        zones: Option<&'a [String]>,
-    },
+    Tier { tier: SubnetTier, zones: Option<&'a [String]> },
     /// Subnets by id, and subnets of the cluster by range.
-    Listed {
-        ids: &'a [String],
-        cidrs: &'a [String],
-    },
+    Listed { ids: &'a [String], cidrs: &'a [String] },
 }
 
 impl NodeSubnets {

@@ -244,9 +244,27 @@ pub(super) fn hook_name() -> Rule {
 pub(super) fn hook_job_in_own_namespace() -> Rule {
     rule(
         "!has(self.job.cronJob) || !has(self.job.cronJob.__namespace__)",
-        "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace",
+        "a hook uses a CronJob of the EksCluster's own namespace, or with `in: Workload` of the hook's namespace: remove cronJob.namespace",
     )
     .field_path(".job.cronJob.namespace")
+}
+
+/// In CEL, `in` is an operator.
+pub(super) fn hook_in_workload_needs_a_cluster() -> Rule {
+    rule(
+        "!has(self.__in__) || self.__in__ != 'Workload' || !self.at.exists(point, point == 'BeforeCreate')",
+        "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set in: Management",
+    )
+    .field_path(".at")
+}
+
+/// In the management cluster, who may create Jobs in the EksCluster's namespace is asked at admission, and nowhere else.
+pub(super) fn hook_namespace_in_workload() -> Rule {
+    rule(
+        "!has(self.__namespace__) || (has(self.__in__) && self.__in__ == 'Workload')",
+        "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload",
+    )
+    .field_path(".namespace")
 }
 
 /// In CEL, `namespace` is reserved.

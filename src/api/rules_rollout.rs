@@ -2,6 +2,8 @@
 
 use kube::core::Rule;
 
+use super::conditions::ConditionType;
+
 pub(super) fn wave_name() -> Rule {
     Rule::new("self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self != 'unmatched'").message(
         "must be lower case letters, digits and '-', and not unmatched, which is the wave of clusters that no other one selects",
@@ -24,6 +26,21 @@ pub(super) fn min_or_max() -> Rule {
     Rule::new("(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)").message(
         "min, max or both must be set, and min must not be higher than max: without them every value would be good",
     )
+}
+
+/// A condition that no object of the kind has would be an error for ever.
+pub(super) fn condition_of_kind(cluster: &[ConditionType], group: &[ConditionType]) -> Rule {
+    let list = |types: &[ConditionType]| {
+        let names: Vec<_> = types.iter().map(|one| one.as_str()).collect();
+        format!("['{}']", names.join("', '"))
+    };
+    let (cluster, group) = (list(cluster), list(group));
+    Rule::new(format!("self.kind == 'NodeGroup' ? self.type in {group} : self.type in {cluster}"))
+        .message(
+            "objects of this kind have no such condition: NodesReady is one of NodeGroups, and NetworkReady, ControlPlaneReady, \
+             AddonsReady, GitOpsReady and Available are conditions of EksClusters",
+        )
+        .field_path(".type")
 }
 
 /// Without user, query and fragment: credentials are in a Secret.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
+use super::cluster_page::ControllerPageArgs;
 use crate::agents::hub;
 use crate::agents::validate::SourcePolicy;
 use crate::controllers::deletions::{AllLimits, Limits};
@@ -131,6 +132,8 @@ pub struct Args {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
     otlp_endpoint: Option<OtlpEndpoint>,
     #[command(flatten)]
+    page: ControllerPageArgs,
+    #[command(flatten)]
     notify: super::notify::NotifyArgs,
     /// Format of log lines.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
@@ -167,7 +170,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let traces = args.otlp_endpoint.clone().and_then(|endpoint| endpoint.0).map(Traces::new).unwrap_or_default();
     logs::init(args.log_level.as_deref(), format, &traces)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(controllers::run(options(args, traces)?))?;
+    let page = args.page.clone();
+    let options = options(args, traces)?;
+    runtime.block_on(async {
+        let mirror = page.serve().await?;
+        anyhow::Ok(controllers::run(options, mirror).await?)
+    })?;
     // Hanging reads must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -202,6 +210,7 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         listen,
         metrics_auth,
         otlp_endpoint: _,
+        page: _,
         notify,
         log_format: _,
         log_level: _,

@@ -3,6 +3,7 @@
 //! Not allowed here: decisions. I/O: files and standard output.
 
 mod approve;
+mod cluster_page;
 mod confirm;
 pub(crate) mod connection;
 mod controller;
@@ -18,13 +19,13 @@ mod kubeconfig;
 mod notify;
 mod output;
 mod ownership;
-mod plan;
+pub(crate) mod plan;
 mod reading;
 mod reconcile;
 mod recover;
 mod reference;
 mod relocate;
-mod rollout;
+pub(crate) mod rollout;
 mod runtime;
 mod screen;
 pub(crate) mod status;

@@ -49,6 +49,34 @@ impl Changed {
     }
 }
 
+/// Prints what is for people: with a format, on standard error.
+///
+/// # Errors
+/// It cannot be written.
+pub fn say(output: Option<Changed>, text: &str) -> anyhow::Result<()> {
+    match output {
+        None => super::print(text),
+        Some(_) => {
+            super::note(&anstream::adapter::strip_str(text.trim_end()).to_string());
+            Ok(())
+        }
+    }
+}
+
+/// Prints an object that was changed, if the user asks for it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn print_changed<K>(changed: &K, output: Option<Changed>) -> anyhow::Result<()>
+where
+    K: kube::Resource<DynamicType = ()> + Serialize,
+{
+    match output {
+        Some(format) => format.print(&object(changed)?, &format!("{}\n", name(changed))),
+        None => Ok(()),
+    }
+}
+
 /// Text of a value in that format.
 ///
 /// # Errors

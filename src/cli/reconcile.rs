@@ -8,12 +8,14 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::approve::waiting::{Kind, Target};
 use super::connection::{InNamespace, found};
+use super::output::{self, Changed, say};
 use super::ownership::MANAGER;
 use super::status::{overview, print};
 use super::subject::Subject;
@@ -42,6 +44,9 @@ pub struct Args {
     /// How long to wait; implies --wait [default: 30m].
     #[arg(long, value_parser = super::controller::duration)]
     timeout: Option<Duration>,
+    /// Format: the objects with the request; `name`: only their names. What happens is then shown on standard error.
+    #[arg(short, long, value_enum)]
+    output: Option<Changed>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -57,39 +62,64 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn reconcile(args: &Args) -> anyhow::Result<()> {
     let (client, namespace) = args.place.client().await?;
     let requested = Timestamp::now().to_string();
-    let (names, is_deleted) = annotate(&client, &namespace, &args.name, &requested).await?;
-    super::print(&names.iter().map(|name| format!("{name}: reconcile requested\n")).collect::<String>())?;
+    let (objects, is_deleted) = annotate(&client, &namespace, &args.name, &requested).await?;
+    let lines: String = objects.iter().map(|one| format!("{}: reconcile requested\n", one.title)).collect();
+    say(args.output, &lines)?;
+    if let Some(format) = args.output {
+        let names: String = objects.iter().map(|one| format!("{}\n", one.name)).collect();
+        format.print(&output::list(objects.into_iter().map(|one| one.object).collect()), &names)?;
+    }
     let waits = args.wait || args.timeout.is_some();
     if waits { wait(args, &client, &namespace, &requested, is_deleted).await } else { Ok(()) }
 }
 
-/// Sets the annotation on the object, and on the node groups of a cluster. Returns their names, and whether the object is
-/// being deleted.
+/// An object that carries the request.
+struct Requested {
+    /// `EksCluster team-a/demo`.
+    title: String,
+    /// `ekscluster.keelson.dev/demo`.
+    name: String,
+    /// As the API server stores it.
+    object: Value,
+}
+
+impl Requested {
+    fn new<K>(kind: Kind, object: &K) -> anyhow::Result<Self>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let title = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
+        Ok(Self { title, name: output::name(object), object: output::object(object)? })
+    }
+}
+
+/// Sets the annotation on the object, and on the node groups of a cluster. Returns them, and whether the object is being
+/// deleted.
 async fn annotate(
     client: &Client,
     namespace: &str,
     target: &Target,
     requested: &str,
-) -> anyhow::Result<(Vec<String>, bool)> {
+) -> anyhow::Result<(Vec<Requested>, bool)> {
     let Target { kind, name } = target;
     let patch = Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_AT_ANNOTATION: requested}}}));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let place = |kind: Kind, name: &str| format!("{kind} {namespace}/{name}");
-    let mut names = vec![place(*kind, name)];
     let groups = Api::<NodeGroup>::namespaced(client.clone(), namespace);
     if *kind == Kind::NodeGroup {
         let group = found(groups.patch(name, &params, &patch).await, kind, namespace, name)?;
-        return Ok((names, group.metadata.deletion_timestamp.is_some()));
+        return Ok((vec![Requested::new(*kind, &group)?], group.metadata.deletion_timestamp.is_some()));
     }
     let clusters = Api::<EksCluster>::namespaced(client.clone(), namespace);
     let cluster = found(clusters.patch(name, &params, &patch).await, kind, namespace, name)?;
+    let mut objects = vec![Requested::new(*kind, &cluster)?];
     let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
     let of_cluster = groups.list_metadata(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
     for group in of_cluster.iter().map(|group| group.name_any()) {
-        groups.patch(&group, &params, &patch).await.with_context(|| place(Kind::NodeGroup, &group))?;
-        names.push(place(Kind::NodeGroup, &group));
+        let place = || format!("{} {namespace}/{group}", Kind::NodeGroup);
+        let group = groups.patch(&group, &params, &patch).await.with_context(place)?;
+        objects.push(Requested::new(Kind::NodeGroup, &group)?);
     }
-    Ok((names, cluster.metadata.deletion_timestamp.is_some()))
+    Ok((objects, cluster.metadata.deletion_timestamp.is_some()))
 }
 
 /// Waits until all objects were reconciled after the request, and are ready; or until the object is gone, if it was
@@ -105,7 +135,7 @@ async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str, is
         let Target { kind, name } = &args.name;
         let first = match of.first().filter(|first| first.kind == *kind) {
             Some(first) => first,
-            None if is_deleted => return super::print(&format!("{kind} {namespace}/{name} is deleted\n")),
+            None if is_deleted => return say(args.output, &format!("{kind} {namespace}/{name} is deleted\n")),
             None => bail!("{kind} {namespace}/{name} was deleted meanwhile"),
         };
         let now = Timestamp::now();
@@ -122,7 +152,7 @@ async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str, is
                 bail!("{} is {}: {}", stalled.title(), stalled.reason(), stalled.doing());
             }
             if of.iter().all(|one| one.is_true(ConditionType::Ready)) {
-                return super::print(&format!("{} is ready\n", first.title()));
+                return say(args.output, &format!("{} is ready\n", first.title()));
             }
         }
         tokio::select! {

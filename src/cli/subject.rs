@@ -8,6 +8,7 @@ use super::estimate;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
+use crate::api::hook::HookStatus;
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
@@ -44,6 +45,8 @@ pub struct Subject {
     /// The last change: the creation, an edit, or the deletion.
     pub change: Option<ChangeStatus>,
     pub deletion: DeletionStatus,
+    /// The hooks of the steps that are not over.
+    pub hooks: Vec<HookStatus>,
     /// What keeps anything from beginning.
     pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
@@ -91,6 +94,7 @@ impl From<&EksCluster> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
+            hooks: status.hooks.into_iter().filter(|entry| !entry.closed).collect(),
             holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
@@ -130,6 +134,7 @@ impl From<&NodeGroup> for Subject {
             waits: status.waits,
             change: status.change,
             deletion: status.deletion.unwrap_or_default().into(),
+            hooks: Vec::new(),
             holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),

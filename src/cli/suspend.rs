@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::approve::waiting::Kind;
 use super::connection::{InNamespace, found};
+use super::output::{Changed, print_changed, say};
 use super::ownership::{MANAGER, applier};
 use crate::api::EksCluster;
 
@@ -15,6 +16,9 @@ use crate::api::EksCluster;
 pub struct Args {
     /// The EksCluster; its NodeGroups are suspended and resumed with it.
     name: String,
+    /// Format: the EksCluster; `name`: only its name. What was done is then shown on standard error.
+    #[arg(short, long, value_enum)]
+    output: Option<Changed>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -34,18 +38,19 @@ async fn set(args: &Args, suspend: bool) -> anyhow::Result<()> {
     let now = found(api.get(&args.name).await, Kind::EksCluster, &namespace, &args.name)?;
     let what = if suspend { "suspended" } else { "resumed" };
     if now.spec.suspend == suspend {
-        return super::print(&format!("{}: already {what}\n", place()));
+        say(args.output, &format!("{}: already {what}\n", place()))?;
+        return print_changed(&now, args.output);
     }
     // This object, and no later one of its name. The operator writes its status meanwhile, so its version may be another.
     let metadata = json!({"uid": now.uid()});
     let patch = Patch::Merge(json!({"metadata": metadata, "spec": {"suspend": suspend}}));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    api.patch(&args.name, &params, &patch).await.with_context(place)?;
-    super::print(&format!("{}: {what}\n", place()))?;
+    let changed = api.patch(&args.name, &params, &patch).await.with_context(place)?;
+    say(args.output, &format!("{}: {what}\n", place()))?;
     if let Some(manager) = applier(&now.metadata, &["spec", "suspend"]) {
         crate::cli::note(&format!(
             "note: {manager} applies spec.suspend of this object and will set it back: change it at its source, too"
         ));
     }
-    Ok(())
+    print_changed(&changed, args.output)
 }

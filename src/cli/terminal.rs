@@ -71,11 +71,6 @@ pub fn safe_json(text: &str) -> String {
     out
 }
 
-/// `1 step`, `2 steps`.
-pub fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

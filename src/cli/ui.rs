@@ -1,5 +1,5 @@
-//! `keelson ui`: serves the fleet page on this machine, with the rights of the user's kubeconfig. I/O: the management cluster's API, a
-//! listening socket on 127.0.0.1, the browser.
+//! `keelson ui`: serves the fleet page on this machine, with the rights of the user's kubeconfig; or with `--in-cluster` to everybody whom
+//! the cluster's API server knows. I/O: the management cluster's API, a listening socket, the browser.
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,16 +10,20 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
 
+use super::cluster_page::ClusterPageArgs;
 use super::connection::Connection;
 use crate::page::session::Session;
 use crate::page::{Page, server, watch};
+use crate::telemetry::logs;
+use crate::telemetry::traces::Traces;
 
 /// Flags of `keelson ui`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   keelson ui
   keelson ui -n team-a               # what is in one namespace, for those who may not read all
-  keelson ui --no-browser --port 8080")]
+  keelson ui --no-browser --port 8080
+  keelson ui --in-cluster --listen 0.0.0.0:8081   # in a Pod: deploy/ui")]
 pub struct Args {
     /// Only EksClusters and NodeGroups of this namespace [default: those of all].
     #[arg(short, long)]
@@ -30,6 +34,15 @@ pub struct Args {
     /// Only print the address. Without a terminal, the browser is not opened either.
     #[arg(long)]
     no_browser: bool,
+    /// Serve everybody who has a token of the cluster's API server, from an Authorization header or a form. Each sees what that token
+    /// may list. For a Pod: deploy/ui.
+    #[arg(long, conflicts_with_all = ["port", "no_browser"])]
+    in_cluster: bool,
+    /// Address of the page with --in-cluster. It has no TLS: put a proxy or an Ingress with TLS in front.
+    #[arg(long, requires = "in_cluster", default_value = "0.0.0.0:8081")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    cluster: ClusterPageArgs,
     #[command(flatten)]
     connection: Connection,
 }
@@ -39,7 +52,25 @@ pub struct Args {
 /// # Errors
 /// The management cluster cannot be reached, or the port is in use.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.in_cluster {
+        return super::block_on(serve_cluster(args));
+    }
+    anyhow::ensure!(!args.cluster.is_given(), "--ui-host and --ui-session-key-file need --in-cluster");
     super::block_on(ui(args))
+}
+
+async fn serve_cluster(args: &Args) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    logs::init(None, logs::Format::detect(), &Traces::default())?;
+    let client = args.connection.client().await?;
+    // The first process of a container ignores the signals that it does not handle.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (listener, page) = args.cluster.start(("--listen", args.listen), &client, args.namespace.as_deref()).await?;
+    tokio::select! {
+        served = server::serve(listener, page) => served.context("the page can no longer be served"),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 async fn ui(args: &Args) -> anyhow::Result<()> {

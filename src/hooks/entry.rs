@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::moment::Moment;
 use crate::api::conditions::bounded;
-use crate::api::hook::{Hook, HookState, HookStatus};
+use crate::api::hook::{Hook, HookCluster, HookPlace, HookState, HookStatus};
 use crate::jobs::JobOutcome;
 
 /// Longest message in status, in characters: the API's limit.
@@ -26,6 +26,25 @@ pub enum Notice {
     Skipped(String),
 }
 
+/// A Job, as status names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobId {
+    /// Where it is.
+    pub place: HookPlace,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl JobId {
+    /// The Job of `entry`, if it is known to exist.
+    pub fn of(entry: &HookStatus) -> Option<Self> {
+        let (name, uid) = entry.job.clone().zip(entry.uid.clone())?;
+        Some(Self { place: entry.place(), name, uid })
+    }
+}
+
 /// The value of an annotation, as status has it: one that is longer is cut, and equal to itself.
 pub(super) fn cut(value: &str) -> String {
     value.chars().take(MAX_VALUE).collect()
@@ -43,9 +62,12 @@ pub(super) fn new(hook: &Hook, moment: &Moment, state: HookState) -> HookStatus 
         step: moment.step.clone(),
         state,
         attempt: 0,
+        in_: HookCluster::Management,
+        namespace: None,
         job: None,
         uid: None,
         started_at: None,
+        waiting_since: None,
         finished_at: None,
         message: None,
         template_digest: None,
@@ -55,14 +77,28 @@ pub(super) fn new(hook: &Hook, moment: &Moment, state: HookState) -> HookStatus 
     }
 }
 
-/// The next try of `entry`, with the Job of that name.
-pub(super) fn intended(entry: HookStatus, job: String, digest: &str, reconcile_at: Option<&str>) -> HookStatus {
+/// The next try of `entry`, with the Job of that name at that place.
+pub(super) fn intended(
+    entry: HookStatus,
+    (job, place): (String, HookPlace),
+    digest: &str,
+    reconcile_at: Option<&str>,
+) -> HookStatus {
+    // A Job that may exist is adopted: it is the same try.
+    let is_new = entry.job.as_ref() != Some(&job);
+    let (in_, namespace) = match place {
+        HookPlace::Management => (HookCluster::Management, None),
+        HookPlace::Workload { namespace } => (HookCluster::Workload, Some(namespace)),
+    };
     HookStatus {
         state: HookState::Intended,
-        attempt: entry.attempt.saturating_add(1),
+        attempt: entry.attempt.saturating_add(i32::from(is_new)),
+        in_,
+        namespace,
         job: Some(job),
         uid: None,
         started_at: None,
+        waiting_since: None,
         finished_at: None,
         message: None,
         template_digest: Some(digest.to_owned()),
@@ -89,14 +125,25 @@ pub fn created(entry: HookStatus, uid: String, digest: String, now: Timestamp) -
         state: HookState::Running,
         uid: Some(uid),
         started_at: Some(whole_seconds(now)),
+        waiting_since: None,
         template_digest: Some(digest),
         ..entry
     };
-    let notice = Notice::Started(format!("{}: Job {}", started.describe(), started.job.as_deref().unwrap_or_default()));
+    let notice = Notice::Started(format!("{}: Job {}", started.describe(), started.describe_job()));
     (started, notice)
 }
 
-/// The Job of `entry` cannot be created.
+/// The try of `entry` that has no name yet: its Job is not created.
+pub(super) fn without_job(entry: HookStatus) -> HookStatus {
+    HookStatus { state: HookState::Pending, job: None, ..entry }
+}
+
+/// The Job of `entry` is not created, since now, because the cluster in which it runs does not answer.
+pub(super) fn waiting(entry: HookStatus, now: Timestamp) -> HookStatus {
+    HookStatus { waiting_since: Some(whole_seconds(now)), ..entry }
+}
+
+/// `entry` fails without a result of its Job.
 pub(super) fn failed_to_start(entry: HookStatus, why: &str, now: Timestamp) -> (HookStatus, Notice) {
     failed(entry, HookState::Failed, why, now)
 }

@@ -1,7 +1,7 @@
 //! Entries and hooks for tests, and tests of how an entry changes.
 
 use super::*;
-use crate::api::hook::HookPoint;
+use crate::api::hook::{HookPlace, HookPoint};
 use serde_json::json;
 
 pub fn hook(name: &str, at: &[HookPoint]) -> Hook {
@@ -17,7 +17,7 @@ pub fn entry(name: &str, at: HookPoint, step: &str, state: HookState) -> HookSta
 fn long_value_of_an_annotation_is_equal_to_itself() {
     let long = "x".repeat(300);
     let pending = entry("a", HookPoint::BeforeCreate, "create", HookState::Pending);
-    let tried = intended(pending.clone(), "job".into(), "d", Some(&long));
+    let tried = intended(pending.clone(), ("job".into(), HookPlace::Management), "d", Some(&long));
     assert_eq!(tried.reconcile_at, Some(cut(&long)));
     let skipped = skipped(pending, &long, Timestamp::from_second(1).unwrap());
     assert_eq!(skipped.skipped_by, Some("x".repeat(256)));

@@ -7,18 +7,22 @@
 //! has its UID, status has its end, and only then what follows begins. A Job is deleted after that. Each step is decided on what
 //! status has, and not on what the process remembers. So a hook runs at least once for each step; after a lost answer the Job that
 //! exists is adopted.
+//!
+//! Where the Job runs in the workload cluster, that cluster may not answer. Nothing is known of the Job then, which is neither a success nor a
+//! failure: it is waited for until the hook's timeout (`unanswered.rs`).
 
 mod entry;
 mod moment;
 mod next;
 mod passed;
 mod tidy;
+mod unanswered;
 
 #[cfg(test)]
 mod properties;
 
-pub use entry::{Notice, created, deleted};
+pub use entry::{JobId, Notice, created, deleted};
 pub use moment::{Moment, UpgradeFacts, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
-pub use passed::{has_passed_before, passes};
+pub use passed::{has_passed_before, is_waited_for_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::entry::{self, Notice};
+use super::entry::{self, JobId, Notice};
 use super::moment::{Moment, is_after};
 use crate::api::duration;
 use crate::api::hook::{Hook, HookFailurePolicy, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
@@ -60,8 +60,8 @@ pub enum Action<'a> {
 /// A status to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The Job (name and UID) to delete before.
-    pub delete: Option<(String, String)>,
+    /// The Job to delete before.
+    pub delete: Option<JobId>,
     /// The new `status.hooks`.
     pub entries: Vec<HookStatus>,
     /// What to tell afterwards.
@@ -80,7 +80,7 @@ pub struct Held {
 }
 
 impl<'a> Question<'a> {
-    fn current(&self, hook: &Hook) -> Option<usize> {
+    pub(super) fn current(&self, hook: &Hook) -> Option<usize> {
         self.entries.iter().position(|entry| entry.name == hook.name && self.moment.is_of(entry))
     }
 
@@ -96,11 +96,11 @@ impl<'a> Question<'a> {
     }
 
     /// The status with `entry` skipped, if the annotation says so.
-    fn skipped(&self, hook: &Hook, at: Option<usize>, entry: &HookStatus) -> Option<Record> {
+    pub(super) fn skipped(&self, hook: &Hook, at: Option<usize>, entry: &HookStatus) -> Option<Record> {
         let by = self.skip_of(hook)?;
         let skipped = HookStatus { uid: None, ..entry::skipped(entry.clone(), &by, self.now) };
         let notice = Some(Notice::Skipped(format!("{} by {by:?}", skipped.describe())));
-        let delete = entry.job.clone().zip(entry.uid.clone());
+        let delete = JobId::of(entry);
         Some(Record { delete, entries: self.with(at, skipped), notice })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    fn with(&self, at: Option<usize>, entry: HookStatus) -> Vec<HookStatus> {
+    pub(super) fn with(&self, at: Option<usize>, entry: HookStatus) -> Vec<HookStatus> {
         let mut all = self.entries.to_vec();
         match at {
             Some(at) => all[at] = entry,
@@ -139,19 +139,25 @@ impl<'a> Question<'a> {
     /// What a person can do about `hook`, whose entry is `entry`.
     fn advice(&self, hook: &Hook, entry: &HookStatus) -> String {
         let (name, namespace) = self.object;
+        let skip = self.skip_advice(hook, entry);
+        format!("correct its template, or try again with keelson reconcile {name} -n {namespace}, or {skip}")
+    }
+
+    /// How a person passes `hook`.
+    pub(super) fn skip_advice(&self, hook: &Hook, entry: &HookStatus) -> String {
+        let (name, namespace) = self.object;
         // A value that has been used does not count again.
         let value = match &entry.job {
             Some(job) if self.skip.is_some() => format!("{}/{}", hook.name, job.rsplit('-').next().unwrap_or_default()),
             _ => hook.name.clone(),
         };
         format!(
-            "correct its template, or try again with keelson reconcile {name} -n {namespace}, or pass it with kubectl annotate \
-             --overwrite ekscluster {name} -n {namespace} {SKIP_HOOK_ANNOTATION}={value}"
+            "pass it with kubectl annotate --overwrite ekscluster {name} -n {namespace} {SKIP_HOOK_ANNOTATION}={value}"
         )
     }
 
     /// The action while `hook` needs a person.
-    fn failed(&self, hook: &Hook, entry: &HookStatus, what: &str, why: &str) -> Action<'a> {
+    pub(super) fn failed(&self, hook: &Hook, entry: &HookStatus, what: &str, why: &str) -> Action<'a> {
         let message = format!("{what}: {why}: {}", self.advice(hook, entry));
         Action::Held(Held { failed: true, message, again: FAILED_AGAIN })
     }
@@ -200,6 +206,12 @@ fn about<'a>(question: &Question<'a>, hook: &'a Hook) -> Option<Action<'a>> {
         return Some(Action::Record(record));
     }
     Some(match (entry.state, at) {
+        // The hook moved to another cluster: its author may do there what he may not do here. A Job whose creation had no answer ends at
+        // its deadline.
+        (HookState::Intended, Some(_)) if entry.place() != hook.place() => {
+            let entries = question.with(at, entry::without_job(entry));
+            Action::Record(Record { delete: None, entries, notice: None })
+        }
         // Its Job may exist: that is found out when the hold ends.
         (HookState::Intended, Some(_)) if !question.may_begin => on_hold(&entry.describe()),
         (HookState::Intended, Some(at)) => Action::Create(hook, at),
@@ -242,17 +254,30 @@ fn begin<'a>(
         Some(Err(error)) => return question.failed(hook, &entry, &what, error),
     };
     if is_failure {
-        let is_corrected = entry.template_digest.as_ref() != Some(digest);
+        // One whose template could not be read in time has no digest, and shows no correction.
+        let is_unread = entry.template_digest.is_none() && entry.waiting_since.is_some();
+        let is_corrected = entry.template_digest.as_ref() != Some(digest) && !is_unread;
         let asked = question.reconcile_at.map(entry::cut);
         let is_asked = asked.is_some() && asked != entry.reconcile_at;
         if !is_corrected && !is_asked {
             return question.failed(hook, &entry, &what, &why);
         }
     }
-    let delete = entry.job.clone().zip(entry.uid.clone());
-    let job = question.job_name(&entry);
-    let entry = entry::intended(entry, job, digest, question.reconcile_at);
+    let (delete, place) = (JobId::of(&entry), hook.place());
+    let job = match &entry.job {
+        // Whether it was created is not known: it is adopted, so that no second one runs beside it.
+        Some(job) if entry.uid.is_none() && entry.waiting_since.is_some() && entry.place() == place => job.clone(),
+        _ => question.job_name(&entry),
+    };
+    let entry = entry::intended(entry, (job, place), digest, question.reconcile_at);
     Action::Record(Record { delete, entries: question.with(at, entry), notice: None })
+}
+
+/// When `hook` has failed, if it has not ended, with a timeout that runs since `start`.
+pub(super) fn timeout_from(hook: &Hook, start: Timestamp) -> Timestamp {
+    let timeout = duration::parse(&hook.timeout).unwrap_or_default();
+    let timeout = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
+    start.saturating_add(timeout).unwrap_or(Timestamp::MAX)
 }
 
 /// What an observation of a Job leads to.
@@ -274,16 +299,14 @@ pub fn observed(
 ) -> Observation {
     let entry = question.entries[index].clone();
     let started = entry.started_at.as_ref().map_or(question.now, |time| time.0);
-    let timeout = duration::parse(&hook.timeout).unwrap_or_default();
-    let timeout = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
-    let until = started.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+    let until = timeout_from(hook, started);
     let is_over = question.now >= until;
     let why = waiting.map(|why| format!("; {why}")).unwrap_or_default();
     let (ended, delete) = match outcome {
         // A crash after the deletion finds no Job.
         JobOutcome::Running | JobOutcome::Lost(_) if is_over => {
             let message = format!("the Job did not end within {}{why}", hook.timeout);
-            let delete = entry.job.clone().zip(entry.uid.clone());
+            let delete = JobId::of(&entry);
             (
                 entry::ended(HookStatus { uid: None, ..entry.clone() }, &JobOutcome::Failed(message), question.now),
                 delete,
@@ -298,7 +321,7 @@ pub fn observed(
     let message = format!(
         "{}: Job {} runs since {started}, until {until} at the latest{why}",
         entry.describe(),
-        entry.job.as_deref().unwrap_or_default()
+        entry.describe_job()
     );
     let elapsed = question.now.duration_since(started);
     let pause = SignedDuration::from_secs(elapsed.as_secs() / 10).clamp(POLL.0, POLL.1);

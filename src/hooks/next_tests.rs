@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::api::hook::HookPoint;
+use crate::api::hook::{HookCluster, HookPlace, HookPoint};
 use crate::hooks::entry::tests::{entry, hook};
 
 const STEP: &str = "1.33->1.34";
@@ -69,6 +69,11 @@ fn entry_of(name: &str, state: HookState) -> HookStatus {
     HookStatus { template_digest: digest, job, ..entry(name, HookPoint::BeforeControlPlane, STEP, state) }
 }
 
+fn job_of(name: &str) -> Option<JobId> {
+    let (name, uid) = (format!("demo-{name}-abc"), "u".to_owned());
+    Some(JobId { place: HookPlace::Management, name, uid })
+}
+
 fn failed(name: &str) -> HookStatus {
     HookStatus { message: Some("exit 1".into()), uid: Some("u".into()), ..entry_of(name, HookState::Failed) }
 }
@@ -122,7 +127,7 @@ fn failure_stops_until_the_template_or_the_annotation_changes() {
     );
     case.reconcile_at = Some("now");
     let again = case.recorded();
-    assert_eq!(again.delete, Some(("demo-a-abc".into(), "u".into())), "the Job of the try before goes first");
+    assert_eq!(again.delete, job_of("a"), "the Job of the try before goes first");
     assert_eq!((again.entries[0].attempt, again.entries[0].uid.as_deref()), (2, None));
     assert_ne!(again.entries[0].job, case.entries[0].job);
     case.entries[0].reconcile_at = Some("now".into());
@@ -163,7 +168,7 @@ fn skip_counts_once_for_each_hook() {
     let mut case = Case::new(vec![before("a"), before("b")], vec![failed("a")]);
     case.skip = Some("x, a");
     let record = case.recorded();
-    assert_eq!(record.delete, Some(("demo-a-abc".into(), "u".into())));
+    assert_eq!(record.delete, job_of("a"));
     assert_eq!((record.entries[0].state, record.entries[0].skipped_by.as_deref()), (HookState::Skipped, Some("a")));
     assert!(matches!(record.notice, Some(Notice::Skipped(_))));
     // The next step: the same value does not count again, another one does.
@@ -198,6 +203,29 @@ fn job_that_may_exist_is_adopted_before_it_is_skipped() {
 }
 
 #[test]
+fn job_is_where_the_hook_said_when_it_was_about_to_be_created() {
+    let in_workload = Hook { in_: HookCluster::Workload, ..before("a") };
+    let mut case = Case::new(vec![in_workload], Vec::new());
+    let first = case.recorded().entries.remove(0);
+    assert_eq!((first.in_, first.namespace.as_deref()), (HookCluster::Workload, Some("default")));
+    case.hooks[0].namespace = Some("checks".into());
+    case.entries = vec![entry_of("a", HookState::Intended)];
+    let given_up = case.recorded().entries.remove(0);
+    assert_eq!((given_up.state, given_up.job.as_deref()), (HookState::Pending, None), "nothing is created elsewhere");
+    case.entries = vec![given_up];
+    let again = case.recorded().entries.remove(0);
+    assert_eq!((again.state, again.namespace.as_deref()), (HookState::Intended, Some("checks")));
+    // What runs is observed where it is, and deleted there before another try.
+    case.entries = vec![entry_of("a", HookState::Running)];
+    assert_eq!(next(&case.question()), Action::Observe(&case.hooks[0], 0));
+    case.entries = vec![failed("a")];
+    case.reconcile_at = Some("now");
+    let retried = case.recorded();
+    assert_eq!(retried.delete, job_of("a"));
+    assert_eq!(retried.entries[0].place(), HookPlace::Workload { namespace: "checks".into() });
+}
+
+#[test]
 fn nothing_begins_on_hold_and_what_runs_is_observed() {
     let mut case = Case::new(vec![before("a")], Vec::new());
     case.may_begin = false;
@@ -224,7 +252,7 @@ fn hanging_job_is_deleted_at_its_timeout() {
     );
     assert_eq!(held.again, SignedDuration::from_secs(10));
     let Observation::Record(record) = observe(400, &JobOutcome::Running) else { panic!() };
-    assert_eq!(record.delete, Some(("demo-a-abc".into(), "u".into())));
+    assert_eq!(record.delete, job_of("a"));
     let entry = &record.entries[0];
     assert_eq!((entry.state, entry.uid.as_deref()), (HookState::Failed, None));
     assert_eq!(entry.message.as_deref(), Some("the Job did not end within 10m; ImagePullBackOff"));

@@ -36,6 +36,18 @@ pub fn has_passed_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to:
     have_all_run && before.all(|entry| passes(hooks, entry))
 }
 
+/// Whether a hook before the step of `gate` to `to` has an entry and has not passed: then the step has not begun.
+pub fn is_waited_for_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to: KubernetesVersion) -> bool {
+    let point = match gate {
+        Gate::ControlPlane => HookPoint::BeforeControlPlane,
+        Gate::NodeGroups => HookPoint::BeforeNodeGroups,
+        Gate::Agent | Gate::Revision => return false,
+    };
+    let to = to.to_string();
+    let is_of_step = |entry: &HookStatus| entry.at == point && entry.step.rsplit("->").next() == Some(to.as_str());
+    entries.iter().any(|entry| !entry.closed && is_of_step(entry) && !passes(hooks, entry))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +88,27 @@ mod tests {
         assert!(has_passed(&groups, &[of(BeforeNodeGroups, "1.34", HookState::Succeeded)], Gate::NodeGroups));
         let continues = [Hook { on_failure: HookFailurePolicy::Continue, ..groups[0].clone() }];
         assert!(has_passed(&continues, &[of(BeforeNodeGroups, "1.34", HookState::Failed)], Gate::NodeGroups));
+    }
+
+    #[test]
+    fn step_has_not_begun_while_a_hook_before_it_has_an_entry_and_has_not_passed() {
+        use HookPoint::{BeforeControlPlane, BeforeNodeGroups};
+        let hooks = [hook("a", &[BeforeControlPlane])];
+        let waits = |entries: &[HookStatus], gate| is_waited_for_before(&hooks, entries, gate, "1.34".parse().unwrap());
+        let of = |at, step: &str, state| entry("a", at, step, state);
+        let table = [
+            (BeforeControlPlane, "1.33->1.34", HookState::Running, true),
+            (BeforeControlPlane, "1.33->1.34", HookState::Failed, true),
+            (BeforeControlPlane, "1.33->1.34", HookState::Succeeded, false),
+            (BeforeControlPlane, "1.32->1.33", HookState::Failed, false),
+            (BeforeNodeGroups, "1.34", HookState::Failed, false),
+        ];
+        for (at, step, state, expected) in table {
+            assert_eq!(waits(&[of(at, step, state)], Gate::ControlPlane), expected, "{at} {step} {state:?}");
+        }
+        // Nothing is known of it: it may be over.
+        assert!(!waits(&[], Gate::ControlPlane));
+        let closed = HookStatus { closed: true, ..of(BeforeControlPlane, "1.33->1.34", HookState::Failed) };
+        assert!(!waits(&[closed], Gate::ControlPlane));
     }
 }

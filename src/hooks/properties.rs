@@ -1,4 +1,5 @@
-//! Properties of hooks in a world with crashes between any two steps, lost answers, and Jobs that are deleted by hand.
+//! Properties of hooks in a world with crashes between any two steps, lost answers, Jobs that are deleted by hand, and a workload cluster
+//! that does not answer for a while.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,12 @@ use proptest::prelude::*;
 
 use super::entry::tests::hook;
 use super::*;
-use crate::api::hook::{Hook, HookFailurePolicy, HookPoint, HookState, HookStatus};
+use crate::api::hook::{Hook, HookCluster, HookFailurePolicy, HookPlace, HookPoint, HookState, HookStatus};
 use crate::jobs::JobOutcome;
 
 const UID: &str = "cluster";
 
-/// A Job in the management cluster.
+/// A Job.
 #[derive(Clone, Debug)]
 struct Job {
     uid: String,
@@ -35,6 +36,8 @@ enum Event {
     Skip(bool),
     Retry,
     Wait(i64),
+    /// From now on, the workload cluster answers, or does not.
+    Answers(bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,6 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Skip),
         1 => Just(Event::Retry),
         1 => (1..900_i64).prop_map(Event::Wait),
+        1 => any::<bool>().prop_map(Event::Answers),
     ]
 }
 
@@ -64,12 +68,15 @@ struct World {
     uids: usize,
     reject_write: bool,
     lose_answer: bool,
+    /// Whether the workload cluster does not answer.
+    is_away: bool,
     passed: bool,
 }
 
 impl World {
     fn new(continues: bool) -> Self {
         let mut hooks = vec![hook("a", &[HookPoint::BeforeDelete]), hook("b", &[HookPoint::BeforeDelete])];
+        hooks[1].in_ = HookCluster::Workload;
         if continues {
             hooks[0].on_failure = HookFailurePolicy::Continue;
         }
@@ -85,15 +92,20 @@ impl World {
             uids: 0,
             reject_write: false,
             lose_answer: false,
+            is_away: false,
             passed: false,
         }
     }
 
     fn write(&mut self, record: Record) -> bool {
-        if let Some((name, uid)) = &record.delete
-            && self.jobs.get(name).is_some_and(|job| job.uid == *uid)
-        {
-            self.jobs.remove(name);
+        if let Some(JobId { place, name, uid }) = &record.delete {
+            let is_away = self.is_away && *place != HookPlace::Management;
+            if is_away && !matches!(record.notice, Some(Notice::Skipped(_))) {
+                return false;
+            }
+            if !is_away && self.jobs.get(name).is_some_and(|job| job.uid == *uid) {
+                self.jobs.remove(name);
+            }
         }
         if std::mem::take(&mut self.reject_write) {
             return false;
@@ -131,6 +143,11 @@ impl World {
         match next(&question) {
             Action::ReadTemplate(_) => unreachable!("every template was read"),
             Action::Record(record) => self.write(record),
+            Action::Create(hook, _) | Action::Observe(hook, _)
+                if self.is_away && hook.in_ == HookCluster::Workload && !self.lose_answer =>
+            {
+                self.unanswered(&question, hook)
+            }
             Action::Create(hook, index) => {
                 let name = entries[index].job.clone().expect("an intended entry has a name");
                 self.uids += 1;
@@ -139,7 +156,8 @@ impl World {
                 assert_eq!(job.hook, hook.name, "a name is of one hook");
                 let uid = job.uid.clone();
                 if std::mem::take(&mut self.lose_answer) {
-                    return false;
+                    // It was created all the same.
+                    return self.is_away && hook.in_ == HookCluster::Workload && self.unanswered(&question, hook);
                 }
                 let (entry, _) = created(entries[index].clone(), uid, "d".into(), self.now);
                 self.write(self.replaced(index, entry))
@@ -161,6 +179,14 @@ impl World {
                 self.passed = true;
                 false
             }
+        }
+    }
+
+    fn unanswered(&mut self, question: &Question<'_>, hook: &Hook) -> bool {
+        match question.unanswered(hook, "no answer", SignedDuration::from_secs(1)) {
+            Action::Record(record) => self.write(record),
+            Action::Held(_) => false,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -190,6 +216,7 @@ impl World {
             Event::Skip(first) => self.skip = Some(format!("{}/{number}", if *first { "a" } else { "b" })),
             Event::Retry => self.reconcile_at = Some(number.to_string()),
             Event::Wait(seconds) => self.now += SignedDuration::from_secs(*seconds),
+            Event::Answers(answers) => self.is_away = !answers,
         }
     }
 
@@ -220,7 +247,7 @@ proptest! {
             world.turn(event, number);
             world.check();
         }
-        (world.reject_write, world.lose_answer) = (false, false);
+        (world.reject_write, world.lose_answer, world.is_away) = (false, false, false);
         for number in 100..120 {
             world.turn(&Event::Retry, number);
             world.turn(&Event::Work(10), number);

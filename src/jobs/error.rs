@@ -1,6 +1,8 @@
 //! Why a Job could not be run or read. No I/O.
 
-use kube::core::Status;
+use std::time::Duration;
+
+use crate::workload::GitOpsError;
 
 /// Why a Job could not be run or read.
 #[derive(Debug, thiserror::Error)]
@@ -9,12 +11,22 @@ pub enum JobError {
     #[error("{0}")]
     Invalid(String),
     /// The CronJob does not exist.
-    #[error("CronJob {namespace}/{name} does not exist: create it, usually with `suspend: true`")]
+    #[error("CronJob {namespace}/{name}{of} does not exist: create it, usually with `suspend: true`")]
     NoCronJob {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
+        /// In which cluster; empty: the management cluster.
+        of: &'static str,
+    },
+    /// The namespace does not exist.
+    #[error("namespace {namespace}{of} does not exist: create it, or name another one")]
+    NoNamespace {
+        /// Its name.
+        namespace: String,
+        /// In which cluster; empty: the management cluster.
+        of: &'static str,
     },
     /// Something else has the name of the Job.
     #[error("Job {namespace}/{name} exists, and Keelson did not create it like this: delete it")]
@@ -58,14 +70,59 @@ pub enum JobError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// A workload cluster cannot be reached, or does not admit the operator. A write may have taken effect.
+    #[error("failed to {call} in namespace {namespace} of the workload cluster: {source}")]
+    Unreached {
+        /// What failed.
+        call: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// Why.
+        #[source]
+        source: Box<GitOpsError>,
+    },
+    /// A workload cluster answered something that says nothing of the Job.
+    #[error("failed to {call} in namespace {namespace} of the workload cluster: {message}")]
+    Answer {
+        /// What failed.
+        call: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// What it answered.
+        message: String,
+    },
+    /// The workload cluster has no API, as far as is known.
+    #[error("its Job runs in the workload cluster, whose API server is not known: {0}")]
+    NoApi(String),
 }
 
 impl JobError {
     /// Whether somebody must change something; otherwise it is tried again by itself.
     pub fn requires_change(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::NoCronJob { .. } | Self::NameTaken { .. } | Self::Forbidden { .. } => true,
-            Self::Api { .. } | Self::TimedOut { .. } => false,
+            Self::Invalid(_)
+            | Self::NoCronJob { .. }
+            | Self::NoNamespace { .. }
+            | Self::NameTaken { .. }
+            | Self::Forbidden { .. } => true,
+            Self::Api { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreached { .. }
+            | Self::Answer { .. }
+            | Self::NoApi(_) => false,
+        }
+    }
+
+    /// Whether it is because a workload cluster does not answer: nothing is known of the Job then, and it may stay so for long.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Unreached { .. } | Self::Answer { .. } | Self::NoApi(_))
+    }
+
+    /// When a workload cluster is asked again at the earliest, if it was unreachable.
+    pub fn requeue_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreached { source, .. } => Some(source.requeue_after()),
+            _ => None,
         }
     }
 
@@ -74,7 +131,7 @@ impl JobError {
         let namespace = namespace.to_owned();
         match error {
             // Quotas and webhooks answer 403 too, but they do not name the user.
-            kube::Error::Api(status) if status.code == 403 && is_rbac(&status) => {
+            kube::Error::Api(status) if status.code == 403 && is_rbac(&status.message) => {
                 Self::Forbidden { call, namespace, message: status.message }
             }
             kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
@@ -85,13 +142,15 @@ impl JobError {
     }
 }
 
-fn is_rbac(status: &Status) -> bool {
-    status.message.contains("User \"") && status.message.contains(" cannot ")
+/// Whether a 403 with this message is about the permissions of the user.
+pub(super) fn is_rbac(message: &str) -> bool {
+    message.contains("User \"") && message.contains(" cannot ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::Status;
 
     fn of(code: u16, message: &str) -> JobError {
         let status = Status { code, message: message.to_owned(), ..Status::default() };

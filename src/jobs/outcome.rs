@@ -97,10 +97,19 @@ pub fn describe_waiting(pods: &[Pod]) -> Option<String> {
         let conditions =
             |pod: &Pod| pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         let mut all = pods.iter().flat_map(conditions);
-        let found = all.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+        let Some(found) = all.find(|one| one.type_ == "PodScheduled" && one.status == "False") else {
+            let is_pending = pods.iter().any(is_pending_without_node);
+            return is_pending.then(|| "its Pod is Pending without a node: a Job needs one to run on".to_owned());
+        };
         let why = found.message.as_deref().unwrap_or("no node for it");
         Some(bounded(&format!("its Pod is not scheduled: {why}"), MAX_MESSAGE))
     })
+}
+
+/// Whether nothing has put it on a node, and nobody has said why.
+fn is_pending_without_node(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Pending") && pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none())
 }
 
 #[cfg(test)]
@@ -171,5 +180,15 @@ mod tests {
             describe_waiting(&[unscheduled]).as_deref(),
             Some("its Pod is not scheduled: 0/3 nodes are available")
         );
+        let pending = |node: Option<&str>| -> Pod {
+            let spec = json!({"containers": [], "nodeName": node});
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec, "status": {"phase": "Pending"}}))
+                .unwrap()
+        };
+        assert_eq!(
+            describe_waiting(&[pending(None)]).as_deref(),
+            Some("its Pod is Pending without a node: a Job needs one to run on")
+        );
+        assert_eq!(describe_waiting(&[pending(Some("ip-10-0-0-1"))]), None);
     }
 }

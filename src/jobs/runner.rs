@@ -1,21 +1,26 @@
-//! Creates, observes and deletes Jobs. I/O: the management cluster's API. Every call has a deadline. The methods never retry.
-
-use std::time::Duration;
+//! Creates, observes and deletes Jobs. I/O: the API of the cluster in which they run. Every call has a deadline. The methods never
+//! retry.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobTemplateSpec};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
-use kube::{Api, Client, ResourceExt as _};
+use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::{ObjectList, Request};
+use kube::{Client, ResourceExt as _};
 
 use super::build::DIGEST_ANNOTATION;
 use super::error::JobError;
 use super::outcome::{JobOutcome, describe_waiting, outcome};
+use super::target::{FailureKind, Target, WorkloadCluster};
 use crate::api::job_source::JobSource;
+use crate::workload::Workloads;
+use crate::workload::client::Access;
+use crate::workload::object::collection;
 
-/// As for other calls to the management cluster.
-const DEADLINE: Duration = Duration::from_secs(10);
+const BATCH: &str = "batch/v1";
 /// Kubernetes' own label of a Job's Pods: the Job's UID.
 const JOB_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+/// Longest UID that status takes.
+const MAX_UID: usize = 64;
 
 /// What was observed of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +31,25 @@ pub struct Observed {
     pub waiting: Option<String>,
 }
 
-/// Runs Jobs in the management cluster.
+/// Runs Jobs in one cluster.
 #[derive(Clone)]
 pub struct JobRunner {
-    client: Client,
+    target: Target,
+}
+
+fn jobs(namespace: &str) -> Request {
+    collection(BATCH, "Job", Some(namespace))
 }
 
 impl JobRunner {
-    /// A runner that uses `client`.
+    /// A runner in the management cluster, which uses `client`.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { target: Target::Management(client) }
+    }
+
+    /// A runner in the workload cluster of the EksCluster with the UID `key`.
+    pub fn in_workload(workloads: Workloads, key: String, access: Access) -> Self {
+        Self { target: Target::Workload(Box::new(WorkloadCluster { workloads, key, access })) }
     }
 
     /// The template of `source`. `namespace`: where a CronJob is whose namespace is not named.
@@ -50,10 +64,15 @@ impl JobRunner {
             return template.parse().map_err(|why| JobError::Invalid(format!("template: {why}")));
         };
         let namespace = cron_job.namespace.as_deref().unwrap_or(namespace);
-        let api: Api<CronJob> = Api::namespaced(self.client.clone(), namespace);
-        match within("read CronJobs", namespace, api.get_opt(&cron_job.name)).await? {
-            Some(found) => Ok(found.spec.job_template),
-            None => Err(JobError::NoCronJob { namespace: namespace.to_owned(), name: cron_job.name.clone() }),
+        let request = collection(BATCH, "CronJob", Some(namespace)).get(&cron_job.name, &GetParams::default());
+        match self.target.send::<CronJob>("read CronJobs", namespace, request).await {
+            Ok(found) => Ok(found.spec.job_template),
+            Err(failure) if failure.kind == FailureKind::NotFound => Err(JobError::NoCronJob {
+                namespace: namespace.to_owned(),
+                name: cron_job.name.clone(),
+                of: self.target.suffix(),
+            }),
+            Err(failure) => Err(failure.error),
         }
     }
 
@@ -62,18 +81,24 @@ impl JobRunner {
     /// # Errors
     /// The API server refuses it or fails, or another Job has its name.
     pub async fn create(&self, job: &Job) -> Result<String, JobError> {
+        const CALL: &str = "create Jobs";
         let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &namespace);
-        let created = within("create Jobs", &namespace, api.create(&PostParams::default(), job)).await;
-        match created {
-            Ok(created) => Ok(created.uid().unwrap_or_default()),
-            Err(JobError::Api { source, .. }) if is_conflict(&source) => {
-                let existing = within("read Jobs", &namespace, api.get_opt(&name)).await?;
-                let is_same = existing.as_ref().is_some_and(|existing| is_same(existing, job));
-                let uid = existing.filter(|_| is_same).and_then(|existing| existing.uid());
-                uid.ok_or(JobError::NameTaken { namespace, name })
-            }
-            Err(error) => Err(error),
+        let body = serde_json::to_vec(job)
+            .map_err(|error| JobError::of_call(CALL, &namespace, kube::Error::SerdeError(error)))?;
+        let request = jobs(&namespace).create(&PostParams::default(), body);
+        match self.target.send::<Job>(CALL, &namespace, request).await {
+            Ok(created) => uid(&created)
+                .ok_or_else(|| JobError::Invalid(format!("Job {namespace}/{name} was created without a UID"))),
+            Err(failure) => match failure.kind {
+                FailureKind::Conflict => {
+                    let existing = self.find(&namespace, &name).await?;
+                    let uid = existing.filter(|existing| is_same(existing, job)).as_ref().and_then(uid);
+                    uid.ok_or(JobError::NameTaken { namespace, name })
+                }
+                FailureKind::NotFound => Err(JobError::NoNamespace { namespace, of: self.target.suffix() }),
+                FailureKind::Refused => Err(JobError::Invalid(failure.error.to_string())),
+                FailureKind::Other => Err(failure.error),
+            },
         }
     }
 
@@ -82,19 +107,18 @@ impl JobRunner {
     /// # Errors
     /// It cannot be read: nothing is known of it then.
     pub async fn observe(&self, namespace: &str, name: &str, uid: &str) -> Result<Observed, JobError> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let job = within("read Jobs", namespace, api.get_opt(name)).await?;
+        let job = self.find(namespace, name).await?;
         let ended = outcome(job.as_ref(), &[], uid);
         if !matches!(ended, JobOutcome::Running | JobOutcome::Failed(_)) {
             return Ok(Observed { outcome: ended, waiting: None });
         }
         // Its Pods only explain: without them, the Job's own message says what is known.
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&format!("{JOB_UID_LABEL}={uid}")).limit(50);
-        let pods = match within("list Pods", namespace, pods.list(&params)).await {
+        let request = collection("v1", "Pod", Some(namespace)).list(&params);
+        let pods = match self.target.send::<ObjectList<Pod>>("list Pods", namespace, request).await {
             Ok(pods) => pods.items,
-            Err(error) => {
-                tracing::warn!(%error, "failed to read the Pods of a Job");
+            Err(failure) => {
+                tracing::warn!(error = %failure.error, "failed to read the Pods of a Job");
                 Vec::new()
             }
         };
@@ -108,18 +132,34 @@ impl JobRunner {
     /// # Errors
     /// The API server refuses it or fails.
     pub async fn delete(&self, namespace: &str, name: &str, uid: &str) -> Result<(), JobError> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match within("delete Jobs", namespace, api.delete(name, &params)).await {
+        let request = jobs(namespace).delete(name, &params);
+        match self.target.send::<serde_json::Value>("delete Jobs", namespace, request).await {
+            Ok(_) => Ok(()),
             // 409: another one has its name.
-            Err(JobError::Api { source, .. }) if is_conflict(&source) || has_code(&source, 404) => Ok(()),
-            result => result.map(drop),
+            Err(failure) if matches!(failure.kind, FailureKind::Conflict | FailureKind::NotFound) => Ok(()),
+            Err(failure) => Err(failure.error),
         }
     }
+
+    /// The Job `name`, if it exists.
+    async fn find(&self, namespace: &str, name: &str) -> Result<Option<Job>, JobError> {
+        let request = jobs(namespace).get(name, &GetParams::default());
+        match self.target.send::<Job>("read Jobs", namespace, request).await {
+            Ok(job) => Ok(Some(job)),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
+            Err(failure) => Err(failure.error),
+        }
+    }
+}
+
+/// The UID of a Job, as long as status takes it.
+fn uid(job: &Job) -> Option<String> {
+    job.uid().filter(|uid| !uid.is_empty() && uid.len() <= MAX_UID)
 }
 
 /// Whether `existing` is the Job that was built, with the same owner.
@@ -127,25 +167,6 @@ fn is_same(existing: &Job, built: &Job) -> bool {
     let digest = |job: &Job| job.annotations().get(DIGEST_ANNOTATION).cloned();
     let owners = |job: &Job| job.owner_references().iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>();
     digest(existing).is_some() && digest(existing) == digest(built) && owners(existing) == owners(built)
-}
-
-fn has_code(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
-fn is_conflict(error: &kube::Error) -> bool {
-    has_code(error, 409)
-}
-
-async fn within<T>(
-    call: &'static str,
-    namespace: &str,
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, JobError> {
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(answer) => answer.map_err(|error| JobError::of_call(call, namespace, error)),
-        Err(_) => Err(JobError::TimedOut { call, namespace: namespace.to_owned(), seconds: DEADLINE.as_secs() }),
-    }
 }
 
 #[cfg(test)]

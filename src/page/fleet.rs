@@ -1,6 +1,7 @@
 //! The objects that the page shows, as they were read last, with what lists show of them. Bounded per object. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -78,12 +79,17 @@ impl Fleet {
     /// Stores an object.
     pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
+        self.apply_shared(Arc::new(object), now)
+    }
+
+    /// Stores an object that somebody else holds anyway: as it is.
+    pub fn apply_shared<K: Shown>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
         let id = id_of(K::KIND, object.meta());
         self.unreadable.remove(&id);
-        let mut changes = self.forget_cluster(&object, &id);
-        let cluster = self.remember_cluster(&object);
+        let mut changes = self.forget_cluster(&*object, &id);
+        let cluster = self.remember_cluster(&*object);
         let row = Arc::new(object.row(self, now));
-        K::all_mut(self).insert(id.place(), Kept { object: Arc::new(object), row });
+        K::all_mut(self).insert(id.place(), Kept { object, row });
         if K::KIND == Kind::EksCluster {
             self.update_groups_of(&id.place(), now);
         }
@@ -145,6 +151,16 @@ impl Fleet {
         let is_new = source.failure != failure;
         source.failure = failure;
         if is_new { vec![Change::Source] } else { Vec::new() }
+    }
+
+    /// The namespaces in which there are objects.
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        let unreadable =
+            self.unreadable.keys().map(|id| id.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        let mut found: BTreeSet<String> = unreadable.collect();
+        add_namespaces(&self.clusters, &mut found);
+        add_namespaces(&self.groups, &mut found);
+        found
     }
 
     /// The state of a source.
@@ -239,6 +255,17 @@ impl Fleet {
     }
 }
 
+/// Adds the namespaces of the objects, without a look at each of them.
+fn add_namespaces<K>(objects: &Objects<K>, found: &mut BTreeSet<String>) {
+    let mut next = objects.keys().next();
+    while let Some((namespace, _)) = next {
+        found.insert(namespace.clone());
+        // Greater than every name.
+        let end = (namespace.clone(), char::MAX.to_string());
+        next = objects.range((Bound::Excluded(end), Bound::Unbounded)).next().map(|(place, _)| place);
+    }
+}
+
 /// The cluster of a node group.
 pub fn cluster_of(group: &NodeGroup) -> Id {
     Id::new(Kind::EksCluster, group.metadata.namespace.as_deref().unwrap_or_default(), &group.spec.cluster_ref.name)
@@ -253,6 +280,12 @@ impl Shown for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
+        // The parts whose size nobody bounds but the author.
+        self.spec.hooks.iter_mut().for_each(|hook| hook.job.template = None);
+        self.spec.pod_identities.clear();
+        for addon in &mut self.spec.addons {
+            (addon.configuration, addon.pod_identity_role) = (None, None);
+        }
         if let Some(status) = &mut self.status {
             status.certificate_authority = None;
             status.certificate_authorities.clear();
@@ -280,6 +313,7 @@ impl Shown for NodeGroup {
     const KIND: Kind = Kind::NodeGroup;
 
     fn trim(&mut self) {
+        self.spec.node = None;
         if let Some(status) = &mut self.status {
             status.tag_keys.clear();
             status.auto_scaling_group_tag_keys.clear();

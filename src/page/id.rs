@@ -10,7 +10,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::FleetRollout, Self::EksCluster, Self::NodeGroup, Self::AwsAccount];
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::FleetRollout, Self::EksCluster, Self::NodeGroup, Self::AwsAccount];
 
     /// The kind as written in manifests.
     pub const fn as_str(self) -> &'static str {
@@ -29,6 +30,16 @@ impl Kind {
             Self::EksCluster => "clusters",
             Self::NodeGroup => "nodegroups",
             Self::AwsAccount => "accounts",
+        }
+    }
+
+    /// Its resource, as in rules of RBAC.
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::FleetRollout => "fleetrollouts",
+            Self::EksCluster => "eksclusters",
+            Self::NodeGroup => "nodegroups",
+            Self::AwsAccount => "awsaccounts",
         }
     }
 

@@ -9,6 +9,7 @@ use super::state::State;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::policy::DriftPolicy;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
+use crate::cli::rollout::overview::overview;
 use crate::cli::status::problems;
 use crate::cli::subject::Subject;
 use crate::controllers::runtime::decode::Unreadable;
@@ -92,7 +93,7 @@ impl Row {
         let doing = subject.doing();
         let message = if state == State::Progressing && !doing.is_empty() { &doing } else { message };
         let mut actions: Vec<String> = Vec::new();
-        for action in problems.iter().filter_map(|problem| problems::advice_for(problem, subject)) {
+        for action in problems.iter().flat_map(|problem| problems::advice_for(problem, subject)) {
             if !actions.contains(&action) {
                 actions.push(action);
             }
@@ -174,6 +175,7 @@ impl Row {
         let row = Self {
             since: since.or_else(|| ready.map(|ready| ready.last_transition_time.0)),
             target: release.map(|release| release.target.clone()).unwrap_or_default(),
+            actions: overview(object, None).actions,
             ..Self::new(Kind::FleetRollout, &object.metadata, state, reason, message)
         };
         row.with_search()

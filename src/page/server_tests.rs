@@ -1,11 +1,18 @@
 //! Requests to the page: who gets an answer, and what all answers have.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use http_body_util::BodyExt as _;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::page::fleet::Change;
+use crate::page::id::Id;
+use crate::page::stream::{concerns, live};
 use crate::page::tests::ready;
 
 const HOST: &str = "127.0.0.1:8080";
@@ -109,7 +116,7 @@ async fn every_answer_has_the_headers() {
 async fn change_is_announced_to_those_who_look_at_it() {
     let client = Client::new();
     let demo = Id::of_path("/clusters/team-a/demo");
-    let response = live(&client.page, Viewer::of_everything(), demo).into_response();
+    let response = live(&client.page, Viewer::of_everything(), demo, None).into_response();
     let mut body = response.into_body();
     let mut next = async || {
         let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap().unwrap().unwrap();

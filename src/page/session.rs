@@ -60,10 +60,13 @@ impl Session {
 
     /// Whether the browser says that a page of another origin makes the request. Older browsers do not say it.
     pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // Somebody who follows a link comes from elsewhere, too: without the cookie, which is strict.
-        let is_navigation = text("sec-fetch-mode") == "navigate" && text("sec-fetch-dest") == "document";
-        matches!(text("sec-fetch-site"), "cross-site" | "same-site") && !is_navigation
+        is_of_other_site(headers) && !is_navigation(headers)
+    }
+
+    /// Whether somebody follows a link on another site. The cookie is not sent with it, but with what follows.
+    pub fn is_link_from_elsewhere(headers: &HeaderMap) -> bool {
+        is_of_other_site(headers) && is_navigation(headers)
     }
 
     /// Whether the request has the cookie.
@@ -85,6 +88,18 @@ impl Session {
         self.announce_token();
         Some(format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie_name, self.cookie))
     }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_of_other_site(headers: &HeaderMap) -> bool {
+    matches!(text_of(headers, "sec-fetch-site"), "cross-site" | "same-site")
+}
+
+fn is_navigation(headers: &HeaderMap) -> bool {
+    text_of(headers, "sec-fetch-mode") == "navigate" && text_of(headers, "sec-fetch-dest") == "document"
 }
 
 /// Compares in a time that does not depend on where they differ.

@@ -110,11 +110,13 @@ impl State {
             Some(Reason::Suspended | Reason::Observed) => Self::Held,
             _ if subject.waits_for_approval() => Self::Approval,
             _ if subject.is_true(ConditionType::Stalled) || is_upgrade_blocked => Self::Blocked,
-            Some(Reason::NotOwned | Reason::DeletionBlocked | Reason::InvalidSpec | Reason::WaveHalted)
-                if !is_ready =>
-            {
-                Self::Blocked
-            }
+            Some(
+                Reason::NotOwned
+                | Reason::DeletionBlocked
+                | Reason::InvalidSpec
+                | Reason::WaveHalted
+                | Reason::HookFailed,
+            ) if !is_ready => Self::Blocked,
             Some(Reason::OnHold) => Self::Held,
             Some(reason) if !is_ready && is_failure(reason) => Self::Failing,
             // A reason of another version.

@@ -73,8 +73,9 @@ const HOSTILE: &str =
 
 /// Replaces each text of a document by the hostile one, except where another would not be accepted.
 fn infect(value: &mut Value, key: &str) {
-    const KEPT: [&str; 14] = [
+    const KEPT: [&str; 15] = [
         "apiVersion",
+        "at",
         "kind",
         "name",
         "namespace",
@@ -106,6 +107,7 @@ fn hostile_status() -> Value {
         ],
         "waits": [{"on": "x", "since": ago(5), "deadline": ago(-5)}],
         "holds": [{"name": "x", "reason": "x", "writtenBy": "x"}],
+        "hooks": [{"name": "x", "at": "BeforeDelete", "step": "x", "state": "Failed", "attempt": 1, "job": "x", "message": "x"}],
         "network": {
             "vpcId": "x",
             "subnets": [{"id": "x", "zone": "x", "tier": "Private", "cidr": "x"}, {"id": "y", "zone": "y", "tier": "Public"}],
@@ -130,7 +132,7 @@ fn hostile_status() -> Value {
         },
         "gitops": {
             "agent": "x", "version": "x", "url": "x", "sourceRevision": "x", "lastAppliedRevision": "x", "revision": "x",
-            "watchError": "x", "upgrade": {"from": "x", "to": "x", "message": "x"},
+            "watchError": "x", "heldRevision": {"source": "x", "allowed": "x", "wanted": "x", "message": "x"}, "upgrade": {"from": "x", "to": "x", "message": "x"},
             "components": [{"name": "x", "ready": false, "message": "x"}],
             "failing": [{"kind": "x", "name": "x", "reason": "x", "message": "x"}],
         },
@@ -143,10 +145,14 @@ fn hostile_status() -> Value {
     {
         status["resources"][resource.0]["key"] = json!(resource.1);
     }
-    for (path, name) in
-        [("/addons/0/name", 0), ("/gitops/failing/0/name", 0), ("/gitops/components/0/name", 0), ("/holds/0/name", 0)]
-    {
-        let _ = name;
+    for path in [
+        "/addons/0/name",
+        "/gitops/failing/0/name",
+        "/gitops/components/0/name",
+        "/holds/0/name",
+        "/hooks/0/name",
+        "/hooks/0/step",
+    ] {
         *status.pointer_mut(path).unwrap() = json!(HOSTILE);
     }
     status
@@ -187,7 +193,9 @@ fn hostile_fleet() -> Fleet {
         "status": {"members": 2, "conditions": [condition("Ready", "False", HOSTILE, HOSTILE, 30)], "releases": [
             {"gate": "ControlPlane", "target": HOSTILE, "state": "Halted", "wave": HOSTILE, "progress": HOSTILE,
              "message": HOSTILE, "since": ago(5), "halt": {"wave": HOSTILE, "message": HOSTILE, "since": ago(5)},
-             "waves": [{"name": HOSTILE, "state": "WaitingForApproval", "members": 2, "inProgress": 1, "failed": 1, "approvalHash": HOSTILE}],
+             "waves": [{"name": HOSTILE, "state": "WaitingForApproval", "members": 2, "inProgress": 1, "failed": 1, "approvalHash": HOSTILE,
+                "checks": [{"name": HOSTILE, "state": "Failed", "value": HOSTILE, "cluster": format!("a/{HOSTILE}"), "message": HOSTILE,
+                    "clusters": [{"cluster": format!("a/{HOSTILE}"), "state": "Error", "message": HOSTILE}]}]}],
              "tickets": [{"cluster": format!("team-a/{HOSTILE}"), "uid": "u", "id": "i", "wave": HOSTILE, "since": ago(5)}]},
         ]},
     }))

@@ -13,12 +13,15 @@ use serde::de::DeserializeOwned;
 
 use super::Page;
 use super::fleet::{Change, EVENTS, Fleet, Shown, id_of};
+use super::gate::Gate;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::{connection, errors, events, watching};
 use crate::controllers::runtime::decode::Decoded;
 
 /// Seconds of a watch, after which another one goes on: a connection that has become silent is noticed soon after.
 const WATCH_SECONDS: u32 = 30;
+/// Objects of a page of a list, which is in memory as a whole: each may be as large as etcd allows.
+const PAGE: u32 = 20;
 /// Pause after an error; it doubles until a list is complete.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -58,15 +61,29 @@ where
 }
 
 fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
+    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
+/// Watches a kind, except while an operator in this process passes on what it reads.
 async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
+    let mut led = page.led(K::KIND).subscribe();
+    // The page has the sender, so there is always another value.
+    while led.wait_for(|is_led| !is_led).await.is_ok() {
+        let rest = async { led.wait_for(|is_led| *is_led).await.is_ok() };
+        tokio::select! {
+            () = read(api.clone(), &page) => {}
+            _ = rest => {}
+        }
+    }
+}
+
+async fn read<K: Shown>(api: Api<Decoded<K>>, page: &Page) {
     let name = K::KIND.as_str();
     let mut listed = BTreeSet::new();
     watch(api, config(), |event| {
         let now = Timestamp::now();
         page.update(|fleet| match event {
+            _ if *page.led(K::KIND).borrow() => Vec::new(),
             Ok(watcher::Event::Init) => {
                 listed.clear();
                 Vec::new()
@@ -78,7 +95,7 @@ async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
             Ok(watcher::Event::InitDone) => fleet.finish_list::<K>(&std::mem::take(&mut listed)),
             Ok(watcher::Event::Apply(object)) => store(fleet, object, now),
             Ok(watcher::Event::Delete(object)) => fleet.delete::<K>(&id_of(K::KIND, object.meta())),
-            Err(error) => fleet.failed(name, describe(error), now),
+            Err(error) => fleet.failed(name, describe(error, name, &page.gate), now),
         });
     })
     .await;
@@ -100,12 +117,20 @@ async fn follow_events(api: Api<Event>, page: Arc<Page>) {
             Ok(watcher::Event::InitApply(event) | watcher::Event::Apply(event)) => fleet.add_event(&event),
             // Events end after an hour; what happened is shown for longer.
             Ok(watcher::Event::Delete(_)) => Vec::new(),
-            Err(error) => fleet.failed(EVENTS, describe(error), now),
+            Err(error) => fleet.failed(EVENTS, describe(error, EVENTS, &page.gate), now),
         });
     })
     .await;
 }
 
-fn describe(error: watcher::Error) -> String {
-    errors::format_error(&watching::cause(error))
+/// The error for who looks at the page: in a cluster they are others, and the server's own words are in the log.
+fn describe(error: watcher::Error, name: &str, gate: &Gate) -> String {
+    let text = errors::format_error(&watching::cause(error));
+    match gate {
+        Gate::Owner(_) => text,
+        Gate::Cluster(_) => {
+            tracing::warn!(kind = name, error = %text, "the page cannot read these objects; retrying");
+            "the API server does not answer, or does not let the page read them; its log has the reason".to_owned()
+        }
+    }
 }

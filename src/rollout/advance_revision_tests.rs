@@ -10,6 +10,9 @@ use super::*;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseState, ReleaseStatus};
 
+#[path = "first_revision_tests.rs"]
+mod first_revision_tests;
+
 fn main() -> SourceKey {
     SourceKey::of("main")
 }
@@ -54,6 +57,7 @@ impl Fleet {
                 fetched: None,
                 applied: None,
                 runs: None,
+                held: false,
                 unhealthy: None,
             };
             clusters.insert(name, Member { source: Some(source), ..of });
@@ -277,12 +281,14 @@ fn cluster_learns_from_the_plan_whether_it_is_held() {
     };
     let plans = Some(fleet.plans.as_slice());
     assert!(matches!(of("a", &rollouts, plans), Follow::Leading(_)));
-    let Follow::Held { candidate, newest } = of("b", &rollouts, plans) else { panic!("it is held") };
+    let Follow::Held { candidate, newest, first, .. } = of("b", &rollouts, plans) else { panic!("it is held") };
     assert_eq!((candidate.unwrap().revision, newest), (full(2), Some(full(2))));
+    assert_eq!(first, First::Revision(full(2)));
     let Follow::Held { candidate, .. } = of("c", &rollouts, plans) else { panic!("it is held") };
     assert_eq!(candidate.unwrap().revision, full(1));
-    assert!(matches!(of("c", &rollouts, None), Follow::Unchanged(_)), "not decided yet");
-    assert!(matches!(of("c", &Rollouts::Unlisted, plans), Follow::Unchanged(_)));
+    let waits = |follow: Follow| matches!(follow, Follow::Unchanged { first: First::Wait(_), .. });
+    assert!(waits(of("c", &rollouts, None)), "not decided yet");
+    assert!(waits(of("c", &Rollouts::Unlisted, plans)));
     let none = Rollouts::Listed { readable: Vec::new(), unreadable: Vec::new() };
     assert_eq!(of("c", &none, plans), Follow::Freely);
 }

@@ -61,12 +61,12 @@ pub struct ClaimFacts {
     pub is_in_progress: bool,
     /// Its spec still asks for the version.
     pub is_wanted: bool,
-    /// It waits for a maintenance window, or until a user removes a hold.
+    /// It waits for a maintenance window, or for a person: an approval, the removal of a hold.
     pub is_held: bool,
 }
 
 impl ClaimedStep {
-    /// The state of a claimed step. A cluster that waits for its window, or is on hold, takes no slot.
+    /// The state of a claimed step. A cluster that waits for its window, or for a person, takes no slot.
     pub fn of(facts: ClaimFacts) -> Self {
         let ClaimFacts { is_reached, is_healthy, is_in_progress, is_wanted, is_held } = facts;
         match () {

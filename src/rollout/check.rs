@@ -2,7 +2,7 @@
 //! what halts the release, and what must be run now. Pure.
 //!
 //! A query is good once a run that began at the end of the soak, or later, has passed; a Job once one that began after the arrival of the
-//! last cluster has succeeded. What is not known is never good, and no time that passes makes it so. Every decision derives
+//! last cluster has succeeded; a condition once a run at the end of the soak, or later, found that it had lasted for as long as the soak. What is not known is never good, and no time that passes makes it so. Every decision derives
 //! from status: a run whose result is lost, with the process that requested it, is due again.
 
 use jiff::{SignedDuration, Timestamp};
@@ -143,6 +143,10 @@ pub fn evaluate(
     found
 }
 
+fn format_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Whether the next result says the same as the recorded one, which is recent enough.
 fn only_confirms(last: &CheckStatus, next: &CheckStatus) -> bool {
     let is_recent = match (&last.last_run_at, &next.last_run_at) {
@@ -150,7 +154,7 @@ fn only_confirms(last: &CheckStatus, next: &CheckStatus) -> bool {
         _ => false,
     };
     let both_passed = (last.state, next.state) == (CheckState::Passed, CheckState::Passed);
-    both_passed && is_recent && last.covered == next.covered
+    both_passed && is_recent && last.covered == next.covered && last.since == next.since
 }
 
 /// One check.
@@ -161,18 +165,23 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    /// From when on a run counts.
-    fn counts_from(&self) -> Timestamp {
+    /// From when on a run counts. `status`: the last one.
+    fn counts_from(&self, status: &CheckStatus) -> Timestamp {
         match self.check.kind {
             CheckKind::Query { .. } => self.soak.ends,
             CheckKind::Job => self.soak.begins,
+            CheckKind::Condition => {
+                let length = self.soak.ends.duration_since(self.soak.begins);
+                let lasts = |since: Timestamp| since.saturating_add(length).unwrap_or(Timestamp::MAX);
+                status.since.as_ref().map_or(self.soak.ends, |since| self.soak.ends.max(lasts(since.0)))
+            }
         }
     }
 
     fn is_good(&self, status: &CheckStatus) -> bool {
         status.state == CheckState::Passed
             && status.covered == self.covered
-            && status.last_run_at.as_ref().is_some_and(|at| at.0 >= self.counts_from())
+            && status.last_run_at.as_ref().is_some_and(|at| at.0 >= self.counts_from(status))
     }
 
     fn is_due(&self, status: &CheckStatus, is_good: bool) -> bool {
@@ -180,7 +189,8 @@ impl One<'_> {
         let now = self.soak.now;
         let after = |pause: SignedDuration| last.saturating_add(pause).is_ok_and(|at| at <= now);
         // It was about other clusters, or began too early.
-        let is_stale = status.covered != self.covered || last < self.counts_from() && self.counts_from() <= now;
+        let counts_from = self.counts_from(status);
+        let is_stale = status.covered != self.covered || last < counts_from && counts_from <= now;
         if is_stale && status.state == CheckState::Passed {
             return after(MIN_INTERVAL);
         }
@@ -195,8 +205,12 @@ impl One<'_> {
         let why = match status.state {
             CheckState::Pending => "it has no result yet".to_owned(),
             CheckState::Passed if status.covered != self.covered => "it has no result of all clusters yet".to_owned(),
-            CheckState::Passed if self.soak.ends <= self.soak.now => {
+            CheckState::Passed if self.counts_from(status) <= self.soak.now => {
                 "its last result is too old: it runs again".to_owned()
+            }
+            // It began after the clusters were healthy.
+            CheckState::Passed if self.counts_from(status) > self.soak.ends => {
+                format!("it is good, and must stay so until {}", format_time(self.counts_from(status)))
             }
             // So far, in the middle of the soak.
             CheckState::Passed => return None,

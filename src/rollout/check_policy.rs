@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::check_query::facts_of;
 use crate::api::duration;
-use crate::api::fleet_rollout_check::WaveCheck;
+use crate::api::fleet_rollout_check::{ConditionCheck, WaveCheck};
 
 /// The shortest time between two runs of a check.
 pub const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
@@ -45,6 +45,8 @@ pub enum CheckKind {
     },
     /// A Job that succeeds, once.
     Job,
+    /// A condition that objects have throughout the soak.
+    Condition,
 }
 
 impl CheckPolicy {
@@ -59,8 +61,8 @@ impl CheckPolicy {
             let parsed = duration::parse(text).and_then(|time| SignedDuration::try_from(time).ok());
             parsed.ok_or_else(|| invalid(format!("{field}: {}", duration::refusal(text))))
         };
-        let (kind, interval, failure_limit, error_limit) = match (&spec.prometheus, &spec.job) {
-            (Some(query), None) => {
+        let (kind, interval, failure_limit, error_limit) = match (&spec.prometheus, &spec.job, &spec.condition) {
+            (Some(query), None, None) => {
                 let facts = facts_of(&query.query).map_err(|why| invalid(format!("query: {why}")))?;
                 let (min, max) = (query.min.map(|min| min.0), query.max.map(|max| max.0));
                 if min.is_none() && max.is_none() {
@@ -70,11 +72,18 @@ impl CheckPolicy {
                 let kind = CheckKind::Query { per_cluster: !facts.is_empty(), min, max };
                 (kind, time("interval", &query.interval)?, query.failure_limit, query.error_limit)
             }
-            (None, Some(job)) => {
+            (None, Some(job), None) => {
                 time("timeout", &job.timeout)?;
                 (CheckKind::Job, time("interval", &job.interval)?, job.failure_limit, job.error_limit)
             }
-            _ => return Err(invalid("exactly one of prometheus and job must be set".to_owned())),
+            (None, None, Some(condition)) => {
+                let ConditionCheck { kind, type_, status: _, interval, failure_limit, error_limit } = condition;
+                if !kind.condition_types().contains(type_) {
+                    return Err(invalid(format!("condition: no {} has the condition {type_}", kind.as_str())));
+                }
+                (CheckKind::Condition, time("interval", interval)?, *failure_limit, *error_limit)
+            }
+            _ => return Err(invalid("exactly one of prometheus, job and condition must be set".to_owned())),
         };
         let definition = digest([serde_json::to_string(spec).unwrap_or_default()].iter());
         let interval = interval.max(MIN_INTERVAL);

@@ -57,7 +57,9 @@ pub enum Outcome {
     Value(f64),
     /// A Job has succeeded.
     Succeeded,
-    /// A Job has failed.
+    /// All objects have the condition, without interruption since then.
+    Holds(Timestamp),
+    /// A Job has failed, or an object does not have the condition.
     Failed(String),
     /// Nothing is known.
     Error(String),
@@ -68,6 +70,8 @@ struct Judged {
     cluster: Option<String>,
     state: CheckState,
     value: Option<f64>,
+    /// Since when the objects have the condition.
+    since: Option<Timestamp>,
     message: String,
     failures: i32,
     errors: i32,
@@ -105,6 +109,8 @@ pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckSt
     CheckStatus {
         state: worst.state,
         value: worst.value.filter(|_| is_bad || !is_per_cluster).map(format_value),
+        // Of all objects.
+        since: judged.iter().filter_map(|one| one.since).max().filter(|_| !is_bad).map(whole_seconds),
         cluster: worst.cluster.clone().filter(|_| is_bad),
         failures: most(|one| one.failures),
         errors: most(|one| one.errors),
@@ -117,7 +123,7 @@ pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckSt
 fn judge(check: &CheckPolicy, last: &CheckStatus, one: &ClusterOutcome) -> Judged {
     let (state, value, message) = match &one.outcome {
         Outcome::Value(value) => compare(&check.kind, *value),
-        Outcome::Succeeded => (CheckState::Passed, None, String::new()),
+        Outcome::Succeeded | Outcome::Holds(_) => (CheckState::Passed, None, String::new()),
         Outcome::Failed(why) => (CheckState::Failed, None, why.clone()),
         Outcome::Error(why) => (CheckState::Error, None, why.clone()),
     };
@@ -134,12 +140,16 @@ fn judge(check: &CheckPolicy, last: &CheckStatus, one: &ClusterOutcome) -> Judge
         // It may fail still: an error in between does not make it good.
         CheckState::Error => (failures, errors.saturating_add(1)),
     };
-    Judged { cluster: one.cluster.clone(), state, value, message, failures, errors }
+    let since = match &one.outcome {
+        Outcome::Holds(since) => Some(*since),
+        Outcome::Value(_) | Outcome::Succeeded | Outcome::Failed(_) | Outcome::Error(_) => None,
+    };
+    Judged { cluster: one.cluster.clone(), state, value, since, message, failures, errors }
 }
 
 fn compare(kind: &CheckKind, value: f64) -> (CheckState, Option<f64>, String) {
     let CheckKind::Query { min, max, .. } = kind else {
-        return (CheckState::Error, None, "a Job has no value".to_owned());
+        return (CheckState::Error, None, "only a query has a value".to_owned());
     };
     if !value.is_finite() {
         return (CheckState::Error, None, format!("the query returned {value}"));

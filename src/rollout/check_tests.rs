@@ -266,3 +266,65 @@ fn many_clusters_are_cut_to_those_that_are_closest_to_a_halt() {
     assert!(check.message.as_ref().unwrap().chars().count() <= 256);
     assert_eq!(check.failures, 3, "the failures of team/7 are kept: {check:?}");
 }
+
+fn condition(limits: (i32, i32)) -> Value {
+    json!([{"name": "in-sync", "condition": {"type": "InSync", "failureLimit": limits.0, "errorLimit": limits.1}}])
+}
+
+#[test]
+fn condition_must_have_lasted_for_as_long_as_the_soak() {
+    let mut fleet = arrived(&condition((0, 4)), &json!({"soak": "10m"}));
+    let since = |minute: i64| Outcome::Holds(start() + SignedDuration::from_mins(minute));
+    // One of them had it long before.
+    fleet.run(&[(Some("team/a"), since(-500)), (Some("team/b"), since(1))]);
+    assert_eq!(fleet.message(), "wave canary soaks for 10m, until 2026-11-28T00:11:00Z");
+    assert_eq!(fleet.check().since.as_ref().map(|since| since.0), Some(start() + SignedDuration::from_mins(1)));
+    let recorded = fleet.status.clone();
+    fleet.run(&[(Some("team/a"), since(-500)), (Some("team/b"), since(1))]);
+    assert_eq!(fleet.status, recorded, "a result that only confirms is not written");
+    // It was False in between: no run has seen that.
+    let turned = since(3);
+    fleet.run(&[(Some("team/a"), since(-500)), (Some("team/b"), turned.clone())]);
+    let longer = "wave canary soaks for 10m, until 2026-11-28T00:11:00Z; check in-sync: it is good, and must stay so until \
+                  2026-11-28T00:13:00Z";
+    assert_eq!(fleet.message(), longer);
+    fleet.now = "2026-11-28T00:11:00Z".parse().unwrap();
+    fleet.run(&[(Some("team/a"), since(-500)), (Some("team/b"), turned.clone())]);
+    let waits = "wave canary waits for check in-sync: it is good, and must stay so until 2026-11-28T00:13:00Z";
+    assert_eq!((fleet.message(), fleet.tickets()), (waits, vec![]));
+    fleet.now = "2026-11-28T00:13:00Z".parse().unwrap();
+    fleet.run(&[(Some("team/a"), since(-500)), (Some("team/b"), turned)]);
+    assert_eq!(fleet.tickets(), ["c"]);
+}
+
+#[test]
+fn condition_that_fails_halts_and_one_that_is_absent_is_never_good() {
+    let mut fleet = arrived(&condition((1, 1)), &json!({}));
+    let (good, bad) = (Outcome::Holds(start()), Outcome::Failed("InSync is False: Drifted: m".into()));
+    let absent = Outcome::Error("it has no condition InSync".into());
+    fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), absent)]);
+    let waits = "wave canary waits for check in-sync: EksCluster team/b: it has no condition InSync (error 1 of 1)";
+    assert_eq!((fleet.message(), fleet.tickets()), (waits, vec![]));
+    assert_eq!(fleet.check().since, None);
+    fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), bad.clone())]);
+    assert!(fleet.message().ends_with("InSync is False: Drifted: m (failure 1 of 1)"), "{}", fleet.message());
+    fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), bad)]);
+    let halted =
+        "wave canary has halted: check in-sync: EksCluster team/b: InSync is False: Drifted: m (2 consecutive failures";
+    assert!(fleet.message().starts_with(halted), "{}", fleet.message());
+    fleet.retry = Some("1.36/1".into());
+    fleet.advance();
+    fleet.advance();
+    fleet.run(&[(Some("team/a"), good.clone()), (Some("team/b"), good)]);
+    assert_eq!(fleet.tickets(), ["c"], "without a soak it only has to be good");
+}
+
+#[test]
+fn condition_that_no_object_has_is_refused() {
+    let check = |check: Value| crate::rollout::check_policy::CheckPolicy::of(&serde_json::from_value(check).unwrap());
+    let of = |kind: &str, type_: &str| check(json!({"name": "a", "condition": {"kind": kind, "type": type_}}));
+    assert!(of("EksCluster", "GitOpsReady").is_ok() && of("NodeGroup", "NodesReady").is_ok());
+    let refused = of("EksCluster", "NodesReady").unwrap_err();
+    assert_eq!(refused, "check a: condition: no EksCluster has the condition NodesReady");
+    assert!(of("NodeGroup", "GitOpsReady").is_err());
+}

@@ -39,6 +39,8 @@ pub struct Member {
     pub agent_request: Request,
     /// The source of its agent; `None`: it has none, Git manages it, or its spec names one commit.
     pub source: Option<SourceState>,
+    /// The source that its spec asks for, if Git manages it.
+    pub adopted_source: Option<SourceKey>,
     /// What it says to its rollout of the source's revision.
     pub revision_request: Request,
     /// Whether it is healthy.
@@ -73,6 +75,8 @@ pub struct SourceState {
     pub applied: Option<Revision>,
     /// The same, if that works.
     pub runs: Option<Revision>,
+    /// Whether it is held at a revision.
+    pub held: bool,
     /// Why the agent does not work.
     pub unhealthy: Option<String>,
 }
@@ -182,13 +186,17 @@ impl Member {
         }
     }
 
-    /// Its version that counts for a gate; `None`: it has none yet.
+    /// Its version that counts for a gate; `None`: it has none yet. Of a source that does not work: what it applied or fetched last.
     pub fn describe_at(&self, gate: Gate) -> Option<String> {
         match gate {
             Gate::ControlPlane => self.control_plane.map(|at| at.to_string()),
             Gate::NodeGroups => self.node_groups.map(|at| at.to_string()),
             Gate::Agent => self.agent.as_ref().map(|agent| agent.at.to_string()),
-            Gate::Revision => self.source.as_ref()?.runs.map(|runs| runs.to_string()),
+            Gate::Revision => {
+                let source = self.source.as_ref()?;
+                let shown = source.runs.or(source.applied).or_else(|| source.revision());
+                shown.map(|revision| revision.to_string())
+            }
         }
     }
 

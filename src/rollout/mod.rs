@@ -34,7 +34,7 @@ pub use check_result::{CheckKey, CheckRun, ClusterOutcome, Outcome};
 pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
 pub use request::{Lane, Request, Step};
-pub use revision::{Candidate, Follow, SourcePlan, follow};
+pub use revision::{Candidate, First, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
 pub use target::{AgentVersion, Revision, SourceKey, Target};
 

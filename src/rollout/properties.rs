@@ -15,8 +15,8 @@ const BASE: u16 = 30;
 /// More rounds than any case needs.
 const BOUND: u32 = 3000;
 
-/// Of each cluster, of the wave, and a Job.
-fn some_checks(limit: i32) -> [Value; 3] {
+/// Of each cluster, a condition, of the wave, and a Job.
+fn some_checks(limit: i32) -> [Value; 4] {
     let query = |name: &str, query: &str| {
         json!({"name": name, "prometheus": {
             "address": "http://prometheus", "query": query, "max": 1, "failureLimit": limit, "errorLimit": limit,
@@ -24,13 +24,15 @@ fn some_checks(limit: i32) -> [Value; 3] {
     };
     let cron_job = json!({"namespace": "fleet", "name": "smoke"});
     let job = json!({"name": "job", "job": {"cronJob": cron_job, "failureLimit": limit, "errorLimit": limit}});
-    [query("each", "a{cluster=\"${CLUSTER_NAME}\"}"), query("all", "sum(a)"), job]
+    let condition =
+        json!({"name": "condition", "condition": {"type": "InSync", "failureLimit": limit, "errorLimit": limit}});
+    [query("each", "a{cluster=\"${CLUSTER_NAME}\"}"), condition, query("all", "sum(a)"), job]
 }
 
 fn a_wave(name: &'static str, ring: Option<u8>) -> impl Strategy<Value = Value> {
     let soak = prop_oneof![2 => Just("0s"), 1 => Just("5m")];
     let approval = prop_oneof![3 => Just("Automatic"), 1 => Just("Required")];
-    let checks = prop_oneof![2 => Just(0_usize), 1 => Just(1), 1 => Just(2), 1 => Just(3)];
+    let checks = prop_oneof![2 => Just(0_usize), 1 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(4)];
     let rest = (any::<bool>(), checks, 0i32..3);
     (1u32..3, 0i32..2, soak, approval, rest).prop_map(move |(max_concurrent, max_failed, soak, approval, rest)| {
         let (slow, checks, limit) = rest;

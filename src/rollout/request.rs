@@ -150,6 +150,15 @@ impl Request {
         self
     }
 
+    /// The same, and without the step that it has claimed: nothing of it has begun.
+    pub fn given_up(mut self) -> Self {
+        self.withdraw();
+        if let Some(claimed) = self.claimed.take() {
+            self.record_release(claimed);
+        }
+        self
+    }
+
     /// Gives up the step that it asks for.
     pub(super) fn withdraw(&mut self) {
         if let Some(asked) = self.asks.take() {
@@ -214,5 +223,7 @@ mod tests {
         assert!(claimed.has_returned(id(4)) && !claimed.has_returned(id(5)));
         let released = Request { released: Some(id(5)), ..Request::default() };
         assert!(released.has_returned(id(5)) && released.has_returned(id(3)) && !released.has_returned(id(6)));
+        let given_up = claimed.given_up();
+        assert_eq!((given_up.claimed, given_up.released, given_up.has_returned(id(5))), (None, Some(id(5)), true));
     }
 }

@@ -1,11 +1,12 @@
 //! Revisions of the agents' sources. The clusters of the first wave that has a source follow it freely: the revisions that
-//! they fetch are its releases. Those of later waves are held at a revision that all waves before have run in health. Pure.
+//! they fetch are its releases. Those of later waves are held at a revision that all waves before have run in health. Nothing that has
+//! halted is given to a new cluster. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ask::{self, Decider, Question};
 use super::member::SourceState;
-use super::membership::Rollout;
+use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
 use super::request::Step;
@@ -24,6 +25,13 @@ pub struct SourcePlan {
     pub newest: Option<String>,
     /// For each wave the newest revision that all waves before it have run.
     pub candidates: Vec<Option<Candidate>>,
+    /// For each wave the revision with which a new cluster begins: the newest that all waves before have run, and otherwise the newest that
+    /// the first wave has; never one that has halted.
+    pub first: Vec<Option<String>>,
+    /// The newest release, if it has halted.
+    pub halted: Option<Step>,
+    /// Whether nobody follows the source: the clusters of the leading wave are held, and those of the waves before are gone.
+    pub is_leaderless: bool,
 }
 
 /// A revision that a cluster may have.
@@ -33,6 +41,15 @@ pub struct Candidate {
     pub step: Step,
     /// The revision in full.
     pub revision: String,
+}
+
+/// What a new cluster begins with, without a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// This revision.
+    Revision(String),
+    /// Nothing yet: why, and what to do.
+    Wait(String),
 }
 
 /// Whether a cluster follows its source.
@@ -48,9 +65,18 @@ pub enum Follow {
         candidate: Option<Candidate>,
         /// The newest revision in the first wave.
         newest: Option<String>,
+        /// If it is new.
+        first: First,
+        /// Why no other revision follows.
+        note: Option<String>,
     },
     /// It stays as it is until that is decided.
-    Unchanged(String),
+    Unchanged {
+        /// Why.
+        why: String,
+        /// If it is new.
+        first: First,
+    },
 }
 
 fn gates_revisions(policy: &Policy) -> bool {
@@ -119,10 +145,39 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
             let found = of_source.iter().rev().find(|release| has_passed(&release.status, policy, wave))?;
             Some(Candidate { step: found.step, revision: found.status.revision.clone()? })
         };
-        let newest = of_source.last().and_then(|release| release.status.revision.clone());
-        SourcePlan { source, leading, newest, candidates: (0..policy.waves.len()).map(candidate).collect() }
+        let is_halted = |release: &Release| release.status.halt.is_some();
+        let newest = of_source.last();
+        let first = |wave: usize| {
+            let is_good = |release: &&&Release| !is_halted(release) && has_passed(&release.status, policy, wave);
+            let good = of_source.iter().rev().find(is_good);
+            good.or_else(|| newest.filter(|release| !is_halted(release)))?.status.revision.clone()
+        };
+        let waves = 0..policy.waves.len();
+        SourcePlan {
+            source,
+            leading,
+            newest: newest.and_then(|release| release.status.revision.clone()),
+            candidates: waves.clone().map(candidate).collect(),
+            first: waves.map(first).collect(),
+            halted: newest.filter(|release| is_halted(release)).map(|release| release.step),
+            is_leaderless: is_leaderless(source, leading, placed),
+        }
     };
     leading(placed).into_iter().map(plan).collect()
+}
+
+/// Whether all clusters of a source's leading wave are held, or new. In the first wave of the policy they need not be, and where Git has
+/// adopted the source of a wave before, this one has become the first.
+fn is_leaderless(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bool {
+    let of_leading = || sources(placed).filter(move |(index, found)| *index == leading && found.key == source);
+    let follows = |found: &SourceState| !found.held && (found.fetched.is_some() || found.applied.is_some());
+    let is_before = |one: &Placed<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
+    let is_adopted =
+        placed.iter().any(|one| is_before(one) && !one.member.deleting && one.member.adopted_source == Some(source));
+    leading > 0
+        && !is_adopted
+        && of_leading().any(|(_, found)| found.held)
+        && !of_leading().any(|(_, found)| follows(found))
 }
 
 /// Whether all waves before that of the index have passed.
@@ -178,27 +233,63 @@ pub fn follow<'p>(
     source: SourceKey,
     plans: impl Fn(&str) -> Option<&'p [SourcePlan]>,
 ) -> Follow {
+    if is_gated_by_nobody(question) {
+        return Follow::Freely;
+    }
+    let unchanged = |why: String| Follow::Unchanged { first: First::Wait(why.clone()), why };
     let (rollout, wave) = match ask::decider(question, Gate::Revision) {
         Decider::Open => return Follow::Freely,
-        Decider::Blocked(why) | Decider::Unlisted(why) => return Follow::Unchanged(why),
+        Decider::Blocked(why) | Decider::Unlisted(why) => return unchanged(why),
         Decider::Rollout(rollout, wave) => (rollout, wave),
     };
     let name = rollout.name;
-    let undecided = || Follow::Unchanged(format!("FleetRollout {name} decides about its source"));
+    let undecided = || unchanged(format!("FleetRollout {name} decides about its source"));
     let Some(plan) = plans(name).and_then(|all| all.iter().find(|plan| plan.source == source)) else {
         return undecided();
     };
     let Ok(policy) = Policy::of(rollout.spec) else { return undecided() };
     let Some(index) = policy.waves.iter().position(|one| one.name == wave) else { return undecided() };
+    let first = plan.first.get(index).cloned().flatten();
+    let first = first.map_or_else(|| First::Wait(describe_wait(name, plan)), First::Revision);
+    if index <= plan.leading && plan.is_leaderless {
+        let note = format!(
+            "FleetRollout {name}: no cluster of a wave before {wave} has this source any more, so no commit follows: give a cluster of \
+             the first wave this source, or remove the waves before {wave}"
+        );
+        return Follow::Held { candidate: None, newest: plan.newest.clone(), first, note: Some(note) };
+    }
     if index <= plan.leading {
         // One that was held before, and leads since those of an earlier wave are gone, stays where it is.
         if let Some(why) = stopped(rollout, source) {
-            return Follow::Unchanged(why);
+            return Follow::Unchanged { why, first };
         }
         return Follow::Leading(format!(
             "FleetRollout {name}: wave {wave} is the first one with this source, and follows it"
         ));
     }
     let candidate = plan.candidates.get(index).cloned().flatten();
-    Follow::Held { candidate, newest: plan.newest.clone() }
+    Follow::Held { candidate, newest: plan.newest.clone(), first, note: None }
+}
+
+/// Whether no FleetRollout can hold a source: whatever else they block, agents of new clusters do not wait for it.
+fn is_gated_by_nobody(question: &Question<'_>) -> bool {
+    let Rollouts::Listed { readable, unreadable } = question.rollouts else { return false };
+    let is_missing = question.rollout.is_some_and(|name| question.rollouts.get(name).is_none());
+    let gates = |rollout: &Rollout<'_>| rollout.spec.gates.contains(&Gate::Revision);
+    unreadable.is_empty() && !is_missing && !readable.iter().any(gates)
+}
+
+/// Why there is no revision with which a new cluster may begin, and what to do.
+fn describe_wait(name: &str, plan: &SourcePlan) -> String {
+    match plan.halted {
+        Some(halted) => format!(
+            "FleetRollout {name}: the release of {target} has halted, and no other revision is known to be good: commit a correction, \
+             or continue it (keelson rollout retry {name} {target})",
+            target = halted.target
+        ),
+        None => format!(
+            "FleetRollout {name}: no cluster of the first wave with this source has fetched a revision yet, with which this one would \
+             begin: see what they wait for (keelson rollout status {name})"
+        ),
+    }
 }

@@ -35,8 +35,11 @@ fn number(revision: &str) -> u32 {
 /// A cluster, as it is.
 struct Truth {
     ring: usize,
+    joined_at: Timestamp,
     /// `None`: it follows the branch.
     held: Option<u32>,
+    /// Whether its agent is installed.
+    installed: bool,
     /// All that it has run.
     ran: BTreeSet<u32>,
 }
@@ -51,9 +54,21 @@ struct World {
     plans: Option<Vec<SourcePlan>>,
     clusters: BTreeMap<String, (Member, Truth)>,
     commits: Vec<bool>,
+    retry: Option<String>,
+    joined: usize,
 }
 
 impl World {
+    fn join(&mut self, ring: usize) {
+        self.joined += 1;
+        let uid = format!("uid-{:04}", self.joined);
+        let of = member(&uid, &format!("team/{uid}"), &ring.to_string(), "1.36".parse().unwrap(), self.now);
+        let (url, key) = (String::new(), source());
+        let state = SourceState { key, url, fetched: None, applied: None, runs: None, held: false, unhealthy: None };
+        let truth = Truth { ring, joined_at: self.now, held: None, installed: false, ran: BTreeSet::new() };
+        self.clusters.insert(uid, (Member { source: Some(state), ..of }, truth));
+    }
+
     fn roll(&mut self) -> u8 {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.seed.to_be_bytes()[0]
@@ -70,7 +85,7 @@ impl World {
             name: "main",
             spec: &self.spec,
             status: &self.status,
-            annotations: Annotations::default(),
+            annotations: Annotations { retry: self.retry.as_deref(), ..Annotations::default() },
             rollouts: &Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() },
             clusters: &clusters,
             unreadable: &BTreeSet::new(),
@@ -91,7 +106,7 @@ impl World {
     /// The source fetches and the agent applies, each now or later.
     fn sync(&mut self, uid: &str) {
         let (head, fetches, applies) = (self.head(), self.roll() < 150, self.roll() < 150);
-        let Some((member, truth)) = self.clusters.get_mut(uid) else { return };
+        let Some((member, truth)) = self.clusters.get_mut(uid).filter(|(_, truth)| truth.installed) else { return };
         let source = member.source.as_mut().unwrap();
         if fetches {
             source.fetched = Some(full(truth.held.unwrap_or(head)));
@@ -102,6 +117,7 @@ impl World {
             source.runs = is_good.then(|| revision(commit));
             source.unhealthy = (!is_good).then(|| "BuildFailed".to_owned());
             if is_good {
+                source.applied = Some(revision(commit));
                 truth.ran.insert(commit);
             }
         }
@@ -128,12 +144,30 @@ impl World {
         let follow = follow(&plain, source(), |_| self.plans.as_deref());
         let runs = member.source.as_ref().unwrap().runs;
         let held = self.clusters[uid].1.held;
-        let candidate = match &follow {
-            Follow::Held { candidate, .. } => candidate.clone(),
-            Follow::Unchanged(_) => return Ok(()),
+        let first = match &follow {
+            Follow::Held { first, .. } | Follow::Unchanged { first, .. } => Some(first),
             Follow::Freely | Follow::Leading(_) => None,
         };
-        let present = held.or_else(|| self.clusters[uid].1.ran.last().copied());
+        let is_new = !self.clusters[uid].1.installed && held.is_none();
+        if is_new && let Some(First::Revision(first)) = first {
+            self.check_first(uid, first)?;
+        }
+        let first = match first {
+            Some(First::Revision(first)) => Some(number(first)),
+            Some(First::Wait(_)) if is_new => return Ok(()),
+            Some(First::Wait(_)) | None => None,
+        };
+        let candidate = match &follow {
+            Follow::Held { candidate, .. } => candidate.clone(),
+            Follow::Unchanged { .. } => {
+                if is_new {
+                    self.install(uid, first);
+                }
+                return Ok(());
+            }
+            Follow::Freely | Follow::Leading(_) => None,
+        };
+        let present = held.or_else(|| self.clusters[uid].1.ran.last().copied()).or(first);
         let wants = candidate
             .as_ref()
             .map(|one| one.step)
@@ -162,16 +196,36 @@ impl World {
         if allowed != held && allowed != present {
             self.check(uid, allowed)?;
         }
-        let (member, truth) = self.clusters.get_mut(uid).unwrap();
-        (member.revision_request, truth.held) = (reply.request, allowed);
+        self.clusters.get_mut(uid).unwrap().0.revision_request = reply.request;
+        self.install(uid, allowed);
         Ok(())
+    }
+
+    fn install(&mut self, uid: &str, held: Option<u32>) {
+        let (member, truth) = self.clusters.get_mut(uid).unwrap();
+        (truth.held, truth.installed) = (held, true);
+        member.source.as_mut().unwrap().held = held.is_some();
+    }
+
+    /// A new cluster begins with nothing that has halted.
+    fn check_first(&self, uid: &str, first: &str) -> Result<(), String> {
+        let target = revision(number(first)).to_string();
+        let mut halted = self.status.releases.iter().filter(|release| release.halt.is_some());
+        match halted.find(|release| release.target == target) {
+            Some(release) => Err(format!("{uid} begins with {first}, which has halted: {:?}", release.halt)),
+            None => Ok(()),
+        }
     }
 
     /// All clusters of all waves before have run what this one gets.
     fn check(&self, uid: &str, allowed: Option<u32>) -> Result<(), String> {
         let Some(allowed) = allowed else { return Ok(()) };
         let own = self.clusters[uid].1.ring;
-        let before = self.clusters.values().filter(|(_, truth)| truth.ring < own);
+        let target = revision(allowed).to_string();
+        let release = self.status.releases.iter().find(|release| release.target == target);
+        let since = release.map_or(Timestamp::MIN, |release| release.since.0);
+        // A wave that has run it stays good when others join.
+        let before = self.clusters.values().filter(|(_, truth)| truth.ring < own && truth.joined_at < since);
         for (member, truth) in before {
             if !truth.ran.contains(&allowed) {
                 return Err(format!("{uid} gets {allowed}, which {} has never run: {:?}", member.uid, truth.ran));
@@ -214,23 +268,21 @@ proptest! {
             "name": format!("wave-{ring}"), "selector": {"matchLabels": {"ring": ring.to_string()}}, "soak": soak, "progressDeadline": "1h",
         });
         let spec = json!({"clusterSelector": {}, "gates": ["Revision"], "waves": [wave(0), wave(1), wave(2)]});
-        let now: Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
-        let cluster = |(index, ring): (usize, &usize)| {
-            let of = member(&format!("uid-{index}"), &format!("team/{index}"), &ring.to_string(), "1.36".parse().unwrap(), now);
-            let state = SourceState { key: source(), url: String::new(), fetched: None, applied: None, runs: None, unhealthy: None };
-            let truth = Truth { ring: *ring, held: None, ran: BTreeSet::new() };
-            (of.uid.clone(), (Member { source: Some(state), ..of }, truth))
-        };
         let mut world = World {
-            now,
+            now: "2026-11-28T00:00:00Z".parse().unwrap(),
             seed,
             spec: serde_json::from_value(spec).unwrap(),
             status: FleetRolloutStatus::default(),
             late_status: FleetRolloutStatus::default(),
             plans: None,
-            clusters: rings.iter().enumerate().map(cluster).collect(),
+            clusters: BTreeMap::new(),
             commits: vec![true],
+            retry: None,
+            joined: 0,
         };
+        for ring in rings {
+            world.join(ring);
+        }
         for _ in 0..turmoil {
             if world.roll() < 40 {
                 let is_good = world.roll() < 160;
@@ -239,15 +291,23 @@ proptest! {
             if world.roll() < 4 && world.clusters.len() > 1 {
                 world.clusters.pop_first();
             }
+            if world.roll() < 6 {
+                let ring = usize::from(world.roll() % 3);
+                world.join(ring);
+            }
             world.round().map_err(TestCaseError::fail)?;
         }
         world.commits.push(true);
+        // One that the first wave has lost comes back.
+        world.join(0);
         let head = world.head();
         let has_arrived = |world: &World| {
             world.clusters.values().all(|(member, _)| member.source.as_ref().unwrap().runs == Some(revision(head)))
         };
         let mut rounds = 0;
         while !has_arrived(&world) && rounds < BOUND {
+            let halted = world.status.releases.iter().find(|release| release.halt.is_some());
+            world.retry = halted.map(|release| format!("{}/{rounds}", release.target)).or(world.retry);
             world.round().map_err(TestCaseError::fail)?;
             rounds += 1;
         }

@@ -166,12 +166,20 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
     (state, Some(format!("wave {name} waits for {}{notes}", few(found.waits_for.clone()))))
 }
 
-/// The order in which people see releases: what needs attention first, then the lowest target.
+/// The order in which people see releases: what needs attention first, then the lowest target. One whose waves have all passed comes
+/// after those in progress, also while a cluster has lost what it had, such as one whose sync fails.
 pub fn order(release: &Release) -> (bool, ReleaseState, Target, Timestamp) {
-    let ReleaseState::Completed = release.status.state else {
-        return (false, release.status.state, release.step.target, release.status.since.0);
+    let has_passed = match release.status.state {
+        ReleaseState::Completed => true,
+        ReleaseState::Progressing | ReleaseState::Soaking => {
+            let mut waves = release.status.waves.iter();
+            waves.all(|wave| wave.passed_at.is_some() || wave.promoted_at.is_some())
+        }
+        ReleaseState::Halted | ReleaseState::WaitingForApproval | ReleaseState::Blocked | ReleaseState::Suspended => {
+            false
+        }
     };
-    (true, ReleaseState::Completed, release.step.target, release.status.since.0)
+    (has_passed, release.status.state, release.step.target, release.status.since.0)
 }
 
 /// Sets the state of waves that are not open.
@@ -180,5 +188,33 @@ pub fn close(waves: &mut [Evaluation<'_>], open: usize) {
         if wave.status.state == WaveState::Progressing && wave.status.in_progress == 0 {
             wave.status.state = WaveState::Pending;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn release_that_has_passed_comes_after_those_in_progress() {
+        let release = |target: &str, state: &str, passed: bool| {
+            let passed_at = passed.then_some("2026-11-28T00:00:00Z");
+            let wave = json!({"name": "canary", "state": "Progressing", "passedAt": passed_at});
+            let status = json!({"gate": "ControlPlane", "target": target, "state": state, "wave": "canary",
+                "since": "2026-11-28T00:00:00Z", "waves": [wave]});
+            Release::of(&serde_json::from_value(status).unwrap()).unwrap()
+        };
+        let mut all = [
+            release("1.33", "Completed", true),
+            // A sync fails there.
+            release("1.34", "Progressing", true),
+            release("1.35", "Progressing", false),
+            release("1.36", "Halted", true),
+        ];
+        all.sort_by_key(order);
+        let targets: Vec<&str> = all.iter().map(|release| release.status.target.as_str()).collect();
+        assert_eq!(targets, ["1.36", "1.35", "1.34", "1.33"]);
     }
 }

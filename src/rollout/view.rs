@@ -11,7 +11,9 @@ use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
 use super::request::Step;
+use super::target::Target;
 use super::wave::{CheckInput, Evaluation, evaluate};
+use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout_status::ReleaseStatus;
 
 /// A rollout with its clusters.
@@ -106,6 +108,26 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether every cluster of the rollout has that version, or a later one: no release of it is left. Revisions have no order.
+    pub fn is_reached_by_all(&self, target: Target) -> bool {
+        let members = || self.placed.iter().map(|one| one.member);
+        match target {
+            Target::Kubernetes(target) => {
+                let has = |member: &Member| {
+                    let at = |version: Option<KubernetesVersion>| version.unwrap_or(member.wanted) >= target;
+                    at(member.control_plane) && at(member.node_groups)
+                };
+                members().next().is_some() && members().all(has)
+            }
+            Target::Agent(target) => {
+                let agents =
+                    || members().filter_map(|member| member.agent.as_ref()).filter(|one| one.at.is_same_agent(&target));
+                agents().next().is_some() && agents().all(|agent| agent.at >= target)
+            }
+            Target::Revision(_) => false,
+        }
+    }
+
     /// The clusters that are in no wave.
     pub fn outside(&self) -> OutsideWaves {
         let of = |placement: Placement| {
@@ -158,7 +180,6 @@ mod tests {
     use super::super::request::Request;
     use super::super::world_objects;
     use super::*;
-    use crate::api::KubernetesVersion;
     use crate::api::fleet_rollout::FleetRolloutSpec;
     use crate::api::fleet_rollout_status::FleetRolloutStatus;
 

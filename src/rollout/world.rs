@@ -109,6 +109,7 @@ impl World {
             last_unhealthy: self.now,
             stalled: None,
             window_closed: false,
+            condition_since: Some(self.now),
         };
         self.log.push(format!("{uid} joins ring {ring}"));
         self.truth.insert(uid.clone(), truth);
@@ -313,8 +314,14 @@ impl World {
             let (ends, fails, recovers, hurts) =
                 (self.roll() < 120, self.chance(20), self.roll() < 120, self.chance(8));
             let (now, closes) = (self.now, self.chance(40));
+            let (turns_bad, turns_good) = (self.chance(10), self.roll() < 120);
             let Some(truth) = self.truth.get_mut(&uid) else { continue };
             truth.window_closed = closes;
+            truth.condition_since = match truth.condition_since {
+                Some(_) if turns_bad => None,
+                None if turns_good => Some(now),
+                since => since,
+            };
             let in_progress = truth.running.or(truth.agent_running);
             match in_progress {
                 Some(_) if fails => truth.stalled = Some(now),

@@ -16,13 +16,31 @@ pub fn begin(world: &mut World, operator: usize, due: &[DueCheck]) {
         }
         let is_query = one.spec.prometheus.is_some();
         let is_per_cluster = is_query && one.key.check == "each";
+        let is_condition = one.spec.condition.is_some();
         let subjects: Vec<Option<String>> =
-            if is_per_cluster { one.clusters.iter().cloned().map(Some).collect() } else { vec![None] };
-        let found = subjects.into_iter().map(|cluster| ClusterOutcome { cluster, outcome: outcome(world, is_query) });
-        let found = found.collect();
+            if is_per_cluster || is_condition { one.clusters.iter().cloned().map(Some).collect() } else { vec![None] };
+        let of = |cluster: Option<String>| {
+            let outcome = match &cluster {
+                Some(name) if is_condition => condition(world, name),
+                _ => outcome(world, is_query),
+            };
+            ClusterOutcome { cluster, outcome }
+        };
+        let found = subjects.into_iter().map(of).collect();
         let (key, definition, covered) = (one.key.clone(), one.definition.clone(), one.covered.clone());
         let run = CheckRun { key, definition, covered, began_at: world.now, found };
         world.running[operator].push(run);
+    }
+}
+
+/// What the condition of a cluster is.
+fn condition(world: &World, name: &str) -> Outcome {
+    let uid = world.clusters.iter().find(|(_, cluster)| cluster.member.name == name).map(|(uid, _)| uid.clone());
+    let truth = uid.and_then(|uid| world.truth.get(&uid));
+    match truth.map(|truth| truth.condition_since) {
+        Some(Some(since)) => Outcome::Holds(since),
+        Some(None) => Outcome::Failed("it is False".to_owned()),
+        None => Outcome::Error("the EksCluster does not exist".to_owned()),
     }
 }
 
@@ -73,6 +91,8 @@ pub fn were_good(world: &World, view: &Operator, wave: &Wave, step: Step) -> Res
             let passed = |outcome: &Outcome| match outcome {
                 Outcome::Value(value) => *value <= 1.0,
                 Outcome::Succeeded => true,
+                // It has lasted for as long as the soak.
+                Outcome::Holds(since) => (*since + soak).as_second() <= run.began_at.as_second(),
                 Outcome::Failed(_) | Outcome::Error(_) => false,
             };
             is_of_it && is_late_enough && of_it.next().is_some_and(|one| passed(&one.outcome))

@@ -50,6 +50,8 @@ pub struct Truth {
     pub last_unhealthy: Timestamp,
     pub stalled: Option<Timestamp>,
     pub window_closed: bool,
+    /// Since when a condition that is checked is True.
+    pub condition_since: Option<Timestamp>,
 }
 
 impl Truth {
@@ -108,6 +110,7 @@ pub fn member(uid: &str, name: &str, ring: &str, at: KubernetesVersion, now: Tim
         agent: None,
         agent_request: Request::default(),
         source: None,
+        adopted_source: None,
         revision_request: Request::default(),
         health: Health::Since(now),
         stalled: None,

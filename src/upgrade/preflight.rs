@@ -13,7 +13,7 @@ use super::observation::ObservedAddon;
 use super::support::SupportDates;
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
-use crate::api::listing::first_few;
+use crate::api::listing::{counted, first_few};
 use crate::api::status::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 
@@ -211,7 +211,7 @@ pub fn addon_compatibility(
         return check(NAME, Verdict::Unknown, text);
     }
     let moved = if moved.is_empty() { String::new() } else { format!("; updated for it: {}", join_bounded(&moved)) };
-    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", observed.len()))
+    check(NAME, Verdict::Passed, format!("{}{moved}", counted(observed.len(), "add-on")))
 }
 
 /// Whether the control plane subnets have the free addresses that EKS needs to replace it. `None`: unknown.
@@ -227,7 +227,7 @@ pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
         return check(
             NAME,
             Verdict::Passed,
-            format!("{} subnets, at least {least} addresses free in each", subnets.len()),
+            format!("{}, at least {least} addresses free in each", counted(subnets.len(), "subnet")),
         );
     }
     let text = format!(

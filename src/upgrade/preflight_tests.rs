@@ -70,7 +70,7 @@ fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> Observed
 fn incompatible_addon_without_an_update_fails() {
     let default = || Some(Wanted::Default);
     let table = [
-        (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-ons"),
+        (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-on"),
         (addon("before", default(), Some(&["v2"])), Verdict::Passed, "updated for it: before v1"),
         (addon("after", default(), Some(&["v3"])), Verdict::Passed, "updated for it: after v1"),
         (addon("exact", Some(Wanted::Exact("v1".into())), Some(&["v2"])), Verdict::Failed, "exact v1"),

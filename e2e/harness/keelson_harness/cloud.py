@@ -46,7 +46,7 @@ class LocalCloud:
     operator run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
     and pods run only on nodes; otherwise nodes are Ready and pods need none. snapshot: starts from the saved state of another operator's run.
     pooled=True: the management cluster may be one that other test files used before, with the CRDs installed and without their objects;
-    its processes cannot be stopped or configured.
+    its processes cannot be stopped or configured. audit=True: the management cluster writes an audit log (`ControlPlane.audit_log`), not with pooled.
     The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
     """
 
@@ -66,6 +66,7 @@ class LocalCloud:
         keep: bool = False,
         snapshot: Snapshot | None = None,
         pooled: bool = False,
+        audit: bool = False,
         log: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
@@ -82,7 +83,8 @@ class LocalCloud:
         self._durations = durations
         self._aws_env = aws_env or {}
         self._snapshot = snapshot
-        own_processes = snapshot or management_pods
+        own_processes = snapshot or management_pods or audit
+        self._audit = audit
         self._pool = pool_from_environment() if pooled and not own_processes else None
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
         self._log = log or (lambda _: None)
@@ -146,6 +148,7 @@ class LocalCloud:
             self._closing.callback(self.etcd.stop)
             pod_controllers = WORKLOAD_CONTROLLERS if self._management_pods else []
             self.management = self._control_plane("management", BASE_CONTROLLERS + pod_controllers)
+            self.management.audit = self._audit
         if self._with_workload and not self._workload_each:
             # Its address and certificates are fixed now: the emulator needs them at its start.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
@@ -371,19 +374,21 @@ class LocalCloud:
         names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
-    def describe(self, fleet: Repository | None = None) -> str:
-        """Endpoints and kubeconfigs as shell commands to paste; of the repository its URL and a work tree to commit from."""
-        env = self.operator_env()
+    def describe(self, fleet: Repository | None = None, more: dict[str, str] | None = None) -> str:
+        """Endpoints and kubeconfigs as shell commands to paste; of the repository its URL and a work tree to commit from; `more`: variables."""
+        env = {**self.operator_env(), **(more or {})}
         if self.aws:
             # AWS CLI v1 reads only this variable.
             env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
         if fleet:
             # As the operator's: Git is served over HTTP here.
             env |= {"FLEET": str(fleet.work), "FLEET_URL": fleet.url, "KEELSON_ALLOW_HTTP_GIT": "true"}
+        if self.controllers:
+            env["METRICS"] = f"{self.controllers[0].url}/metrics"
         env["PATH"] = f"{keelson_binary().parent}:$PATH"
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]
         lines.append(f"# keelson: {keelson_binary()}")
-        lines += [f"# metrics of {controller.name}: {controller.url}/metrics" for controller in self.controllers]
+        lines += [f"# metrics of {controller.name}: {controller.url}/metrics" for controller in self.controllers[1:]]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
         for plane in self.workloads.control_planes() if self.workloads else []:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -45,6 +46,8 @@ class Collector:
         self.bodies: list[str] = []
         # Answered instead of 200.
         self.status = 200
+        # Called after spans were received.
+        self.received: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._spans: list[Span] = []
         self._server: ThreadingHTTPServer | None = None
@@ -91,6 +94,7 @@ class Collector:
         with self._lock:
             self.bodies.append(body.decode())
             self._spans += [span for part in request["resourceSpans"] for span in spans(part)]
+        self.received()
         return 200
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

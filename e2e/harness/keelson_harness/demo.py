@@ -7,6 +7,7 @@ leaves an environment without a cluster running, for docs/tutorial.md.
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from .kubeapi import ApiError, Timeout, documents
 from .kubernetes import ControlPlane
 from .paths import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
+from .trace_text import trace_text
 from .transcript import CommandFailed, Conditions, Kubectl, Transcript
 
 API = "keelson.dev/v1alpha1"
@@ -35,6 +37,7 @@ GONE_SECONDS = 120
 SYNC_SECONDS = 60
 # A minute in the example; shorter here, to keep the demo short.
 GIT_INTERVAL = "2s"
+OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def greeting(text: str) -> dict[str, str]:
@@ -70,6 +73,8 @@ class Demo:
         self.fleet: Repository = cloud.git.repository("fleet")
         self.conditions = Conditions(transcript, self.api, [CLUSTER, NODES])
         self.controller: Controller
+        # What receives traces as text, in an environment that stays.
+        self.traces: Path | None = None
 
     def kubectl_of(self, plane: ControlPlane) -> Kubectl:
         return Kubectl(self.transcript, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
@@ -77,8 +82,24 @@ class Demo:
     def start_operator(self) -> None:
         """Installs what else `deploy/` installs, and starts the operator."""
         self.cloud.install_policies()
-        self.controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
+        env = {"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"}
+        if self.traces:
+            env[OTLP_ENDPOINT] = self.start_collector(self.traces)
+        self.controller = self.cloud.operator(env=env)
         self.transcript.log(f"keelson runs as process {self.controller.pid}, log {self.controller.log}")
+
+    def start_collector(self, path: Path) -> str:
+        """Starts a collector of traces, which keeps the file current. Returns its address."""
+        collector = self.cloud.collector()
+        path.touch()
+
+        def write() -> None:
+            new = path.with_suffix(".new")
+            new.write_text(trace_text(collector.traces()))
+            new.replace(path)
+
+        collector.received = write
+        return collector.url
 
     def start_page(self) -> FleetPage:
         """The fleet page, to watch all of it in a browser."""
@@ -240,6 +261,9 @@ def run(stay: bool, empty: bool = False) -> None:
     transcript.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
     with LocalCloud(durations=Durations(), workload_each=True, log=transcript.log) as cloud:
         demo = Demo(transcript, cloud)
+        # Whoever has a collector gets the traces there.
+        if (stay or empty) and OTLP_ENDPOINT not in os.environ:
+            demo.traces = cloud.directory / "traces.txt"
         # What it shows is defined there.
         cloud.install_crds()
         with demo.start_page():
@@ -250,7 +274,7 @@ def run(stay: bool, empty: bool = False) -> None:
                 demo.follow_git()
             if stay or empty:
                 transcript.chapter("Everything keeps running until Ctrl-C")
-                print(cloud.describe(demo.fleet), flush=True)
+                print(cloud.describe(demo.fleet, {"TRACES": str(demo.traces)} if demo.traces else None), flush=True)
                 threading.Event().wait()
             demo.tear_down()
         transcript.log("done")

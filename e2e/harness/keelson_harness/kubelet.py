@@ -211,11 +211,14 @@ class _Pod:
                 self.process.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def run(self) -> None:
+    def _await_node(self) -> None:
         while self._paused.is_set() and not self._gone.is_set():
             self._gone.wait(POLL_SECONDS)
         while self._node and not self._gone.is_set() and not self._is_ready(lambda: self._node.can_start(self._item)):
             self._gone.wait(POLL_SECONDS)
+
+    def run(self) -> None:
+        self._await_node()
         restarts = 0
         while not self._gone.is_set():
             ready = self._start()
@@ -320,6 +323,7 @@ class _JobPod(_Pod):
     """Runs a pod of a Job: its init containers one after the other, then its first container."""
 
     def run(self) -> None:
+        self._await_node()
         spec, ended = self._item["spec"], []
         self._directory.mkdir(parents=True, exist_ok=True)
         self._patch({"phase": "Running", "startTime": _now(), "containerStatuses": self._statuses({"running": {"startedAt": _now()}})})

@@ -4,6 +4,7 @@ No kubelet and no scheduler: `kubelet.py` simulates those. Several control plane
 etcd, each with its own key prefix.
 """
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,8 @@ class ControlPlane:
     The port is chosen at construction, so that clients can be configured before the API server
     serves, and it can be stopped and restarted without reconfiguring them.
 
-    pooled: the directory of a control plane that runs in the pool, under the same name and port.
+    pooled: the directory of a control plane that runs in the pool, under the same name and port. audit: every write to an object of Keelson's
+    is in `audit_log`.
     """
 
     name: str
@@ -108,6 +110,7 @@ class ControlPlane:
     apiserver: Process | None = None
     controller_manager: Process | None = None
     pooled: Path | None = None
+    audit: bool = False
 
     def __post_init__(self) -> None:
         existing = self.pooled / "pki" if self.pooled else None
@@ -158,6 +161,8 @@ class ControlPlane:
             "--enable-priority-and-fairness=false",
             f"--cert-dir={self.directory}",
         ]
+        if self.audit:
+            arguments += [f"--audit-policy-file={self._audit_policy()}", f"--audit-log-path={self._audit_file}"]
         if self.token_webhook:
             arguments += [
                 f"--authentication-token-webhook-config-file={self._webhook_config()}",
@@ -168,6 +173,22 @@ class ControlPlane:
         self.apiserver = Process(
             f"{self.name} kube-apiserver", arguments, self.directory / "kube-apiserver.log"
         )
+
+    @property
+    def _audit_file(self) -> Path:
+        return self.directory / "audit.log"
+
+    def _audit_policy(self) -> Path:
+        """With the body of each request: which fields it wrote."""
+        path = self.directory / "audit-policy.yaml"
+        writes = {"level": "Request", "verbs": ["create", "update", "patch", "delete"], "resources": [{"group": "keelson.dev"}]}
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [writes, {"level": "None"}]}
+        path.write_text(yaml.safe_dump(policy))
+        return path
+
+    def audit_log(self) -> list[dict]:
+        """The events of the audit log so far."""
+        return [json.loads(line) for line in self._audit_file.read_text().splitlines() if line.endswith("}")]
 
     def _webhook_config(self) -> Path:
         path = self.directory / "token-webhook.yaml"

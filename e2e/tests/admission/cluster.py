@@ -107,6 +107,11 @@ INVALID = [
     Rejected(hook(job={"cronJob": {"name": "a"}, "template": {"spec": {}}}), "spec.hooks[0].job", "exactly one of cronJob, template must be set"),
     Rejected(hook(job={"cronJob": {"name": "a", "namespace": "other"}}), "spec.hooks[0].job.cronJob.namespace", "remove cronJob.namespace"),
     Rejected(hook(job={"cronJob": {"name": "A"}}), "spec.hooks[0].job.cronJob.name", "must be the name of a Kubernetes object"),
+    Rejected(hook(at=["AfterCreate", "BeforeCreate"], **{"in": "Workload"}), "spec.hooks[0].at", "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set in: Management"),
+    Rejected(hook(namespace="other"), "spec.hooks[0].namespace", "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload"),
+    Rejected(hook(namespace="Other", **{"in": "Workload"}), "spec.hooks[0].namespace", "must be the name of a namespace"),
+    Rejected(hook(job={"cronJob": {"name": "a", "namespace": "other"}}, **{"in": "Workload"}), "spec.hooks[0].job.cronJob.namespace", "remove cronJob.namespace"),
+    Rejected(hook(**{"in": "Elsewhere"}), "spec.hooks[0].in", 'supported values: "Management", "Workload"'),
     Rejected(hook(timeout="soon"), "spec.hooks[0].timeout", "must be a duration"),
     Rejected(hook(timeout="0s"), "spec.hooks[0].timeout", "must be at least 1s"),
     Rejected(hook(onFailure="Ignore"), "spec.hooks[0].onFailure", 'supported values: "Stop", "Continue"'),
@@ -777,4 +782,5 @@ CHANGEABLE = [
     Accepted(hook(timeout="1h", onFailure="Continue"), hook()),
     Accepted(hook(at=["BeforeCreate", "AfterCreate", "BeforeDelete"], job={"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"backoffLimit": 0}}})),
     Accepted({"hooks": []}, hook()),
+    Accepted(hook(at=["AfterCreate", "BeforeDelete"], namespace="checks", **{"in": "Workload"}), hook(at=["BeforeCreate"], **{"in": "Management"})),
 ]

@@ -24,6 +24,10 @@ def ran(**spec: object) -> dict:
     return checked(job={"cronJob": {"namespace": "fleet", "name": "smoke"}, **spec})
 
 
+def conditioned(**spec: object) -> dict:
+    return checked(condition={"type": "InSync", **spec})
+
+
 CHECK = "spec.waves[0].checks[0]"
 QUERY = f"{CHECK}.prometheus"
 BASE = {"clusterSelector": {"matchLabels": {"fleet": "main"}}, "waves": [{"name": "canary"}]}
@@ -53,7 +57,8 @@ INVALID = [
     Rejected({"clusterSelector": selector(operator="Exists", values=["0"])}, "values", "Exists and DoesNotExist take none"),
     Rejected({"clusterSelector": {"matchLabels": {"-": "0"}}}, "matchLabels", "must be a Kubernetes label key, such as workload"),
     Rejected({"waves": wave(selector=selector(operator="Near", values=["0"]))}, "operator", "supported values"),
-    Rejected(checked(), CHECK, "exactly one of prometheus, job must be set"),
+    Rejected(checked(), CHECK, "exactly one of prometheus, job, condition must be set"),
+    Rejected(checked(condition={"type": "InSync"}, job={"cronJob": {"namespace": "a", "name": "b"}}), CHECK, "exactly one of prometheus, job, condition"),
     Rejected({"waves": wave(checks=[{"name": "a", **check} for check in ({"job": {"cronJob": {"namespace": "b", "name": "c"}}},) * 2])},
              "spec.waves[0].checks", "each name may be listed once only"),
     Rejected({"waves": wave(checks=[{"name": f"c{n}", "job": {"cronJob": {"namespace": "b", "name": "c"}}} for n in range(11)])},
@@ -76,6 +81,17 @@ INVALID = [
     Rejected(ran(cronJob={"name": "smoke"}), f"{CHECK}.job.cronJob.namespace", "Required value"),
     Rejected(ran(timeout="0s"), f"{CHECK}.job.timeout", "must be at least 1s"),
     Rejected(ran(interval="1s"), f"{CHECK}.job.interval", "must be at least 5s and at most 24h"),
+    Rejected(checked(condition={"status": "True"}), f"{CHECK}.condition.type", "Required value"),
+    Rejected(conditioned(type="Synced"), f"{CHECK}.condition.type", "supported values"),
+    Rejected(conditioned(type="NodesReady"), f"{CHECK}.condition.type", "objects of this kind have no such condition"),
+    Rejected(conditioned(kind="NodeGroup", type="GitOpsReady"), f"{CHECK}.condition.type", "objects of this kind have no such condition"),
+    Rejected(conditioned(kind="Node"), f"{CHECK}.condition.kind", 'supported values: "EksCluster", "NodeGroup"'),
+    # YAML's unquoted True.
+    Rejected(conditioned(status=True), f"{CHECK}.condition.status", "must be of type string"),
+    Rejected(conditioned(status="Unknown"), f"{CHECK}.condition.status", 'supported values: "True", "False"'),
+    Rejected(conditioned(interval="4s"), f"{CHECK}.condition.interval", "must be at least 5s and at most 24h"),
+    Rejected(conditioned(failureLimit=-1), f"{CHECK}.condition.failureLimit", "greater than or equal to 0"),
+    Rejected(conditioned(errorLimit=1001), f"{CHECK}.condition.errorLimit", "less than or equal to 1000"),
 ]
 
 IMMUTABLE: list = []
@@ -88,6 +104,8 @@ CHANGEABLE = [
     Accepted(queried(query="a{cluster=\"${CLUSTER_NAME}\",b=~\"x$\"} / b{r=\"${AWS_REGION}\"}", min=-1, max=0.5, address="https://[::1]:9090/prometheus")),
     Accepted(queried(max=None, min=0.99, secretRef={"namespace": "fleet", "name": "prometheus"})),
     Accepted(ran(timeout="2h", failureLimit=1)),
+    Accepted(conditioned(status="False", type="Upgrading", failureLimit=3)),
+    Accepted(conditioned(kind="NodeGroup", type="NodesReady", interval="30s")),
     Accepted({"gates": ["ControlPlane", "NodeGroups", "Agent", "Revision"]}),
     Accepted({"clusterSelector": selector(operator="NotIn", values=["0", "1"])}),
 ]

@@ -303,7 +303,7 @@ def cluster_specs(world: World) -> Specs:
 JOB = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "backup"}]}}}
 HOOKS = [
     {"name": "backup", "at": ["BeforeControlPlane"], "job": {"cronJob": {"name": "backup"}}, "timeout": "30m", "onFailure": "Stop"},
-    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "job": {"template": {"metadata": {"labels": {"team": "shop"}, "annotations": {"team": "shop"}}, "spec": JOB}}},
+    {"name": "smoke", "at": ["AfterCreate", "AfterUpgrade"], "in": "Workload", "namespace": "checks", "job": {"template": {"metadata": {"labels": {"team": "shop"}, "annotations": {"team": "shop"}}, "spec": JOB}}},
 ]
 IDENTITY_PROVIDER = {
     **{"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", "usernameClaim": "email", "usernamePrefix": "corp:"},

@@ -16,6 +16,7 @@ POD = "Deployment/keelson spec.template.spec"
 SERVICE_MONITOR = {"metrics": {"serviceMonitor": {"enabled": True}}}
 TOKEN_SECRET = {"metrics": {"scrape": {"tokenSecret": {"name": "token"}}}}
 NOTIFICATIONS = {"operator": {"notifications": {"secret": {"name": "notifications"}}}}
+UI = {"ui": {"enabled": True}}
 CRDS = {"crds": {"install": True}}
 
 
@@ -108,6 +109,16 @@ CHANGES = {
         "ServiceMonitor/keelson spec.endpoints[0].authorization.credentials.key=value",
         {"metrics": {"serviceMonitor": {"enabled": True}, "scrape": {"tokenSecret": {"name": "token"}}}},
     ),
+    "ui.enabled": Change(True, "Deployment/keelson-ui spec.template.spec.serviceAccountName=keelson-ui"),
+    "ui.hosts": Change(
+        ["fleet.example.com", "fleet"], "Deployment/keelson-ui spec.template.spec.containers[0].args[3]=--ui-host=fleet.example.com,fleet", UI
+    ),
+    "ui.allowFrom": Change(
+        [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
+        "NetworkPolicy/keelson-ui spec.ingress[0].from[0].namespaceSelector.matchLabels.kubernetes.io/metadata.name=ingress",
+        UI,
+    ),
+    "ui.memoryLimit": Change("1Gi", "Deployment/keelson-ui spec.template.spec.containers[0].resources.limits.memory=1Gi", UI),
     "networkPolicy.enabled": Change(False, "NetworkPolicy/keelson spec.policyTypes[0]=Ingress"),
     "networkPolicy.defaultDeny": Change(False, "NetworkPolicy/default-deny spec.policyTypes[0]=Ingress"),
     "networkPolicy.metricsFrom": Change(

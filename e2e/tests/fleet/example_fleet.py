@@ -53,7 +53,7 @@ def hash_of(text: str) -> int:
 
 def trouble(on: Environment) -> None:
     orders = labelled("shop", "orders", "prod", "early", "eu-west-1")
-    orders["spec"]["version"] = "1.35"
+    orders["spec"].update(version="1.35", hooks=page.HOOKS)
     write(on, orders, page.upgrading())
     write(on, node_group("orders", "orders-default", "shop", instanceTypes=["m7i.large", "m7a.large"]), {
         "version": "1.33", "replicas": 6, "readyNodes": 6,
@@ -63,6 +63,10 @@ def trouble(on: Environment) -> None:
         "version": "1.33", "replicas": 3, "readyNodes": 3, "conditions": ready(days=4),
     })
     write(on, cluster("creating"), page.creating())
+    write(on, node_group("creating", "creating-default"), {"conditions": ready("WaitingForCluster", "waiting for the cluster", minutes=4)})
+    held = labelled("platform", "billing", "prod", "early", "us-east-1")
+    held["spec"].update(version="1.34", hooks=page.HOOKS)
+    write(on, held, page.held_by_hook("Running", "WaitingForHook", ": Job job-backup-5f2a runs"))
     denied = labelled("data", "lake", "prod", "prod", "us-east-1")
     write(on, denied, {"conditions": [
         condition("Ready", "False", "AccessDenied", "VPC: ec2:CreateVpc is denied by a service control policy of the organization", hours=2),
@@ -94,7 +98,7 @@ def releases() -> dict:
     release.update(target="1.35", progress="8/38", message="wave early: 3 clusters are upgraded, 2 wait for their turn")
     release["waves"] = [
         {"name": "canary", "state": "Passed", "members": 6, "atTarget": 6, "passedAt": ago(hours=3)},
-        {"name": "early", "state": "Progressing", "members": 16, "atTarget": 2, "inProgress": 3},
+        {"name": "early", "state": "Progressing", "members": 16, "atTarget": 2, "inProgress": 3, "checks": release["waves"][1]["checks"]},
         {"name": "prod", "state": "Pending", "members": 16},
     ]
     release["tickets"] = [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fleet import API
-from fleet.page import condition
+from fleet.page import condition, upgrading
 
-PAGE = 500
+PAGE = 20
 REASONS = ("Available", "Available", "Available", "Available", "Creating", "AwsError", "Suspended", "NotOwned")
 
 
@@ -36,12 +37,31 @@ def one(number: int) -> dict:
     }
 
 
-class ManyClusters:
-    """The server, and a kubeconfig for it."""
+def rich(number: int) -> dict:
+    """One with all that an operator writes, and what it does not."""
+    item = one(number)
+    item["status"] = {**item["status"], **upgrading(), "certificateAuthority": "x" * 1400}
+    item["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "x" * 2000}
+    item["metadata"]["managedFields"] = [{"manager": "keelson", "operation": "Apply", "fieldsV1": {f"f:{field}": {} for field in range(200)}}]
+    return item
 
-    def __init__(self, folder: Path, count: int):
-        pages = [[one(number) for number in range(start, min(start + PAGE, count))] for start in range(0, count, PAGE)]
-        bodies = [self._list("EksCluster", page, str(at + 1) if at + 1 < len(pages) else "") for at, page in enumerate(pages)]
+
+def group(number: int) -> dict:
+    """A node group; each cluster has two."""
+    name, of = f"cluster-{number // 2:05}", one(number // 2)
+    return {
+        "apiVersion": API, "kind": "NodeGroup", "metadata": {**of["metadata"], "name": f"{name}-{number % 2}", "uid": f"group-{number}"},
+        "spec": {"clusterRef": {"name": name}, "instanceTypes": ["m7i.large", "m7a.large"], "scaling": {"min": 1, "max": 9}},
+        "status": {"observedGeneration": 1, "version": "1.35", "replicas": 5, "readyNodes": 5, "conditions": of["status"]["conditions"]},
+    }
+
+
+class ManyClusters:
+    """The server, and a kubeconfig for it. is_rich: the clusters have long statuses, and node groups."""
+
+    def __init__(self, folder: Path, count: int, is_rich: bool = False):
+        bodies = self._pages("EksCluster", rich if is_rich else one, count)
+        groups = self._pages("NodeGroup", group, 2 * count if is_rich else 0)
         ended = self.ended = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,6 +81,8 @@ class ManyClusters:
                     body = json.dumps({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}).encode()
                 elif url.path.endswith("/eksclusters"):
                     body = bodies[int(query.get("continue") or 0)]
+                elif url.path.endswith("/nodegroups"):
+                    body = groups[int(query.get("continue") or 0)]
                 else:
                     body = ManyClusters._list("Other", [], "")
                 self.send_response(200)
@@ -83,6 +105,11 @@ class ManyClusters:
             "contexts": [{"name": "many", "context": context}],
             "users": [{"name": "nobody", "user": {}}],
         }))
+
+    @staticmethod
+    def _pages(kind: str, make: Callable[[int], dict], count: int) -> list[bytes]:
+        pages = [[make(number) for number in range(start, min(start + PAGE, count))] for start in range(0, count, PAGE)] or [[]]
+        return [ManyClusters._list(kind, page, str(at + 1) if at + 1 < len(pages) else "") for at, page in enumerate(pages)]
 
     @staticmethod
     def _list(kind: str, items: list[dict], following: str) -> bytes:

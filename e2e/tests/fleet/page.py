@@ -65,19 +65,33 @@ def write(on: Environment, item: dict, status: dict) -> None:
 
 def rollout(name: str, **spec: object) -> dict:
     waves = [{"name": wave, "selector": {"matchLabels": {"ring": wave}}} for wave in ("canary", "early", "prod")]
+    query = {"address": "http://prometheus.monitoring:9090", "query": "sum(rate(errors_total[5m]))", "max": 0.01}
+    waves[1]["checks"] = [{"name": "errors", "prometheus": query}]
     spec = {"clusterSelector": {"matchLabels": {"fleet": name}}, "waves": waves, **spec}
     return {"apiVersion": API, "kind": "FleetRollout", "metadata": {"name": name}, "spec": spec}
 
 
+ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
+
+
 def creating() -> dict:
     """Status of a cluster in the middle of its creation."""
+
+    def waits(resource: str, seconds: int, after: str) -> dict:
+        return {"action": "Create", "resource": resource, "state": "Pending", "expectedSeconds": seconds, "after": after}
+
+    running = {"action": "Create", "state": "Running"}
     steps = [
-        {"action": "Create", "resource": "vpc", "state": "Done"},
-        {"action": "Create", "resource": "cluster", "detail": "version: 1.35", "state": "Running", "since": ago(minutes=3), "expectedSeconds": 540},
-        {"action": "Create", "resource": "natGateway/eu-west-1a", "state": "Running", "since": ago(minutes=1), "expectedSeconds": 110},
-        {"action": "Create", "resource": "addon/vpc-cni", "state": "Pending", "expectedSeconds": 40, "after": "cluster"},
-        {"action": "Create", "resource": "addon/coredns", "state": "Pending", "expectedSeconds": 60, "after": "addon/vpc-cni"},
+        {**running, "resource": "cluster", "detail": "version: 1.35", "since": ago(minutes=3), "expectedSeconds": 540},
+        {**running, "resource": "natGateway/eu-west-1a", "since": ago(minutes=1), "expectedSeconds": 110},
+        *(waits(f"route/private/{zone}", 1, "natGateway/eu-west-1a") for zone in ZONES),
+        *(waits(f"addon/{name}", 40, "cluster") for name in ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")),
+        waits("addon/coredns", 60, "nodes"),
+        waits("oidcProvider", 1, "cluster"),
     ]
+    existing = ["elasticIp/eu-west-1a", "routeTable/public", "route/public", "role/cluster", "role/node"]
+    existing += [f"{kind}/{zone}" for kind in ("subnet/public", "subnet/private", "routeTable/private") for zone in ZONES]
+    existing += [f"routeTableAssociation/{tier}/{zone}" for tier in ("public", "private") for zone in ZONES]
     return {
         "conditions": [
             condition("Ready", "False", "Creating", "control plane: creating", minutes=3),
@@ -85,23 +99,44 @@ def creating() -> dict:
             condition("NetworkReady", "True", "Reconciled", minutes=2),
             condition("ControlPlaneReady", "False", "Creating", "control plane: creating for 3 min", minutes=3),
         ],
-        "plan": {"hash": "a1b2", "summary": "4 to create, 0 to update, 0 to delete", "steps": steps},
+        "plan": {"hash": "a1b2", "summary": "10 to create, 0 to update, 0 to delete", "steps": steps},
         "change": {"type": "Create", "generation": 1, "startedAt": ago(minutes=4)},
-        **network(),
+        **network(nat=(), also=existing),
     }
 
 
-def network() -> dict:
-    zones = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
+def network(nat: tuple[str, ...] = ZONES, also: list[str] | None = None) -> dict:
+    """`nat`: zones with a NAT gateway; `also`: what else exists."""
     subnets = [
         {"id": f"subnet-{number}{tier[:3].lower()}0a1b2c3d", "zone": zone, "tier": tier, "cidr": f"10.0.{number * 2 + (tier == 'Private')}.0/24"}
-        for number, zone in enumerate(zones)
+        for number, zone in enumerate(ZONES)
         for tier in ("Public", "Private")
     ]
     resources = [{"key": "vpc", "id": "vpc-0a1b2c3d4e5f"}, {"key": "internetGateway", "id": "igw-0a1b2c3d4e5f"}]
-    resources += [{"key": f"natGateway/{zone}", "id": f"nat-0a1b2c3d{number}"} for number, zone in enumerate(zones)]
+    resources += [{"key": f"natGateway/{zone}", "id": f"nat-0a1b2c3d{number}"} for number, zone in enumerate(nat)]
     resources += [{"key": f"vpcEndpoint/{name}", "id": f"vpce-{name}"} for name in ("s3", "ecr.api", "ecr.dkr", "sts")]
+    resources += [{"key": key, "id": f"id-{number}"} for number, key in enumerate(also or [])]
     return {"network": {"vpcId": "vpc-0a1b2c3d4e5f", "subnets": subnets}, "resources": resources}
+
+
+def hook(name: str, *points: str) -> dict:
+    return {"name": name, "at": list(points), "job": {"cronJob": {"name": name}}}
+
+
+HOOKS = [hook("backup", "BeforeControlPlane"), hook("smoke", "AfterControlPlane", "AfterUpgrade")]
+
+
+def hook_status(name: str, state: str, at: str = "BeforeControlPlane", **more: object) -> dict:
+    return {"name": name, "at": at, "step": "1.33->1.34", "state": state, "attempt": 1, "job": f"job-{name}-5f2a", **more}
+
+
+def held_by_hook(state: str, reason: str, message: str) -> dict:
+    """Status of a cluster whose hook `backup` is in that state."""
+    return {
+        "version": "1.33",
+        "conditions": ready(reason, f"1.33 -> 1.34: hook backup (BeforeControlPlane, 1.33->1.34){message}", minutes=12),
+        "hooks": [hook_status("backup", state, startedAt=ago(minutes=12), message=message.strip(": "))],
+    }
 
 
 def upgrading() -> dict:
@@ -134,6 +169,10 @@ def upgrading() -> dict:
         ]},
         "support": {"standardEnds": (datetime.now(timezone.utc) + timedelta(days=41)).strftime("%Y-%m-%d")},
         "nodeGroups": {"ready": 2, "total": 2, "nodes": 9},
+        "hooks": [
+            hook_status("backup", "Succeeded", startedAt=ago(minutes=6), finishedAt=ago(minutes=4)),
+            hook_status("smoke", "Pending", "AfterControlPlane"),
+        ],
         "gitops": {
             "agent": "flux", "version": "v2.7.3", "adopted": True, "url": "https://github.com/acme/fleet",
             "sourceRevision": "main@sha1:9f2c1d4e", "lastAppliedRevision": "main@sha1:9f2c1d4e", "revision": "9f2c1d4",
@@ -145,11 +184,20 @@ def upgrading() -> dict:
     }
 
 
+def checks() -> list[dict]:
+    message = "0.04 is above 0.01"
+    cluster = {"cluster": "default/upgrading", "state": "Failed", "failures": 1, "message": message}
+    return [{
+        "name": "errors", "state": "Failed", "value": "0.04", "cluster": "default/upgrading", "failures": 1,
+        "lastRunAt": ago(seconds=80), "message": message, "clusters": [cluster],
+    }]
+
+
 def releases() -> dict:
     """Status of a rollout in its second wave, for the clusters of the namespace `default`."""
     waves = [
         {"name": "canary", "state": "Passed", "members": 2, "atTarget": 2, "passedAt": ago(hours=3)},
-        {"name": "early", "state": "Progressing", "members": 8, "atTarget": 3, "inProgress": 2},
+        {"name": "early", "state": "Progressing", "members": 8, "atTarget": 3, "inProgress": 2, "checks": checks()},
         {"name": "prod", "state": "Pending", "members": 30},
     ]
     tickets = [{"cluster": f"default/{name}", "uid": name, "id": "control-plane/1.34", "wave": "early", "since": ago(minutes=4)} for name in ("upgrading", "orders")]

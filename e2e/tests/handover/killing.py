@@ -39,11 +39,16 @@ RULES = {
 }
 
 
-class Killer:
-    """Where the operator was killed, as "CREATE Kind name"."""
+def is_of_operator(request: dict) -> bool:
+    return request.get("options", {}).get("fieldManager") == FIELD_MANAGER
 
-    def __init__(self) -> None:
+
+class Killer:
+    """Where the operator was killed, as "CREATE Kind name". `counts`: at which requests."""
+
+    def __init__(self, counts: Callable[[dict], bool] = is_of_operator) -> None:
         self.points: list[str] = []
+        self._counts = counts
         self.starts = 0
         self._pid: int | None = None
         self._lock = threading.Lock()
@@ -53,7 +58,7 @@ class Killer:
             self._pid = pid
 
     def intercept(self, request: dict) -> None:
-        if request.get("options", {}).get("fieldManager") != FIELD_MANAGER or not changes(request):
+        if not self._counts(request) or not changes(request):
             return
         with self._lock:
             if self._pid is None:
@@ -63,12 +68,12 @@ class Killer:
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 
-    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 300) -> list[str]:
-        """Runs operators until `done`, each killed at its first write that changes something."""
+    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 300, **options: str) -> list[str]:
+        """Runs operators until `done`, each killed at its first write that changes something. options: of `Environment.start`."""
         before = len(self.points)
         deadline = time.monotonic() + timeout
         while not done():
-            operator = on.start(wait=False)
+            operator = on.start(wait=False, **options)
             self.starts += 1
             self.arm(operator.pid)
             while runs_on(operator, done):
@@ -95,10 +100,12 @@ def comparable(item: dict | None) -> dict:
 
 
 @contextmanager
-def killer(on: Environment, plane: ControlPlane | None = None, rules: dict[str, list[str]] = RULES) -> Iterator[Killer]:
-    """Installs the webhook in the workload cluster for a block. `rules`: the kinds, by group."""
+def killer(
+    on: Environment, plane: ControlPlane | None = None, rules: dict[str, list[str]] = RULES, found: Killer | None = None
+) -> Iterator[Killer]:
+    """Installs the webhook in the workload cluster for a block. `rules`: the kinds, by group; found: one that kills at other servers, too."""
     plane = plane or on.cloud.workload
-    found = Killer()
+    found = found or Killer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -8,16 +8,26 @@ from dataclasses import dataclass, field
 
 from faults import SMALL, Played, Scene, play
 from faults.scenes import THROTTLED_EC2, error_response
+from fleet import API
 from fleet.account import fresh_account
 from fleet.environment import Environment, until
 from fleet.manifests import account, cluster, flux, key_of, node_group, secret
+from fleet.rings import wave
 from keelson_harness.aws import ACCOUNT, REGION
+from keelson_harness.webhook import Webhook
 
 DAY = 86400
 FAR = 2000
 GIT = "https://git.example.com/fleet.git"
 DISABLED = {"code": "KmsKeyDisabled", "message": "The AWS KMS Key associated with your cluster is disabled.", "resourceIds": ["key/1"]}
 QUOTA = error_response("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
+FAILED_UPDATE = {"health_issue": {"code": "Unknown", "message": "an internal failure"}}
+ROLLOUT = {
+    "apiVersion": API,
+    "kind": "FleetRollout",
+    "metadata": {"name": "fleet"},
+    "spec": {"clusterSelector": {"matchLabels": {"fleet": "fleet"}}, "gates": ["ControlPlane"], "waves": [wave("canary")]},
+}
 DENIED = error_response("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
 
 
@@ -39,7 +49,7 @@ def patch(on: Environment, item: dict, spec: dict) -> None:
 def annotate(on: Environment, item: dict, **annotations: str) -> None:
     version, kind, name, namespace = key_of(item)
     values = {f"keelson.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
-    on.api.patch(version, kind, name, {"metadata": {"annotations": values}}, namespace if kind != "AwsAccount" else None)
+    on.api.patch(version, kind, name, {"metadata": {"annotations": values}}, namespace if kind not in ("AwsAccount", "FleetRollout") else None)
 
 
 def retry_now(on: Environment, item: dict) -> None:
@@ -65,6 +75,7 @@ class Faults:
 
     on: Environment
     queue_url: str
+    webhook: Webhook
     ready: dict[str, Played] = field(default_factory=dict)
     failing: dict[str, Played] = field(default_factory=dict)
     mends: list[Callable[[], None]] = field(default_factory=list)
@@ -78,16 +89,22 @@ class Faults:
             Scene("blocked", (), {**SMALL, "version": "1.33"}),
             Scene("empty", (), nodes=True),
             Scene("remote", (), {**SMALL, "gitops": flux(GIT)}),
+            Scene("canary", (({"action": "UpdateClusterVersion"}, FAILED_UPDATE),), {**SMALL, "version": "1.33"}),
         ]
         self.ready = {scene.name: play(on, scene) for scene in scenes}
-        on.ready(self.ready["blocked"].cluster)
+        canary = self.ready["canary"].cluster
+        on.api.patch(*key_of(canary)[:3], {"metadata": {"labels": {"fleet": "fleet", "ring": "canary"}}}, key_of(canary)[3])
+        on.apply(ROLLOUT)
+        on.ready(self.ready["blocked"].cluster, canary)
         on.ready(*self.ready["empty"].items)
         until(lambda: "lastContact" in on.status(self.ready["remote"].cluster).get("gitops", {}), 60, "contact with remote")
 
     def provoke(self) -> None:
         """All faults at once."""
         for fault in (
+            self.refuse_notifications,
             self.break_calls,
+            self.halt_rollout,
             self.leave_no_node,
             self.lose_contact,
             self.block_upgrade,
@@ -117,6 +134,26 @@ class Faults:
     def retry_while_throttled(self) -> None:
         """A retry during the pause after throttled calls is deferred."""
         retry_now(self.on, self.failing["throttled"].cluster)
+
+    def refuse_notifications(self) -> None:
+        """Their endpoint fails."""
+        self.webhook.status = 500
+
+        def mend() -> None:
+            self.webhook.status = 200
+
+        self.mends.append(mend)
+
+    def halt_rollout(self) -> None:
+        """The upgrade of its only cluster fails in EKS."""
+        scene = self.ready["canary"]
+        patch(self.on, scene.cluster, {"version": "1.34"})
+
+        def mend() -> None:
+            remove_rules(self.on, scene)
+            annotate(self.on, ROLLOUT, retry="1.34/1")
+
+        self.mends.append(mend)
 
     def leave_no_node(self) -> None:
         """The only node group is scaled down to nothing."""

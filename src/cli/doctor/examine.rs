@@ -6,9 +6,9 @@ use kube::ResourceExt;
 
 use super::super::plan::{self, Obstacle, Planned, Wanted, live};
 use super::super::reading;
-use super::super::terminal::counted;
 use super::report::Report;
 use super::{needs, reach};
+use crate::api::listing::counted;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::aws::{Identity, MaxStaleness, Session};

@@ -34,16 +34,18 @@ const MANIFEST: &str = "manifest";
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   keelson doctor demo -n team-a
-  keelson doctor -f cluster.yaml --live -o json")]
+  keelson doctor -f account.yaml -f cluster.yaml --live
+  keelson doctor -f clusters/ --live -o json")]
 pub struct Args {
     /// The EksCluster in the management cluster of KUBECONFIG, with its NodeGroups and AwsAccount.
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
     name: Option<String>,
-    /// A manifest instead: YAML documents of EksCluster, NodeGroup and AwsAccount; `-` reads standard input.
-    #[arg(short, long)]
-    filename: Option<PathBuf>,
-    /// With a manifest: also check AWS and the agent's source, read-only, with the credentials of the environment, or the
-    /// AwsAccount in the file. Without it only the manifest is checked.
+    /// Manifests instead: files with YAML documents of EksCluster, NodeGroup and AwsAccount, or folders with such files; `-`
+    /// reads standard input.
+    #[arg(short, long, num_args = 1.., value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// With manifests: also check AWS and the agent's source, read-only, with the credentials of the environment, or the
+    /// AwsAccount in the files. Without it only the manifests are checked.
     #[arg(long)]
     live: bool,
     /// Format of the report.
@@ -71,12 +73,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let reports = match super::block_on(reports(args)) {
         Ok(reports) => reports,
         // A program expects a report.
-        Err(error) if args.output == Format::Json && args.filename.is_some() => vec![of_manifest(&error)],
+        Err(error) if args.output == Format::Json && !args.filename.is_empty() => vec![of_manifest(&error)],
         Err(error) => return Err(error),
     };
     match args.output {
         Format::Text => {
-            let not_asked = args.filename.is_some() && !args.live;
+            let not_asked = !args.filename.is_empty() && !args.live;
             let hint = if not_asked { "AWS was not asked: add --live to check it, too\n" } else { "" };
             super::print(&format!("{}{hint}", report::text(&reports)))?;
         }
@@ -108,19 +110,20 @@ fn missing(manifest: &Manifest) -> Vec<Report> {
 
 async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
     let mut of_api = None;
-    let (manifest, live) = match (&args.filename, &args.name) {
-        (Some(path), _) => (Manifest::parse(&super::read(path)?)?, args.live),
-        (None, Some(name)) => {
+    let is_of_files = !args.filename.is_empty();
+    let (manifest, live) = match &args.name {
+        _ if is_of_files => (plan::read_files(&args.filename, None)?, args.live),
+        Some(name) => {
             let (client, namespace) = args.place.client().await?;
             of_api = Some(check_crds(&client).await);
             (from_api(name, &client, &namespace).await?, true)
         }
-        (None, None) => bail!("name an EksCluster, or a manifest with -f"),
+        None => bail!("name an EksCluster, or a manifest with -f"),
     };
     let sources = SourcePolicy { allow_http: args.allow_http_git };
     let variable = |name: &str| std::env::var(name).ok();
     let proxy = Proxy::of(None, variable).map_err(anyhow::Error::msg)?;
-    let mut reports = if args.filename.is_some() { missing(&manifest) } else { Vec::new() };
+    let mut reports = if is_of_files { missing(&manifest) } else { Vec::new() };
     if manifest.clusters.is_empty() && !reports.is_empty() {
         return Ok(reports);
     }

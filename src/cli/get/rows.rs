@@ -23,9 +23,9 @@ pub fn table(all: &[Subject], wide: bool, namespaces: bool, now: Timestamp) -> S
     }
     heading.push("DOING");
     let mut table = Table::new(heading);
-    for one in all {
+    for (number, one) in all.iter().enumerate() {
         let mut cells = if namespaces { vec![one.namespace().to_owned()] } else { Vec::new() };
-        let name = if one.cluster.is_some() { format!("└─ {}", one.name()) } else { one.name().to_owned() };
+        let name = format!("{}{}", branch(one, all.get(number + 1)), one.name());
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let ready = one.condition(ConditionType::Ready).map_or("Unknown", |ready| ready.status.as_str());
         let age = format_age(one.created(), now);
@@ -40,6 +40,16 @@ pub fn table(all: &[Subject], wide: bool, namespaces: bool, now: Timestamp) -> S
         table.styled_row(style::of_sign(sign(one)), cells);
     }
     table.format("")
+}
+
+/// What stands before the name: of a node group, a branch from its cluster. `next`: the row below.
+fn branch(one: &Subject, next: Option<&Subject>) -> &'static str {
+    let is_sibling = |next: &Subject| next.cluster == one.cluster && next.namespace() == one.namespace();
+    match one.cluster {
+        None => "",
+        Some(_) if next.is_some_and(is_sibling) => "├─ ",
+        Some(_) => "└─ ",
+    }
 }
 
 /// Its reason, and whether it is being deleted.

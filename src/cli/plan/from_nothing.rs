@@ -33,7 +33,7 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     // A cluster that exists already has its own subnets and version.
     let view = known_view(cluster).unwrap_or_else(|| placeholder_view(cluster, &graph));
     let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
-    let mut all = vec![planned.with_tags_of(grant, &spec.tags)];
+    let mut all = vec![planned.with_addons_of(spec).with_tags_of(grant, &spec.tags)];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), Beside::Nothing))?;
         let plan = plan_from_nothing(&graph, false);

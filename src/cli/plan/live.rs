@@ -90,7 +90,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let read = read_offers(cluster, &cloud, &memory).await?;
     let decision = upgrade(cluster, &memory, &observed, &read)?;
     let mut planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
-    planned = planned.with_tags_of(grant, &cluster.spec.tags);
+    planned = planned.with_addons_of(&cluster.spec).with_tags_of(grant, &cluster.spec.tags);
     let parts = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
     planned.notices.extend(parts.into_iter().flat_map(|part| notices::notices(&memory, part)));
     if cluster.spec.gitops.is_some() && cluster.status.is_none() && owner_exists {
@@ -214,7 +214,8 @@ async fn options(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
 /// What node groups see of the cluster.
 fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
     let facts = Facts(memory);
-    let subnets = facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier, cidr: s.cidr });
+    let subnets =
+        facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier, cidr: s.cidr });
     ClusterView {
         cluster_name: cluster.cluster_name(),
         version: facts.of_cluster("version"),

@@ -6,7 +6,7 @@ use super::planned::Planned;
 use super::print::{self, Row};
 use super::timeline::Timeline;
 use super::verdict;
-use crate::cli::terminal::counted;
+use crate::api::listing::counted;
 use crate::cli::time::format_duration;
 use crate::controllers::status::progress::label;
 

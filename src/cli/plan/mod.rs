@@ -7,8 +7,11 @@ pub mod live;
 mod management;
 pub mod manifest;
 mod markdown;
+pub mod order;
 mod planned;
 pub mod print;
+#[cfg(test)]
+mod replacement_tests;
 mod rules;
 mod schema;
 mod sources;
@@ -31,6 +34,7 @@ use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
 pub use planned::{Planned, Wanted, about, named, wanted};
+pub use sources::read as read_files;
 pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.

@@ -12,15 +12,16 @@ use super::manifest::Manifest;
 use crate::agents::validate::SourcePolicy;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
-use crate::api::{EksCluster, NodeGroup, NodeGroupSpec};
+use crate::api::{EksCluster, EksClusterSpec, NodeGroup, NodeGroupSpec};
 use crate::cli::time;
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
 use crate::controllers::status::plan_status;
 use crate::controllers::tag_keys;
-use crate::engine::{Graph, Plan, Step};
+use crate::engine::{Graph, Key, Plan, Step};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
+use crate::resources::eks::addon;
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::expand::{
@@ -77,6 +78,8 @@ pub struct Planned {
     pub notices: Vec<String>,
     /// What cannot be done, apart from the items of the plan.
     pub problems: Vec<String>,
+    /// The add-ons of a cluster that new node groups wait for.
+    pub before_nodes: Vec<Key>,
     /// The maintenance window that a replacement of nodes waits for; `None`: none.
     pub window: Option<ClosedWindow>,
     /// It is in no file and not part of the answer: its node groups are.
@@ -87,7 +90,15 @@ impl Planned {
     /// A graph with its plan.
     pub fn new(title: String, about: String, graph: Graph<Cloud>, plan: Plan) -> Self {
         let (upgrade, notices, problems) = Default::default();
-        Self { title, about, graph, plan, upgrade, notices, problems, window: None, is_context: false }
+        let (window, before_nodes, is_context) = (None, Vec::new(), false);
+        Self { title, about, graph, plan, upgrade, notices, problems, before_nodes, window, is_context }
+    }
+
+    /// The same of a cluster, with the add-ons that new node groups wait for.
+    pub fn with_addons_of(mut self, spec: &EksClusterSpec) -> Self {
+        let needed = spec.addons.iter().filter(|addon| addon.is_before_nodes());
+        self.before_nodes = needed.map(|addon| addon::key(&addon.name)).collect();
+        self
     }
 
     /// The same, with a notice if the account replaces some of the object's own tags.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::planned::Planned;
 use super::style::{self, styled};
-use super::timeline::Timeline;
+use super::timeline::{Slot, Timeline};
+use crate::api::listing::counted;
 use crate::api::status::{PlanStatus, StepAction, StepState};
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 use crate::cli::time::format_duration;
 use crate::controllers::status::plan_status;
 use crate::controllers::status::progress::{ResourceProgress, label, resource_progress};
-use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
+use crate::engine::{Action, Goal, Item, Key, Succession, Verdict, WaitingOn};
 use crate::resources::deletion::prune;
 
 /// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
@@ -31,6 +32,12 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
             })
             .collect();
         let _ = writeln!(out, "About {} in all. The longest path: {}.", format_duration(end), path.join(", then "));
+        let mut shown = all.iter().filter(|planned| !planned.is_context);
+        if shown.any(|planned| !drains(planned, &timeline).is_empty()) {
+            out.push_str(
+                "The time of a drain is not included: it depends on the Pods and their PodDisruptionBudgets.\n",
+            );
+        }
     }
 }
 
@@ -49,7 +56,7 @@ pub struct Row {
 /// The lines of a plan in the order of time, and how many resources match the spec and are left out (`live`).
 pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, usize) {
     let Planned { graph, plan, .. } = planned;
-    let (mut rows, mut settled) = (Vec::new(), 0);
+    let (mut rows, mut settled) = (drains(planned, timeline), 0);
     let mut items: Vec<&Item> = plan
         .items
         .iter()
@@ -74,7 +81,25 @@ pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, us
             details: details(planned, item, &facts),
         });
     }
+    rows.sort_by_key(|row| row.starts);
     (rows, settled)
+}
+
+/// The drains of node groups that others replace: before they are deleted, once those that replace them are ready.
+fn drains(planned: &Planned, timeline: &Timeline) -> Vec<Row> {
+    let drain = |item: &Item| {
+        // Only steps that wait: a drain that has ended is behind.
+        let Verdict::Pending(step, _) = &item.verdict else { return None };
+        let succession = planned.graph.node(&item.key)?.succession().filter(|_| step.action == Action::Delete)?;
+        let gate = planned.graph.gate(&succession.unused).filter(|gate| !gate.open)?;
+        let starts = timeline.slot(&succession.successor).map_or(Duration::ZERO, Slot::end);
+        let (sign, details) = (style::sign(Action::Update), gate.why.clone());
+        Some(Row { sign, action: None, key: succession.unused, starts: Some(starts), takes: None, details })
+    };
+    let mut rows: Vec<Row> = planned.plan.items.iter().filter_map(drain).collect();
+    // A node group and its launch template wait for the same one.
+    rows.dedup_by(|a, b| a.key == b.key);
+    rows
 }
 
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
@@ -200,8 +225,11 @@ fn details(planned: &Planned, item: &Item, facts: &[(&'static str, String)]) -> 
         }
     }
     if let Verdict::Pending(_, waits) = &item.verdict {
-        let gates: Vec<_> = waits.iter().filter_map(closed_gate).collect();
-        parts.extend(gates);
+        let succession = planned.graph.node(&item.key).and_then(|node| node.succession());
+        match succession {
+            Some(succession) => parts.extend(after_what(planned, &item.key, waits, &succession)),
+            None => parts.extend(waits.iter().filter_map(closed_gate)),
+        }
     }
     if !item.forbidden.is_empty() {
         parts.push(format!("cannot be changed: {}", plan_status::format_changes(&item.forbidden)));
@@ -210,6 +238,18 @@ fn details(planned: &Planned, item: &Item, facts: &[(&'static str, String)]) -> 
         parts.push(format!("differs: {}", plan_status::format_changes(&item.drift)));
     }
     parts.join("; ")
+}
+
+/// What comes right before the deletion of what another resource replaces.
+fn after_what(planned: &Planned, key: &Key, waits: &[WaitingOn], succession: &Succession) -> Option<String> {
+    let holders = planned.graph.held_by(key);
+    let is_holder = |wait: &&WaitingOn| matches!(wait, WaitingOn::Resource(on) if holders.contains(on));
+    let is_drain = |wait: &&WaitingOn| matches!(wait, WaitingOn::Gate(on, _) if *on == succession.unused);
+    match (waits.iter().find(is_holder), waits.iter().any(|wait| is_drain(&wait))) {
+        (Some(WaitingOn::Resource(holder)), _) => Some(format!("after {} is deleted", label(holder))),
+        (_, true) => Some(format!("after the {}", label(&succession.unused))),
+        _ => None,
+    }
 }
 
 fn closed_gate(wait: &WaitingOn) -> Option<String> {

@@ -35,16 +35,24 @@ impl Timeline {
     pub fn of(all: &[Planned]) -> Self {
         let mut timeline = Self { slots: BTreeMap::new() };
         let Some((cluster, groups)) = all.split_first() else { return timeline };
-        // Add-ons that need nodes come after the node groups, and those after the cluster.
-        timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
-        let ready = timeline.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes));
-        let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+        // Add-ons that need nodes come after the node groups, and those after the cluster; new ones also after the add-ons that nodes
+        // need.
+        let needs_nodes = |key: &Key| key.kind() == "addon" && !cluster.before_nodes.contains(key);
+        timeline.add(cluster, &|key| !needs_nodes(key), &BTreeMap::new());
+        let is_before =
+            |key: &Key| key.kind() != "addon" && kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes);
+        let gate = |ready: Option<Key>| ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+        let before_changes: BTreeMap<Key, Key> = gate(timeline.last(is_before));
+        let before_new: BTreeMap<Key, Key> =
+            gate(timeline.last(|key| is_before(key) || cluster.before_nodes.contains(key)));
         for group in groups {
-            timeline.add(group, &|_| true, &gate);
+            let is_new = |(key, step): (&Key, &Step)| key.kind() == "nodeGroup" && step.action == Action::Create;
+            let gates = if group.plan.steps().any(is_new) { &before_new } else { &before_changes };
+            timeline.add(group, &|_| true, gates);
         }
         let nodes = timeline.last(|key| key.kind() == "nodeGroup");
         let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
-        timeline.add(cluster, &|key| key.kind() == "addon", &gate);
+        timeline.add(cluster, &needs_nodes, &gate);
         timeline.add_agent(cluster);
         timeline
     }
@@ -72,7 +80,10 @@ impl Timeline {
     }
 
     fn add(&mut self, planned: &Planned, of: &dyn Fn(&Key) -> bool, gates: &BTreeMap<Key, Key>) {
-        for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
+        let nodes = planned.graph.nodes().iter().filter(|node| of(&node.key()));
+        let (replaced, others): (Vec<_>, Vec<_>) = nodes.partition(|node| node.succession().is_some());
+        // What is replaced is deleted at the end: what holds it comes before it, and was created after it.
+        for node in others.into_iter().chain(replaced.into_iter().rev()) {
             let key = node.key();
             let takes = match planned.plan.verdict(&key) {
                 // Tags are written at once; a kind's expected time of an update is that of its longest.
@@ -81,8 +92,11 @@ impl Timeline {
                 Some(Verdict::Waiting { action, .. }) => node.expected(*action),
                 _ => continue,
             };
-            let needs = node.after().into_iter().chain(node.inside());
-            let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
+            let needs: Vec<Key> = match node.succession() {
+                None => node.after().into_iter().chain(node.inside()).collect(),
+                Some(succession) => planned.graph.held_by(&key).iter().cloned().chain([succession.successor]).collect(),
+            };
+            let needs = needs.into_iter().map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =
                 needs.filter_map(|need| Some((self.slots.get(&need)?.end(), need))).max_by_key(|(ends, _)| *ends);
             let (start, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));

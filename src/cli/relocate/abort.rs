@@ -10,6 +10,7 @@ use serde_json::json;
 use super::copies::{self, SUSPENDED_BEFORE};
 use super::waiting::Side;
 use super::{Movable, Move, name_of, title};
+use crate::api::listing::counted;
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::controllers::runtime::apply;
 
@@ -52,9 +53,9 @@ impl Move {
     /// Undoes the move of a cluster with its node groups.
     async fn abort(&self, cluster: &EksCluster, groups: Vec<NodeGroup>, dry_run: bool) -> anyhow::Result<()> {
         self.say(&format!(
-            "EksCluster {}, {} NodeGroups: deleted there, taken back and resumed here",
+            "EksCluster {}, {}: deleted there, taken back and resumed here",
             name_of(cluster),
-            groups.len()
+            counted(groups.len(), "NodeGroup")
         ))?;
         if dry_run {
             return Ok(());

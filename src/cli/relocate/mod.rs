@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::connection::Connection;
+use crate::api::listing::counted;
 use crate::api::policy::ChangePolicy;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
@@ -223,10 +224,10 @@ impl Move {
             ""
         };
         self.say(&format!(
-            "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there{approvals}",
+            "EksCluster {}, {}, {}: suspended and handed over here, taken over there{approvals}",
             name_of(cluster),
-            groups.len(),
-            secrets.len()
+            counted(groups.len(), "NodeGroup"),
+            counted(secrets.len(), "Secret")
         ))?;
         if !dry_run {
             self.namespace(&namespace).await?;

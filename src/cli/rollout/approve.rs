@@ -7,15 +7,17 @@ use anyhow::bail;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::decision::{self, Approval, Waiting, has_word, with_words};
+use super::decision::{self, Approval, Waiting};
 use super::fleet::Fleet;
+use super::words::{self, has_word, with_words};
 use super::{say, write};
+use crate::api::listing::counted;
 use crate::api::{APPROVE_ANNOTATION, FleetRollout};
 use crate::cli::confirm;
 use crate::cli::connection::Connection;
 use crate::cli::output::Changed;
 use crate::cli::plan::style::{self, styled};
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 
 /// How often objects that change meanwhile are read again.
 const MAX_ATTEMPTS: usize = 20;
@@ -87,7 +89,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                 confirmed = Some(hashes.clone());
             }
         }
-        let value = with_words(annotation, hashes.iter().map(String::as_str));
+        let counts = words::approvals(rollout, view.as_ref());
+        let value = with_words(annotation, counts, hashes.iter().map(String::as_str));
         if let Some(written) = write::annotate(&client, rollout, APPROVE_ANNOTATION, &value).await? {
             let lines: String = new.iter().map(|one| format!("approved: {}\n", title(&args.name, one))).collect();
             say(args.output, &lines)?;

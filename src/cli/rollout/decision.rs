@@ -80,22 +80,6 @@ pub fn waiting(
     Ok(Waiting::For(found))
 }
 
-/// Whether the annotation has the word already; several are separated by commas, spaces and line breaks.
-pub fn has_word(annotation: Option<&str>, word: &str) -> bool {
-    annotation.into_iter().flat_map(|text| text.split([' ', ',', '\n'])).any(|one| one == word)
-}
-
-/// The annotation with these words behind those that it has.
-pub fn with_words<'a>(annotation: Option<&str>, words: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = annotation.unwrap_or_default().trim().to_owned();
-    for word in words {
-        if !has_word(Some(&text), word) {
-            text = if text.is_empty() { word.to_owned() } else { format!("{text},{word}") };
-        }
-    }
-    text
-}
-
 /// A version whose release has halted, with each halt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halted {

@@ -4,18 +4,19 @@
 mod approve;
 mod decision;
 mod fleet;
-mod overview;
+pub mod overview;
 mod print;
 mod promote;
 mod retry;
 #[cfg(test)]
 mod rollout_tests;
 mod status;
+mod words;
 mod write;
 
 use clap::Subcommand;
 
-use super::output::Changed;
+use super::output::say;
 
 /// Flags of `keelson rollout`.
 #[derive(clap::Args, Debug)]
@@ -51,16 +52,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Verb::Approve(args) => super::block_on(approve::run(args)),
         Verb::Retry(args) => super::block_on(retry::run(args)),
         Verb::Promote(args) => super::block_on(promote::run(args)),
-    }
-}
-
-/// Prints what is for people: with `-o`, on standard error.
-fn say(output: Option<Changed>, text: &str) -> anyhow::Result<()> {
-    match output {
-        None => super::print(text),
-        Some(_) => {
-            super::note(&anstream::adapter::strip_str(text.trim_end()).to_string());
-            Ok(())
-        }
     }
 }

@@ -9,6 +9,7 @@ use crate::api::FleetRollout;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout::{Share, Wave, WaveApproval};
 use crate::api::fleet_rollout_status::{HaltStatus, ReleaseState, ReleaseStatus, WaveState, WaveStatus};
+use crate::cli::status::problems::rollout_approval;
 use crate::rollout::Member;
 use crate::rollout::view::{Doing, View};
 
@@ -203,10 +204,7 @@ fn actions(of: &Overview) -> Vec<String> {
             found.push(format!("once what is named is corrected, continue: keelson rollout retry {name} {target}"));
         }
         for wave in release.waves.iter().filter(|wave| wave.status.approval_hash.is_some()) {
-            let wave = &wave.status.name;
-            found.push(format!(
-                "see the clusters that wait, and approve them: keelson rollout approve {name} --wave {wave}"
-            ));
+            found.push(rollout_approval(name, &wave.status.name));
         }
         let waits = matches!(release.state, ReleaseState::Blocked | ReleaseState::Soaking);
         if let Some(wave) = release.waves.iter().find(|wave| wave.status.state != WaveState::Passed).filter(|_| waits) {

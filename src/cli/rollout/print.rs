@@ -10,10 +10,10 @@ use super::overview::{ClusterOverview, ClusterState, Overview, ReleaseOverview, 
 use crate::api::fleet_rollout::Share;
 use crate::api::fleet_rollout_check::CheckState;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
-use crate::api::listing::first_few;
+use crate::api::listing::{counted, first_few};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 use crate::cli::time::{format_age, format_between, format_time};
 
 /// Clusters that are listed of a wave.

@@ -6,8 +6,9 @@ use anyhow::bail;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::decision::{self, Promotion, has_word, with_words};
+use super::decision::{self, Promotion};
 use super::fleet::Fleet;
+use super::words::{self, has_word, with_words};
 use super::{say, write};
 use crate::api::PROMOTE_ANNOTATION;
 use crate::cli::confirm;
@@ -68,7 +69,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             }
             is_confirmed = true;
         }
-        let value = with_words(annotation, [word.as_str()]);
+        let value = with_words(annotation, words::promotions(rollout, view.as_ref()), [word.as_str()]);
         if let Some(written) = write::annotate(&client, rollout, PROMOTE_ANNOTATION, &value).await? {
             say(args.output, &format!("FleetRollout {}: wave {wave} passes for {target}\n", written.name_any()))?;
             return write::print(&written, args.output);

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::decision::{self, Waiting, halted, has_word, promotion, with_words};
+use super::decision::{self, Waiting, halted, promotion};
 use super::fleet::Fleet;
 use super::overview::overview;
 use super::print::{self, Reading};
+use super::words::{self, has_word, with_words};
 use super::{approve, promote, retry};
 use crate::api::{EksCluster, FleetRollout};
 use crate::cli::output::{self, Structured};
@@ -191,9 +192,55 @@ fn approval_names_exactly_the_clusters_that_its_hash_covers() {
 
 #[test]
 fn words_are_added_once() {
-    assert_eq!(with_words(None, ["a"]), "a");
-    assert_eq!(with_words(Some("a, b\n"), ["b", "c"]), "a, b,c");
+    assert_eq!(with_words(None, |_| true, ["a"]), "a");
+    assert_eq!(with_words(Some("a, b\n"), |_| true, ["b", "c"]), "a,b,c");
+    assert_eq!(with_words(Some("a, b\n"), |word| word != "a", ["c"]), "b,c");
     assert!(has_word(Some("a,b c"), "b") && !has_word(Some("ab"), "b") && !has_word(None, "a"));
+}
+
+#[test]
+fn approvals_count_while_their_clusters_wait() {
+    let rollout = with_approval("3f9a1c20d4e5b678");
+    let fleet = fleet(&rollout);
+    let view = fleet.view(&rollout, now());
+    // The clusters of prod, as the operator will hash them.
+    let seen =
+        view.as_ref().and_then(|view| view.wave(&rollout.status.as_ref().unwrap().releases[0], "prod")?.hash).unwrap();
+    let counts = words::approvals(&rollout, view.as_ref());
+    let table = [
+        ("3f9a1c20d4e5b678", true),
+        (seen.as_str(), true),
+        ("0123456789abcdef", false),
+        // Not written by Keelson.
+        ("reviewed-by-anna", true),
+        ("0123456789ABCDEF", true),
+    ];
+    for (word, expected) in table {
+        assert_eq!(counts(word), expected, "{word}");
+    }
+    assert!(words::approvals(&rollout, None)("0123456789abcdef"), "the clusters are not known");
+}
+
+#[test]
+fn promotions_count_until_every_cluster_has_the_version() {
+    let rollout = with_halt();
+    let fleet = fleet(&rollout);
+    let view = fleet.view(&rollout, now());
+    let counts = words::promotions(&rollout, view.as_ref());
+    let table = [
+        ("1.36/canary", true),
+        ("1.35/canary", false),
+        // It has not begun yet.
+        ("1.37/canary", true),
+        ("flux-v2.9.5/canary", true),
+        ("76087da78cdc-1a2b3c4d5e6f7081/canary", false),
+        ("anything", true),
+        ("any/thing", true),
+    ];
+    for (word, expected) in table {
+        assert_eq!(counts(word), expected, "{word}");
+    }
+    assert!(words::promotions(&rollout, None)("1.35/canary"), "the clusters are not known");
 }
 
 #[test]

@@ -41,8 +41,5 @@ pub async fn annotate(
 
 /// Prints the object that was written, for programs.
 pub fn print(written: &FleetRollout, format: Option<Changed>) -> anyhow::Result<()> {
-    match format {
-        Some(format) => format.print(&output::object(written)?, &format!("{}\n", output::name(written))),
-        None => Ok(()),
-    }
+    output::print_changed(written, format)
 }

@@ -1,6 +1,7 @@
 //! `keelson status`: what an object is doing, since when, until when, what is in the way, what a user can do. I/O: the
 //! management cluster's API and the terminal.
 
+pub mod hooks;
 #[cfg(test)]
 mod node_group_tests;
 pub mod overview;

@@ -105,8 +105,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
     let unavailable = usable.filter(|found| found.status != "True" && !found.message.is_empty());
     let unavailable = unavailable.filter(|found| ready.is_none_or(|ready| ready.message != found.message));
     let mut problems = problems::of(subject);
-    let mut actions: Vec<String> =
-        problems.iter().filter_map(|problem| problems::advice_for(problem, subject)).collect();
+    let mut actions: Vec<String> = problems.iter().flat_map(|problem| problems::advice_for(problem, subject)).collect();
     actions.extend(subject.rotation_edits.iter().cloned());
     for (group, subject) in node_groups.iter().zip(groups) {
         let of_group = group.problems.iter().cloned();

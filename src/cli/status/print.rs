@@ -8,10 +8,11 @@ use jiff::tz::TimeZone;
 use super::overview::{Activity, Overview};
 use super::problems::Problem;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
+use crate::api::listing::counted;
 use crate::api::status::{ChangeStatus, ChangeType};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
-use crate::cli::terminal::{counted, one_line};
+use crate::cli::terminal::one_line;
 use crate::cli::time::{format_age, format_between, format_time};
 
 /// Problems and activities that are listed, so that all fits on a screen.

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
+use super::hooks;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{HealthIssue, Verdict};
+use crate::api::status::{FailingObject, HealthIssue, Verdict};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
 
@@ -81,12 +82,21 @@ const NO_NODE_GROUP: &str = "no NodeGroup refers to this";
 /// All that the message of a condition says of a resource whose failure another condition has.
 const NOT_RECONCILED: &str = ": cannot be reconciled to the spec";
 
-/// Whether InSync repeats what Ready says: the wait for a window, or that the only difference is what failed.
+/// Reasons of a wait that InSync shares with Ready: its message has the steps that wait, and not what they wait for.
+const SHARED_WAITS: [Reason; 5] = [
+    Reason::OutsideMaintenanceWindow,
+    Reason::WaitingForWave,
+    Reason::WaveHalted,
+    Reason::WaitingForHook,
+    Reason::HookFailed,
+];
+
+/// Whether InSync repeats what Ready says: the same wait, or that the only difference is what failed.
 fn repeats_ready(condition: &Condition, subject: &Subject) -> bool {
     let is_sync = condition.type_ == ConditionType::InSync.as_str();
     let is_failure = condition.message.ends_with(NOT_RECONCILED) && !condition.message.contains("; ");
-    let is_same_wait =
-        condition.reason == Reason::OutsideMaintenanceWindow.as_str() && subject.reason() == condition.reason;
+    let is_wait = SHARED_WAITS.iter().any(|reason| reason.as_str() == condition.reason);
+    let is_same_wait = is_wait && subject.reason() == condition.reason;
     is_sync && !subject.is_true(ConditionType::Ready) && (is_same_wait || is_failure)
 }
 
@@ -148,7 +158,14 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     for hold in &subject.holds {
         add(Reason::OnHold.as_str(), &hold.to_string(), None);
     }
-    for object in subject.gitops.iter().flat_map(|gitops| &gitops.failing).take(MAX_FAILING) {
+    let is_named = |object: &FailingObject| {
+        let message = object.message.as_deref().unwrap_or_default();
+        let of_agent = [ConditionType::Ready, ConditionType::GitOpsReady];
+        let mut conditions = of_agent.iter().filter_map(|kind| subject.condition(*kind));
+        !message.is_empty() && conditions.any(|one| one.message.contains(&object.name) && one.message.contains(message))
+    };
+    let failing = subject.gitops.iter().flat_map(|gitops| &gitops.failing);
+    for object in failing.filter(|object| !is_named(object)).take(MAX_FAILING) {
         let message = object.message.as_deref().unwrap_or_default();
         let message = format!("{} {}: {message}", object.kind, object.name);
         add(object.reason.as_deref().unwrap_or("SyncFailed"), &message, None);
@@ -168,9 +185,30 @@ const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
 
 /// Names the FleetRollout in the message of what waits for it.
 const ROLLOUT: &str = "FleetRollout ";
+/// Names the wave in the message of what waits for an approval of it.
+const WAVE: &str = "wave ";
+/// Follows the name of a wave that waits for an approval.
+const WAITS_FOR_APPROVAL: &str = " waits for an approval";
 
-/// What the user can do about a problem; `None`: as for its reason.
-pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
+/// What the user can do about a problem, each with its command; none: its message has the advice, or it ends by itself.
+pub fn advice_for(problem: &Problem, subject: &Subject) -> Vec<String> {
+    let hook = subject.hooks.iter().find(|entry| problem.message.contains(&entry.describe()));
+    match (Reason::parse(&problem.reason), hook) {
+        (Some(Reason::HookFailed), Some(entry)) => vec![
+            format!("once it is corrected, try it again: keelson reconcile {}", subject.arguments()),
+            format!("pass hook {} without success: {}", entry.name, hooks::skip_command(entry, &subject.metadata)),
+        ],
+        (Some(Reason::WaitingForHook), Some(entry)) => vec![format!(
+            "wait until its Job ends, or pass hook {}: {}",
+            entry.name,
+            hooks::skip_command(entry, &subject.metadata)
+        )],
+        _ => advice_by_message(problem, subject).into_iter().collect(),
+    }
+}
+
+/// The advice about a problem that its reason and its message allow.
+fn advice_by_message(problem: &Problem, subject: &Subject) -> Option<String> {
     if problem.message.contains(NOT_FINISHED) {
         let (name, namespace) = (subject.name(), subject.namespace());
         return (subject.kind == Kind::NodeGroup).then(|| {
@@ -179,11 +217,7 @@ pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
     }
     match Reason::parse(&problem.reason) {
         Some(Reason::AccessDenied) if problem.message.contains(NOT_LISTED) => None,
-        Some(Reason::WaitingForWave | Reason::WaveHalted) => {
-            let name = problem.message.split_once(ROLLOUT).map(|(_, rest)| rest);
-            let name = name.and_then(|rest| rest.split([' ', ':', ',']).next()).unwrap_or_default();
-            Some(format!("see the waves, and what holds them: keelson rollout status {name}").trim_end().to_owned())
-        }
+        Some(Reason::WaitingForWave | Reason::WaveHalted) => Some(advice_about_wave(&problem.message, subject)),
         Some(Reason::OutsideMaintenanceWindow) => {
             let opens = problem.message.split_once(OPENS).map(|(_, rest)| rest);
             let opens = opens.and_then(|rest| rest.split([' ', ';', ',']).next());
@@ -192,6 +226,27 @@ pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
         }
         _ => advice(&problem.reason, subject),
     }
+}
+
+/// What to do about a wave that has not come, or has halted: an approval, if the wave waits for one.
+fn advice_about_wave(message: &str, subject: &Subject) -> String {
+    // Some messages name only the step: another condition then names the rollout.
+    let messages = std::iter::once(message).chain(subject.conditions.iter().map(|one| one.message.as_str()));
+    let name = messages.filter_map(|message| message.split_once(ROLLOUT)).find_map(|(_, rest)| {
+        let name = rest.split([' ', ':', ',']).next()?;
+        (!name.is_empty()).then_some(name)
+    });
+    let wave = message.split_once(WAITS_FOR_APPROVAL).and_then(|(before, _)| before.rsplit_once(WAVE));
+    match (name, wave) {
+        (Some(name), Some((_, wave))) if !wave.contains(' ') => rollout_approval(name, wave),
+        (Some(name), _) => format!("see the waves, and what holds them: keelson rollout status {name}"),
+        (None, _) => "see the waves, and what holds them: keelson rollout status".to_owned(),
+    }
+}
+
+/// How the clusters of a wave are approved.
+pub fn rollout_approval(rollout: &str, wave: &str) -> String {
+    format!("see the clusters that wait, and approve them: keelson rollout approve {rollout} --wave {wave}")
 }
 
 /// `opens`: when the next window opens.
@@ -248,6 +303,9 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
                 "once it is corrected: keelson reconcile {arguments}; to pass the hook: the annotation in the message"
             )
         }
+        Reason::WaitingForHook => {
+            "wait until its Job ends, or pass the hook with the annotation keelson.dev/skip-hook".to_owned()
+        }
         Reason::SupportEnding => "raise spec.version".to_owned(),
         Reason::InvalidSpec => "correct the spec".to_owned(),
         Reason::Creating
@@ -262,7 +320,6 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::WaitingForSync
         | Reason::NotRequested
         | Reason::UpgradeBlocked
-        | Reason::WaitingForHook
         | Reason::InsufficientCapacity
         | Reason::Degraded
         | Reason::Throttled => return None,

@@ -296,7 +296,8 @@ fn rotation_names_the_state_of_each_authority_and_the_next_edit() {
     let authority = |id: &str, state: &str, message: &str| json!({"id": id, "state": state, "since": at("14:01:15"), "message": message});
     let shown = |spec: Value, second: Value| {
         let ready = condition("Ready", "True", "Available", "everything in the spec exists");
-        let status = json!({"conditions": [ready], "certificateAuthorities": [authority("ca-1", "Active", ""), second]});
+        let status =
+            json!({"conditions": [ready], "certificateAuthorities": [authority("ca-1", "Active", ""), second]});
         text(&[cluster(json!({"controlPlane": {"certificateAuthority": spec}}), status)], &[], Vec::new())
     };
     let begun = json!({"createdAfter": at("14:00:00")});
@@ -328,4 +329,66 @@ fn table_and_tree() {
         tree(&[Subject::from(&other)]),
     ];
     insta::assert_snapshot!(anstream::adapter::strip_str(&texts.join("\n")));
+}
+
+#[test]
+fn wait_for_a_wave_has_one_advice() {
+    let waits = |reason: &str, message: &str| {
+        json!({"conditions": [
+            condition("Ready", "False", reason, message),
+            condition("Upgrading", "True", reason, message),
+            condition("InSync", "False", reason, "control plane 1.33 -> 1.34"),
+        ]})
+    };
+    let status = "see the waves, and what holds them: keelson rollout status main";
+    let approve = "see the clusters that wait, and approve them: keelson rollout approve main --wave prod";
+    for (reason, message, advice) in [
+        ("WaitingForWave", "FleetRollout main: wave prod is not open yet: wave canary of 1.34 has not passed", status),
+        ("WaitingForWave", "FleetRollout main is suspended", status),
+        ("WaveHalted", "FleetRollout main has halted in wave canary: a/b: Failed", status),
+        (
+            "WaitingForWave",
+            "FleetRollout main: wave prod waits for an approval: set the annotation keelson.dev/approve to 3f9a",
+            approve,
+        ),
+    ] {
+        let (problems, actions) = problems_of(json!({}), waits(reason, message), false);
+        assert_eq!((problems, actions), (vec![reason.to_owned()], vec![advice.to_owned()]), "{message}");
+    }
+}
+
+#[test]
+fn hook_that_holds_can_be_passed() {
+    let answer = |state: &str, reason: &str, message: &str| {
+        let hook = json!({"name": "backup", "at": "BeforeControlPlane", "step": "1.33->1.34", "state": state, "attempt": 1,
+            "job": "demo-backup-5f2a"});
+        problems_of(
+            json!({}),
+            json!({"conditions": [condition("Ready", "False", reason, message)], "hooks": [hook]}),
+            false,
+        )
+        .1
+    };
+    let of = "1.33 -> 1.34: hook backup (BeforeControlPlane, 1.33->1.34)";
+    let skip = "kubectl annotate --overwrite ekscluster demo -n team keelson.dev/skip-hook=backup";
+    assert_eq!(
+        answer("Running", "WaitingForHook", &format!("{of}: Job demo-backup-5f2a runs")),
+        [format!("wait until its Job ends, or pass hook backup: {skip}")]
+    );
+    assert_eq!(
+        answer("Failed", "HookFailed", &format!("{of} failed: exit 1")),
+        [
+            "once it is corrected, try it again: keelson reconcile demo -n team".to_owned(),
+            format!("pass hook backup without success: {skip}"),
+        ]
+    );
+}
+
+#[test]
+fn node_groups_hang_from_their_cluster() {
+    let mut other = group("Available");
+    other.metadata.name = Some("demo-spot".to_owned());
+    let all = subject::sorted(&[creating()], &[group("Available"), other]);
+    let table = anstream::adapter::strip_str(&crate::cli::get::table(&all, false, false, now())).to_string();
+    assert!(table.contains("\n├─ demo-default") && table.contains("\n└─ demo-spot"), "{table}");
 }

@@ -138,7 +138,8 @@ fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<Named> {
     };
     let status = group.status.clone().unwrap_or_default();
     let (observed, conditions) = (status.observed_generation, &status.conditions);
-    let target = target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion.map(Into::into));
+    let target =
+        target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion.map(Into::into));
     Some(Named::Found(target))
 }
 

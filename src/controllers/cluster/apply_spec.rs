@@ -231,9 +231,10 @@ impl Reconcile<'_> {
         if let Some(interval) = self.nodes_poll() {
             next = next.or(Next::after(span(interval), self.now));
         }
-        let held = self.held_revision(previous, &agent).await;
+        let source = self.held_revision(previous, &agent).await;
         let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
-            self.gitops(previous, cloud, secrets, &agent, held.as_ref()).await;
+            self.gitops(previous, cloud, secrets, &agent, &source).await;
+        let held = source.held;
         next = next.or(then).or(self.next_of_agent(previous, &agent, held.as_ref()));
         agent.keep(gitops.as_mut(), reached);
         held_revision::keep(held, self.object.spec.gitops.as_ref(), &mut gitops);

@@ -158,10 +158,12 @@ impl Reconcile<'_> {
                 "type": "Opaque",
                 "data": {KEY: ByteString(content.into_bytes())},
             });
-            owned_secret::write(self.ctx, &api, (name, owner.as_str()), body, existing).await.map_err(|why| match why {
-                Unapplied::NotOwned => self.not_owned(name),
-                Unapplied::Api(error) => self.secret_failed(name, &error),
-            })?;
+            owned_secret::write(self.ctx, &api, (name, owner.as_str()), body, existing).await.map_err(
+                |why| match why {
+                    Unapplied::NotOwned => self.not_owned(name),
+                    Unapplied::Api(error) => self.secret_failed(name, &error),
+                },
+            )?;
         }
         self.state.kind.kubeconfig.verified = Some((verified, self.now));
         Ok(())

@@ -6,6 +6,7 @@ use super::agent::steps;
 use crate::agents::validate::SourcePolicy;
 use crate::agents::{self, ALL, Agent, ValidAgent};
 use crate::api::gitops::GitOps;
+use crate::api::hook::{HookCluster, HookPoint};
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
@@ -61,7 +62,7 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
     Ok(Valid { agent: agent.transpose()? })
 }
 
-/// A template is one of a Job, and a Job runs in the namespace of the EksCluster.
+/// A template is one of a Job, and a Job runs in the namespace of the EksCluster or in the EKS cluster.
 fn hooks(spec: &EksClusterSpec) -> Result<(), Refusal> {
     for hook in &spec.hooks {
         let field = |name: &str| format!("spec.hooks[{}].{name}", hook.name);
@@ -73,8 +74,18 @@ fn hooks(spec: &EksClusterSpec) -> Result<(), Refusal> {
             return Err(invalid(&field("job"), "exactly one of cronJob, template must be set"));
         }
         if hook.job.cron_job.as_ref().is_some_and(|cron_job| cron_job.namespace.is_some()) {
-            let why = "a hook uses a CronJob of the EksCluster's own namespace: remove cronJob.namespace";
+            let why = "a hook uses a CronJob of the EksCluster's own namespace, or with `in: Workload` of the hook's namespace: remove \
+                       cronJob.namespace";
             return Err(invalid(&field("job.cronJob.namespace"), why));
+        }
+        if hook.in_ == HookCluster::Workload && hook.at.contains(&HookPoint::BeforeCreate) {
+            let why = "before its creation the EKS cluster has no API server that could run a Job: remove BeforeCreate from `at`, or set \
+                       in: Management";
+            return Err(invalid(&field("at"), why));
+        }
+        if hook.in_ == HookCluster::Management && hook.namespace.is_some() {
+            let why = "in the management cluster a hook runs in the namespace of its EksCluster: remove namespace, or set in: Workload";
+            return Err(invalid(&field("namespace"), why));
         }
         template
             .map_or(Ok(()), |template| template.parse().map(drop))
@@ -182,6 +193,19 @@ mod tests {
         let elsewhere = json!({"cronJob": {"name": "x", "namespace": "other"}});
         assert!(of(hook(elsewhere)).starts_with("spec.hooks[backup].job.cronJob.namespace: "));
         assert!(of(hook(json!({}))).starts_with("spec.hooks[backup].job: exactly one of"));
+        let with = |fields: Value| {
+            let mut hook = hook(json!({"cronJob": {"name": "x"}}));
+            hook.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            of(hook)
+        };
+        let before = with(json!({"in": "Workload", "at": ["AfterCreate", "BeforeCreate"]}));
+        assert!(
+            before.starts_with("spec.hooks[backup].at: before its creation the EKS cluster has no API server"),
+            "{before}"
+        );
+        assert!(
+            with(json!({"namespace": "other"})).starts_with("spec.hooks[backup].namespace: in the management cluster")
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::eks_update::{evictions_failed, replaces_nodes};
 use super::record::key;
-use crate::api::listing::first_few_joined;
+use crate::api::listing::{counted, first_few_joined};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
 use crate::controllers::cluster::agent;
@@ -226,9 +226,9 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
         Some(version) => {
             let prefix = format!("v{version}.");
             let there: i32 = kubelets.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, k)| k.nodes).sum();
-            format!("{there} of {total} nodes on v{version}")
+            format!("{there} of {} on v{version}", counted(*total, "node"))
         }
-        None => format!("{total} nodes"),
+        None => counted(*total, "node"),
     };
     format!("{on}, {cordoned} cordoned, {} not ready", total - ready)
 }

@@ -11,6 +11,7 @@ use super::replacement::progress::Replacing;
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::listing::counted;
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, LaunchTemplateStatus, NodeGroupStatus, PlanStatus};
 use crate::aws::errors::health::{Subject, explain, failed_class};
@@ -70,8 +71,8 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let health_issues = issues(output("healthIssues"));
     let desired = output("desired").and_then(|n| n.parse().ok());
     let ready = match (&observed.count, desired) {
-        (Some(count), _) => format!("{} of {} nodes ready", count.ready, desired.unwrap_or(count.total)),
-        (None, Some(desired)) => format!("{desired} nodes"),
+        (Some(count), _) => format!("{} of {} ready", count.ready, counted(desired.unwrap_or(count.total), "node")),
+        (None, Some(desired)) => counted(desired, "node"),
         (None, None) => "the node group exists".to_owned(),
     };
     let of_in_use = without_planned(input);

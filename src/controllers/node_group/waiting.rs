@@ -7,6 +7,7 @@ use super::replacement::decide::Step;
 use super::replacement::progress::{Replacing, describe_blocked};
 use super::status::Input;
 use crate::api::Reason;
+use crate::api::listing::counted;
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::{Kind, Wait};
@@ -67,7 +68,7 @@ fn wait_of_replacement(replacing: &Replacing) -> Option<Wait> {
                 .to_owned(),
         }),
         Step::Unaccounted { size } => Some(Wait {
-            on: format!("draining node group {leaves}: the cluster shows none of its {size} nodes"),
+            on: format!("draining node group {leaves}: the cluster shows none of its {}", counted(*size, "node")),
             kind: Kind::Eviction,
             since: None,
             reason: Reason::UpgradeBlocked,
@@ -120,11 +121,16 @@ fn joining_wait(input: &Input<'_>) -> Option<Wait> {
     let count = input.nodes.count.as_ref()?;
     let desired = desired(input)?;
     (count.ready < desired).then(|| Wait {
-        on: format!("{} of {desired} nodes are Ready", count.ready),
+        on: format!(
+            "{} of {} {} Ready",
+            count.ready,
+            counted(desired, "node"),
+            if desired == 1 { "is" } else { "are" }
+        ),
         kind: Kind::Joining,
         since: None,
         reason: Reason::WaitingForNodes,
-        details: format!("{} nodes are registered", count.total),
+        details: format!("registered: {}", counted(count.total, "node")),
         advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the \
                  control plane: subnets, routes, security groups, role, launch template"
             .to_owned(),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::Reason;
+use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseState, ReleaseStatus};
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall};
 
@@ -27,6 +28,7 @@ fn overall(status: &FleetRolloutStatus, problem: Option<&str>) -> Overall {
     let Some(release) = status.releases.first().filter(|release| release.state != ReleaseState::Completed) else {
         let message = match status.members {
             0 => "spec.clusterSelector selects no EksCluster".to_owned(),
+            1 => "its EksCluster has the versions that it asks for".to_owned(),
             members => format!("{members} EksClusters have the versions that they ask for"),
         };
         return Overall::Ready(ConditionValue::true_(Reason::Available, message));
@@ -43,11 +45,15 @@ fn overall(status: &FleetRolloutStatus, problem: Option<&str>) -> Overall {
     }
 }
 
-/// `control planes to 1.36 (3/9): wave canary waits for ...`
+/// Longest message of a condition, in characters: `kubectl get` prints it in a column. The whole message is that of the release.
+const MAX_MESSAGE: usize = 160;
+
+/// `control planes to 1.36 (3/9): wave canary waits for ...`: the first sentence of the release's message.
 fn describe(release: &ReleaseStatus) -> String {
     let ReleaseStatus { gate, target, progress, message, .. } = release;
-    let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    format!("{} to {target} ({progress}){message}", gate.describe())
+    let sentence = message.as_ref().and_then(|message| message.split("; ").next());
+    let sentence = sentence.map(|sentence| format!(": {sentence}")).unwrap_or_default();
+    bounded(&format!("{} to {target} ({progress}){sentence}", gate.describe()), MAX_MESSAGE)
 }
 
 #[cfg(test)]
@@ -67,6 +73,19 @@ mod tests {
         let ready = get(&all, ConditionType::Ready).unwrap();
         let stalled = get(&all, ConditionType::Stalled).unwrap();
         (ready.status.clone(), ready.reason.clone(), stalled.status.clone())
+    }
+
+    #[test]
+    fn message_is_one_sentence_that_fits_into_a_column() {
+        let message = |text: &str| {
+            let release = json!({"gate": "ControlPlane", "target": "1.36", "state": "Halted", "progress": "1/3",
+                "message": text, "since": "2026-11-28T00:00:00Z"});
+            describe(&serde_json::from_value(release).unwrap())
+        };
+        let halted = "wave canary has halted: a/b: PodEvictionFailure; correct what is named, then set the annotation";
+        assert_eq!(message(halted), "control planes to 1.36 (1/3): wave canary has halted: a/b: PodEvictionFailure");
+        let long = message(&"x".repeat(1024));
+        assert!(long.chars().count() == MAX_MESSAGE && long.ends_with('…'), "{long}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
 use crate::api::status::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::cluster::agent::held_revision::source_state;
+use crate::controllers::cluster::agent::held_revision::{adopted_source, source_state};
 use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
 use crate::hooks::passes;
@@ -58,6 +58,7 @@ pub fn member(cluster: &EksCluster, groups: &[Arc<NodeGroup>]) -> Member {
         agent: agent_state(cluster, status),
         agent_request: agent_request.map(Request::of).unwrap_or_default(),
         source: source_state(cluster, status),
+        adopted_source: adopted_source(cluster, status),
         revision_request: revision_request.map(Request::of).unwrap_or_default(),
         health: with_hooks(health(cluster, status, groups), cluster, status, control_plane.zip(node_groups)),
         stalled: stalled(status, groups),

@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::Resource;
+use kube::runtime::reflector::ObjectRef;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
@@ -68,6 +69,15 @@ impl Unreadable {
     /// Its UID.
     pub fn uid(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Its key in the store of its kind.
+    pub fn reference<K: Kind>(&self) -> ObjectRef<K> {
+        let reference = ObjectRef::new(self.name());
+        match self.meta.namespace.as_deref() {
+            Some(namespace) => reference.within(namespace),
+            None => reference,
+        }
     }
 }
 

@@ -49,13 +49,14 @@ pub fn step_events(steps: &[StepResult], goal: Goal, failures: &mut Failures) ->
         match outcome {
             Outcome::Done(id) => {
                 failures.remove(key);
-                let (reason, mut note) = match action {
-                    Action::Create => ("Created", format!("{name} {id}")),
-                    Action::Update => ("Updated", format!("{name} {id}")),
-                    Action::Adopt => ("Adopted", format!("{name} {id}")),
-                    Action::Delete => ("Deleted", format!("{name} {id}")),
-                    Action::Release => ("Released", format!("{name} {id}")),
+                let reason = match action {
+                    Action::Create => "Created",
+                    Action::Update => "Updated",
+                    Action::Adopt => "Adopted",
+                    Action::Delete => "Deleted",
+                    Action::Release => "Released",
                 };
+                let mut note = with_id(&name, id);
                 if !changes.is_empty() {
                     note = format!("{note}: {}", plan_status::format_changes(changes));
                 }
@@ -79,6 +80,12 @@ pub fn step_events(steps: &[StepResult], goal: Goal, failures: &mut Failures) ->
         }
     }
     merge_events(messages)
+}
+
+/// The resource and its id in AWS, which may be its name.
+fn with_id(name: &str, id: &str) -> String {
+    let ends_with_id = name.rsplit(' ').next() == Some(id);
+    if ends_with_id { name.to_owned() } else { format!("{name} {id}") }
 }
 
 /// Merges events of one reason into as few as possible: a network consists of dozens of resources.
@@ -112,8 +119,8 @@ pub fn operation_events(finished: &[FinishedOperation], failures: &mut Failures)
                 "Upgraded",
                 format!("{name}: {what}{kind} {id} took {}", progress::rough(*took)),
             )),
-            Ok(_) if kind == DELETION => Some(EventMessage::normal("Deleted", format!("{name} {id}"))),
-            Ok(_) if kind == CREATION => Some(EventMessage::normal("Created", format!("{name} {id}"))),
+            Ok(_) if kind == DELETION => Some(EventMessage::normal("Deleted", with_id(&name, id))),
+            Ok(_) if kind == CREATION => Some(EventMessage::normal("Created", with_id(&name, id))),
             // Started by another process or manually: what it changed is unknown.
             Ok(_) if changes.is_empty() => None,
             Ok(_) => Some(EventMessage::normal("Updated", format!("{name}: {}", plan_status::format_changes(changes)))),
@@ -282,6 +289,19 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(failures.is_empty());
+    }
+
+    #[test]
+    fn an_id_that_is_the_name_is_not_repeated() {
+        let done = |key: Key, id: &str| StepResult { key, ..steps(Action::Create, Outcome::Done(id.into())) };
+        let all = [
+            done(Key::named("addon", "coredns"), "coredns"),
+            done(Key::named("addon", "coredns"), "dns"),
+            done(Key::single("vpc"), "vpc-1"),
+        ];
+        let messages = step_events(&all, Goal::Present, &mut Failures::new());
+        let notes: Vec<_> = messages.iter().map(|event| event.note.as_str()).collect();
+        assert_eq!(notes, ["add-on coredns; add-on coredns dns; VPC vpc-1"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::channel::mpsc::unbounded;
 use tokio::task::JoinHandle;
 
+use super::mirror::Mirror;
 use super::queue::{Queue, Queues};
 use super::triggers::{Controllers, Triggers, watch_all};
 use super::{installation, secrets, unreadable, worker};
@@ -28,11 +29,12 @@ pub struct Term {
     pub(super) agent_watches: Arc<Watches>,
     pub(super) tasks: Vec<JoinHandle<()>>,
     pub(super) estimate_store: Option<Arc<EstimateStore>>,
+    pub(super) mirror: Option<Arc<dyn Mirror>>,
 }
 
 impl Term {
-    /// Starts to watch and reconcile everything.
-    pub fn start(process: Process) -> Self {
+    /// Starts to watch and reconcile everything. `mirror` shows what is read.
+    pub fn start(process: Process, mirror: Option<Arc<dyn Mirror>>) -> Self {
         let (to_clusters, cluster_requests) = unbounded();
         let (to_node_groups, node_group_requests) = unbounded();
         let (to_accounts, account_requests) = unbounded();
@@ -42,7 +44,7 @@ impl Term {
             accounts: Queue::new(to_accounts),
         };
         let triggers = Arc::new(Triggers::default());
-        let (stores, watches) = watch_all(&process.client, &triggers);
+        let (stores, watches) = watch_all(&process.client, &triggers, mirror.as_ref());
         let ctx = Arc::new(Context::new(process, stores, queues));
         let clusters = Arc::new(ClusterController::new(ctx.clone()));
         let node_groups = Arc::new(NodeGroupController::new(ctx.clone(), clusters.cleanups.clone()));
@@ -70,7 +72,7 @@ impl Term {
         tasks.push(tokio::spawn(worker::run(clusters, ctx.clusters.clone(), cluster_requests)));
         tasks.push(tokio::spawn(worker::run(node_groups, ctx.node_groups.clone(), node_group_requests)));
         tasks.push(tokio::spawn(worker::run(accounts, ctx.aws_accounts.clone(), account_requests)));
-        Self { ctx, agent_watches, tasks, estimate_store }
+        Self { ctx, agent_watches, tasks, estimate_store, mirror }
     }
 
     /// Completes once all kinds are listed.
@@ -81,7 +83,7 @@ impl Term {
 
     /// Stops accepting work, waits for running reconciles, and stops. Reconciles that exceed `patience` are aborted.
     pub async fn shutdown(self, patience: Duration) {
-        let Self { ctx, agent_watches, tasks, estimate_store } = self;
+        let Self { ctx, agent_watches, tasks, estimate_store, mirror } = self;
         ctx.queues.close();
         agent_watches.close();
         ctx.tasks.close();
@@ -100,6 +102,9 @@ impl Term {
             task.abort();
             // Its last metrics are counted before all metrics of the term are reset.
             let _ = task.await;
+        }
+        if let Some(mirror) = mirror {
+            mirror.on_end();
         }
         ctx.metrics.clear_leader_metrics();
         if let Some(estimate_store) = estimate_store {

@@ -15,6 +15,7 @@ pub mod leader;
 pub mod leadership_term;
 pub mod lease_timing;
 pub mod metrics_auth;
+pub mod mirror;
 pub mod queue;
 mod readiness;
 pub mod run;

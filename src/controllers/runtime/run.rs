@@ -14,6 +14,7 @@ use super::leader::{self, Elector, Leadership};
 use super::leadership_term::Term;
 use super::lease_timing::Timing;
 use super::metrics_auth;
+use super::mirror::Mirror;
 use super::readiness;
 use super::settings::Settings;
 use crate::aws::Accounts;
@@ -70,11 +71,11 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until `SIGTERM` or `SIGINT`.
+/// Runs until `SIGTERM` or `SIGINT`. `mirror` shows what is read while this replica leads.
 ///
 /// # Errors
 /// Only at startup; if the API server becomes unavailable later, the operator waits for it.
-pub async fn run(options: Options) -> Result<(), StartError> {
+pub async fn run(options: Options, mirror: Option<Arc<dyn Mirror>>) -> Result<(), StartError> {
     let client = Client::try_default().await.map_err(StartError::Kubernetes)?;
     let stop = stop_on_signal()?;
     let (metrics, health) = (Metrics::new(), Health::default());
@@ -108,7 +109,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         gate,
         notify: options.notify,
     };
-    let operator = Operator { process, health };
+    let operator = Operator { process, health, mirror };
     match options.lease {
         None => {
             let term = operator.term();
@@ -134,6 +135,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
 struct Operator {
     process: Process,
     health: Health,
+    mirror: Option<Arc<dyn Mirror>>,
 }
 
 impl Operator {
@@ -169,7 +171,7 @@ impl Operator {
 
     fn term(&self) -> Term {
         self.health.set_not_ready("leading; objects are not listed yet");
-        let term = Term::start(self.process.clone());
+        let term = Term::start(self.process.clone(), self.mirror.clone());
         self.process.metrics.set_leader(true);
         term
     }

@@ -6,8 +6,9 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
+use super::mirror::{Mirror, Tap};
 use super::queue::Trigger;
-use super::watch::{Change, watch_kind};
+use super::watch::{Change, watch_mirrored_kind};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::account::{self, AccountController};
 use crate::controllers::cluster::{self, ClusterController};
@@ -28,21 +29,29 @@ pub(crate) struct Triggers(OnceLock<Controllers>);
 
 pub(crate) type Watch = futures::future::BoxFuture<'static, ()>;
 
-/// Creates the stores of all kinds, and the watches that fill them.
-pub(crate) fn watch_all(client: &kube::Client, triggers: &Arc<Triggers>) -> (Stores, Vec<Watch>) {
+/// Creates the stores of all kinds, and the watches that fill them and pass on to `mirror` what they read.
+pub(crate) fn watch_all(
+    client: &kube::Client,
+    triggers: &Arc<Triggers>,
+    mirror: Option<&Arc<dyn Mirror>>,
+) -> (Stores, Vec<Watch>) {
+    let (of_clusters, of_node_groups, of_accounts) = (mirror.cloned(), mirror.cloned(), mirror.cloned());
+    let of_clusters = of_clusters.map(|mirror| Tap::new(move |reading| mirror.on_cluster(reading)));
+    let of_node_groups = of_node_groups.map(|mirror| Tap::new(move |reading| mirror.on_node_group(reading)));
+    let of_accounts = of_accounts.map(|mirror| Tap::new(move |reading| mirror.on_account(reading)));
     let handler = triggers.clone();
-    let (clusters, cluster_watch) =
-        watch_kind(Api::all(client.clone()), cluster::status::view::dependent_view, move |change| {
-            handler.on_cluster_change(change)
-        });
+    let on_change = move |change: Change<'_, EksCluster>| handler.on_cluster_change(change);
+    let view = cluster::status::view::dependent_view;
+    let (clusters, cluster_watch) = watch_mirrored_kind(Api::all(client.clone()), view, on_change, of_clusters);
     let handler = triggers.clone();
+    let on_change = move |change: Change<'_, NodeGroup>| handler.on_node_group_change(change);
+    let view = cluster::status::view::node_group_dependent_view;
     let (node_groups, node_group_watch) =
-        watch_kind(Api::all(client.clone()), cluster::status::view::node_group_dependent_view, move |change| {
-            handler.on_node_group_change(change)
-        });
+        watch_mirrored_kind(Api::all(client.clone()), view, on_change, of_node_groups);
     let handler = triggers.clone();
-    let (aws_accounts, account_watch) =
-        watch_kind(Api::all(client.clone()), account::dependent_view, move |change| handler.on_account_change(change));
+    let on_change = move |change: Change<'_, AwsAccount>| handler.on_account_change(change);
+    let view = account::dependent_view;
+    let (aws_accounts, account_watch) = watch_mirrored_kind(Api::all(client.clone()), view, on_change, of_accounts);
     let watches: Vec<Watch> = vec![Box::pin(cluster_watch), Box::pin(node_group_watch), Box::pin(account_watch)];
     (Stores { clusters, node_groups, aws_accounts }, watches)
 }

@@ -13,6 +13,7 @@ use kube::{Api, ResourceExt};
 
 use super::apply::{Kind, describe_error, has_finalizer};
 use super::decode::{Decoded, Unreadable};
+use super::mirror::{Signal, Tap};
 
 /// Hashes a value, to detect changes.
 pub fn digest(value: impl Hash) -> u64 {
@@ -74,7 +75,18 @@ pub fn watch_kind<K: Kind>(
     view: impl Fn(&K) -> DependentView + Send + 'static,
     on_change: impl Fn(Change<'_, K>) + Send + 'static,
 ) -> (Store<K>, impl Future<Output = ()> + Send) {
+    watch_mirrored_kind(api, view, on_change, None)
+}
+
+/// The same, and passes on what it reads.
+pub fn watch_mirrored_kind<K: Kind>(
+    api: Api<Decoded<K>>,
+    view: impl Fn(&K) -> DependentView + Send + 'static,
+    on_change: impl Fn(Change<'_, K>) + Send + 'static,
+    mut tap: Option<Tap<K>>,
+) -> (Store<K>, impl Future<Output = ()> + Send) {
     let (reader, writer) = store::<K>();
+    let taken = reader.clone();
     let mut tracker = Tracker::new(reader.clone(), writer, view, on_change);
     let watching = async move {
         let mut failing = false;
@@ -87,10 +99,17 @@ pub fn watch_kind<K: Kind>(
                         failing = false;
                         tracing::info!(kind = K::NAME, "the watch works again");
                     }
+                    let signal = tap.as_ref().map(|_| Signal::of(&event));
                     tracker.handle(event);
+                    if let (Some(tap), Some(signal)) = (&mut tap, signal) {
+                        tap.take(signal, &taken);
+                    }
                 }
                 Err(error) => {
                     failing = true;
+                    if let Some(tap) = &mut tap {
+                        tap.fail();
+                    }
                     // The stream backs off: at most one line every half minute.
                     tracing::warn!(kind = K::NAME, error = %describe_watch_error(&error), "the watch failed; retrying");
                 }
@@ -147,7 +166,7 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
                 (self.on_change)(Change::Deleted { object: &key, uid: &uid, part_of: &part_of });
             }
             Event::Delete(Decoded::Unreadable(object)) => {
-                let key = reference(&object);
+                let key = object.reference();
                 self.forget(&key);
                 self.unreadable.remove(&key);
                 let (uid, part_of) = (object.meta.uid.unwrap_or_default(), object.cluster.unwrap_or_default());
@@ -175,7 +194,7 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
             }
         }
         for object in unreadable {
-            let key = reference(&object);
+            let key = object.reference();
             before.remove(&key);
             unreadable_before.remove(&key);
             self.isolate(&object);
@@ -191,7 +210,7 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
     /// Removes an unreadable object from the store. Its last observed state is forgotten, so that everything counts as
     /// changed once it is readable again.
     fn isolate(&mut self, object: &Unreadable) {
-        let key = reference(object);
+        let key = object.reference();
         self.forget(&key);
         let owner = (object.meta.uid.clone().unwrap_or_default(), object.cluster.clone().unwrap_or_default());
         self.unreadable.insert(key, owner);
@@ -228,14 +247,6 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
         if before.is_none_or(|before| before.view.digest != others) {
             on_change(Change::DependentsAffected(object));
         }
-    }
-}
-
-fn reference<K: Kind>(object: &Unreadable) -> ObjectRef<K> {
-    let reference = ObjectRef::new(object.meta.name.as_deref().unwrap_or_default());
-    match object.meta.namespace.as_deref() {
-        Some(namespace) => reference.within(namespace),
-        None => reference,
     }
 }
 

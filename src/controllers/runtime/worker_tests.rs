@@ -171,8 +171,13 @@ async fn no_reconcile_outlives_its_term() {
     while ctx.tasks.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let term =
-        Term { ctx: ctx.clone(), agent_watches: Arc::new(Watches::new(0)), tasks: vec![running], estimate_store: None };
+    let term = Term {
+        ctx: ctx.clone(),
+        agent_watches: Arc::new(Watches::new(0)),
+        tasks: vec![running],
+        estimate_store: None,
+        mirror: None,
+    };
     tokio::time::timeout(Duration::from_secs(5), term.shutdown(Duration::from_millis(50)))
         .await
         .expect("the term ends");

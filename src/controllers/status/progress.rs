@@ -251,6 +251,7 @@ pub fn label(key: &Key) -> String {
         "nodes" => "nodes",
         "vpcUsers" => "others in the VPC",
         "gitOpsAgent" => "GitOps agent",
+        "drain" => "drain of node group",
         other => kinds::find(other).map_or(other, |kind| kind.label),
     };
     if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }

@@ -19,7 +19,11 @@
       request.open("GET", address);
       request.responseType = "document";
       request.timeout = 10_000;
-      request.onload = () => (request.status === 200 || request.status === 404 ? resolve(request.response) : reject(request.status));
+      request.onload = () => {
+        // In a cluster: the session has ended, and the same address shows the form to sign in.
+        if (request.status === 401 && request.getResponseHeader("www-authenticate")) location.reload();
+        request.status === 200 || request.status === 404 ? resolve(request.response) : reject(request.status);
+      };
       request.onerror = request.ontimeout = request.onabort = () => reject(0);
       request.send();
     });

@@ -1,10 +1,12 @@
-//! A cluster: what it does and what is in its way, its plan, upgrade, node groups, agent, network, and what happened. Pure.
+//! A cluster: what it does and what is in its way, its plan, hooks, upgrade, node groups, agent, network, and what happened. Pure.
 
 use askama::Template;
 
 use super::badge::Badge;
 use super::command::Command;
 use super::context::{Context, Frame};
+use super::graph::{self, Graph};
+use super::hooks::{self, HookRow};
 use super::network::{self, Network};
 use super::schedule::{self, Schedule};
 use super::upgrade::{self, Upgrade};
@@ -31,7 +33,9 @@ pub struct Page {
     facts: Vec<Fact>,
     state: String,
     situation: Situation,
+    graph: Option<Graph>,
     schedule: Schedule,
+    hooks: Vec<HookRow>,
     upgrade: Upgrade,
     support: Vec<Badge>,
     conditions: Vec<ConditionRow>,
@@ -116,7 +120,8 @@ impl Page {
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
         let Kept { object, row } = context.fleet.clusters.get(&id.place())?;
         let subject = Subject::from(&**object);
-        let of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
+        let mut of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
+        of_cluster.retain(|kept| context.viewer.may_see(&kept.row.id));
         let policy = Some(object.spec.drift_policy);
         let groups: Vec<Subject> =
             of_cluster.iter().map(|kept| Subject { drift_policy: policy, ..Subject::from(&*kept.object) }).collect();
@@ -129,7 +134,9 @@ impl Page {
             facts: facts(object, &subject, row, context),
             state: state(&overview, context),
             situation: situation(&overview, context),
+            graph: graph::graph(object, &of_cluster, context),
             schedule: schedule::schedule(&subject.plan, context),
+            hooks: hooks::hooks(object, context),
             upgrade: upgrade::upgrade(&subject.upgrade, subject.version.as_deref(), context),
             support: upgrade::support(status.support.as_ref(), context)
                 .into_iter()
@@ -275,10 +282,14 @@ fn agent(status: &GitOpsStatus) -> Agent {
         () if status.components.iter().any(|component| !component.ready) => State::Progressing,
         () => State::Ready,
     };
+    let held = status.held_revision.clone().unwrap_or_default();
     let mut facts = vec![
         Fact::new("Agent", format!("{} {}", text(&status.agent), text(&status.version)).trim()),
         Fact::new("Applied revision", text(&status.last_applied_revision)),
         Fact::new("Fetched revision", text(&status.source_revision)),
+        Fact::new("Revision allowed by its FleetRollout", text(&held.allowed)),
+        Fact::new("Revision wanted", text(&held.wanted)),
+        Fact::new("What the revision waits for", text(&held.message)),
         Fact::new("Source", text(&status.url)),
         Fact::new("Upgrade", status.upgrade.as_ref().map(describe_upgrade).unwrap_or_default()),
         Fact::new("Watch", text(&status.watch_error)),

@@ -47,6 +47,7 @@ impl Context<'_> {
             warnings,
             at: self.time(self.now),
             management: format!("{}.{hint}", self.management),
+            user: self.viewer.session_user().to_owned(),
         }
     }
 }
@@ -62,4 +63,6 @@ pub struct Frame {
     /// When it was rendered.
     pub at: String,
     pub management: String,
+    /// Who can sign out; empty: nobody has signed in on the page.
+    pub user: String,
 }

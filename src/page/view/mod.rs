@@ -3,14 +3,19 @@
 
 mod accounts;
 mod badge;
+mod checks;
 mod cluster;
 mod command;
 mod context;
 mod fleet;
+mod graph;
+mod hooks;
+mod layers;
 mod network;
 mod node_group;
 mod rollout;
 mod schedule;
+mod support;
 mod table;
 mod upgrade;
 
@@ -56,13 +61,37 @@ pub fn message(title: &str, text: &str) -> String {
     render(&Message { title, text })
 }
 
-/// Leads from the first address, which has a token, to the page.
+/// Leads on to a path of the page: from the first address, which has a token, and from a link on another site, with which a browser sends
+/// no strict cookie.
 #[derive(Template)]
 #[template(path = "welcome.html")]
-struct Welcome;
+struct Welcome<'a> {
+    path: &'a str,
+}
 
-pub fn welcome() -> String {
-    render(&Welcome)
+pub fn welcome(path: &str) -> String {
+    render(&Welcome { path })
+}
+
+/// The form for a token, in a cluster. `next`: the path to go on to. `problem`: empty, or what was wrong with the last one.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    next: &'a str,
+    problem: &'a str,
+}
+
+pub fn sign_in(next: &str, problem: &str) -> String {
+    render(&SignIn { next, problem })
+}
+
+/// Asks whether to sign out.
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+struct SignOut;
+
+pub fn sign_out() -> String {
+    render(&SignOut)
 }
 
 /// Nothing that a template prints can fail.

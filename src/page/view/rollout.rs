@@ -3,11 +3,14 @@
 use askama::Template;
 
 use super::badge::Badge;
-use super::cluster::{EventRow, event_rows};
+use super::checks::{self, CheckRow};
+use super::cluster::{EventRow, Fact, event_rows};
 use super::command::{Command, capital};
 use super::context::{Context, Frame};
 use crate::api::FleetRollout;
+use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
+use crate::api::listing::counted;
 use crate::page::fleet::Kept;
 use crate::page::id::{Id, Kind};
 use crate::page::state::State;
@@ -23,7 +26,7 @@ pub struct Page {
     frame: Frame,
     id: Id,
     badge: Badge,
-    members: i32,
+    members: String,
     message: String,
     releases: Vec<Release>,
     events: Vec<EventRow>,
@@ -46,6 +49,8 @@ pub struct Release {
     pub progress: String,
     pub message: String,
     pub elapsed: String,
+    /// The whole revision and its source, of gate `Revision`.
+    pub facts: Vec<Fact>,
     pub lanes: Vec<Lane>,
     pub commands: Vec<Command>,
 }
@@ -59,6 +64,7 @@ pub struct Lane {
     pub parts: Vec<(&'static str, String, String)>,
     pub tickets: Vec<Ticket>,
     pub more_tickets: usize,
+    pub checks: Vec<CheckRow>,
 }
 
 /// A cluster that is in the middle of its step.
@@ -67,6 +73,8 @@ pub struct Ticket {
     pub href: String,
     pub badge: Badge,
     pub elapsed: String,
+    /// From which version to which, of gates `Agent` and `Revision`.
+    pub detail: String,
 }
 
 impl Card {
@@ -91,7 +99,7 @@ impl Page {
         Some(Self {
             frame: context.frame(&id.name, "/events".to_owned(), "fleet"),
             badge: Badge::new(row.state),
-            members: status.members,
+            members: counted(status.members, "cluster"),
             message: row.message.clone(),
             releases: status.releases.iter().map(|one| release(one, object, context)).collect(),
             events: event_rows(context.fleet.events(id), context),
@@ -119,12 +127,20 @@ fn release(of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> 
         progress: of.progress.clone(),
         message: message.unwrap_or_default(),
         elapsed: context.elapsed(Some(since)),
-        lanes: of.waves.iter().map(|wave| lane(wave, of, context)).collect(),
+        facts: facts(of),
+        lanes: of.waves.iter().map(|wave| lane(wave, of, object, context)).collect(),
         commands: commands(of, object),
     }
 }
 
-fn lane(wave: &WaveStatus, of: &ReleaseStatus, context: &Context<'_>) -> Lane {
+fn facts(of: &ReleaseStatus) -> Vec<Fact> {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let mut facts = vec![Fact::new("Revision", text(&of.revision)), Fact::new("Source", text(&of.source))];
+    facts.retain(|fact| !fact.value.is_empty());
+    facts
+}
+
+fn lane(wave: &WaveStatus, of: &ReleaseStatus, object: &FleetRollout, context: &Context<'_>) -> Lane {
     let state = match wave.state {
         WaveState::Pending => State::Unknown,
         WaveState::WaitingForApproval => State::Approval,
@@ -144,7 +160,7 @@ fn lane(wave: &WaveStatus, of: &ReleaseStatus, context: &Context<'_>) -> Lane {
         ticket.wave == wave.name
             && ticket.cluster.split_once('/').is_some_and(|(namespace, _)| context.viewer.may_see_namespace(namespace))
     };
-    let tickets: Vec<Ticket> = of.tickets.iter().filter(may_see).map(|one| ticket(one, context)).collect();
+    let tickets: Vec<Ticket> = of.tickets.iter().filter(may_see).map(|one| ticket(one, of.gate, context)).collect();
     let more_tickets = tickets.len().saturating_sub(MAX_TICKETS);
     let mut counts = format!("{} of {}", wave.at_target, wave.members);
     for (count, what) in [(wave.in_progress, "in progress"), (wave.failed, "failed")] {
@@ -159,6 +175,7 @@ fn lane(wave: &WaveStatus, of: &ReleaseStatus, context: &Context<'_>) -> Lane {
         parts: parts(wave),
         tickets: tickets.into_iter().take(MAX_TICKETS).collect(),
         more_tickets,
+        checks: checks::checks(wave, object.spec.waves.iter().find(|one| one.name == wave.name), context),
     }
 }
 
@@ -177,7 +194,7 @@ fn parts(wave: &WaveStatus) -> Vec<(&'static str, String, String)> {
     parts
 }
 
-fn ticket(of: &TicketStatus, context: &Context<'_>) -> Ticket {
+fn ticket(of: &TicketStatus, gate: Gate, context: &Context<'_>) -> Ticket {
     let (namespace, name) = of.cluster.split_once('/').unwrap_or_default();
     let id = Id::new(Kind::EksCluster, namespace, name);
     let state = context.fleet.row(&id).map_or(State::Unknown, |row| row.state);
@@ -186,6 +203,24 @@ fn ticket(of: &TicketStatus, context: &Context<'_>) -> Ticket {
         href: id.path(),
         badge: Badge::new(state),
         elapsed: context.elapsed(Some(of.since.0)),
+        detail: transition(gate, &id, context),
+    }
+}
+
+/// From which version of the agent, or revision of its source, to which a cluster is on its way, as far as its status has them.
+fn transition(gate: Gate, cluster: &Id, context: &Context<'_>) -> String {
+    let object = context.fleet.clusters.get(&cluster.place()).map(|kept| &kept.object);
+    let gitops = object.and_then(|object| object.status.as_ref()?.gitops.as_ref());
+    let Some(gitops) = gitops else { return String::new() };
+    match gate {
+        Gate::ControlPlane | Gate::NodeGroups => String::new(),
+        Gate::Agent => gitops.upgrade.as_ref().map(|one| format!("{} → {}", one.from, one.to)).unwrap_or_default(),
+        Gate::Revision => {
+            let held = gitops.held_revision.clone().unwrap_or_default();
+            let part = |word: &str, revision: Option<String>| revision.map(|revision| format!("{word} {revision}"));
+            let parts = [part("allowed", held.allowed), part("wanted", held.wanted)];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

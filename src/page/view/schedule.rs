@@ -108,7 +108,7 @@ fn slot(
     Some((start, if step.state == StepState::Running { end.max(now) } else { end }))
 }
 
-fn expected_end(step: &PlanStep) -> Option<Timestamp> {
+pub(super) fn expected_end(step: &PlanStep) -> Option<Timestamp> {
     let takes = SignedDuration::from_secs(step.expected_seconds?);
     step.since.as_ref()?.0.saturating_add(takes).ok()
 }
@@ -124,7 +124,7 @@ const fn sign(action: StepAction) -> &'static str {
     }
 }
 
-const fn action(action: StepAction) -> &'static str {
+pub(super) const fn action(action: StepAction) -> &'static str {
     match action {
         StepAction::Create => "create",
         StepAction::Update => "update",
@@ -144,14 +144,14 @@ fn badge(state: StepState) -> Badge {
     }
 }
 
-fn detail(step: &PlanStep) -> String {
+pub(super) fn detail(step: &PlanStep) -> String {
     let after = step.after.as_deref().map(|after| format!("after {}", label(&Key::parse(after))));
     let parts = [after, step.reason.clone(), step.detail.clone()];
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// How long it runs and how long it still takes, or how long it will take.
-fn time(step: &PlanStep, context: &Context<'_>) -> String {
+pub(super) fn time(step: &PlanStep, context: &Context<'_>) -> String {
     let takes = step.expected_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let takes = takes.map(|seconds| format_duration(std::time::Duration::from_secs(seconds)));
     match (step.state, expected_end(step)) {

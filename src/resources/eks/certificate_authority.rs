@@ -133,7 +133,8 @@ fn explained(mut observed: Observation<Detail>) -> Observation<Detail> {
     if let (Phase::Busy { note, .. }, Some(one)) = (&mut observed.phase, authorities.iter().find(is_busy)) {
         *note = format!("{}: {}", one.id, one.message().unwrap_or_default());
     }
-    let to_status = |one: &Authority| CertificateAuthorityStatus::new(&one.id, one.created, one.state, one.since, one.message());
+    let to_status =
+        |one: &Authority| CertificateAuthorityStatus::new(&one.id, one.created, one.state, one.since, one.message());
     let shown: Vec<_> = authorities.iter().map(to_status).collect();
     let list = serde_json::to_string(&shown).unwrap_or_default();
     observed.output("authorities", list)

@@ -354,7 +354,10 @@ fn node_group_subnets_are_selected_by_tier_zone_or_id() {
         (json!({"tier": "Private", "zones": ["r-b"]}), vec!["subnet-2"]),
         (json!({"ids": ["subnet-9"]}), vec!["subnet-9"]),
         (json!({"cidrs": ["10.0.2.0/24"]}), vec!["subnet-2"]),
-        (json!({"ids": ["subnet-9", "subnet-2"], "cidrs": ["10.0.2.0/24", "10.0.1.0/24"]}), vec!["subnet-9", "subnet-2", "subnet-1"]),
+        (
+            json!({"ids": ["subnet-9", "subnet-2"], "cidrs": ["10.0.2.0/24", "10.0.1.0/24"]}),
+            vec!["subnet-9", "subnet-2", "subnet-1"],
+        ),
     ] {
         assert_eq!(node_subnets(&node_spec(subnets), &view()).unwrap(), chosen);
     }

@@ -210,7 +210,8 @@ impl Resource for ExistingNetwork {
                 vec![("subnets", format!("subnets of {vpc_id} with {}", tags.join(", ")))]
             }
             Ok(ExistingSubnets::Listed { vpc_id, subnets }) => {
-                let name = |one: &SubnetReference| [&one.id, &one.cidr, &one.zone].into_iter().flatten().next().cloned();
+                let name =
+                    |one: &SubnetReference| [&one.id, &one.cidr, &one.zone].into_iter().flatten().next().cloned();
                 let names: Vec<_> = subnets.iter().filter_map(name).collect();
                 vec![("subnets", format!("of {vpc_id}: {}", names.join(", ")))]
             }

@@ -73,7 +73,8 @@ impl Network {
                 continue;
             }
             let is_it = |subnet: &&Subnet| {
-                cidr.as_ref().is_none_or(|cidr| subnet.cidr == *cidr) && zone.as_ref().is_none_or(|zone| subnet.zone == *zone)
+                cidr.as_ref().is_none_or(|cidr| subnet.cidr == *cidr)
+                    && zone.as_ref().is_none_or(|zone| subnet.zone == *zone)
             };
             let what = match (cidr, zone) {
                 (Some(cidr), _) => format!("of {cidr}"),
@@ -85,10 +86,13 @@ impl Network {
                     network.requested.push(subnet.id.clone());
                     network.subnets.push(subnet.clone());
                 }
-                [] => network.unresolved.push(format!("{vpc_id} has no subnet {what}: correct it, or name another one")),
+                [] => {
+                    network.unresolved.push(format!("{vpc_id} has no subnet {what}: correct it, or name another one"))
+                }
                 ref several => {
                     let several = first_few(several.iter().map(|subnet| &subnet.id), MAX_NAMED);
-                    let why = format!("{vpc_id} has several subnets {what} ({several}): name one by its id or its cidr");
+                    let why =
+                        format!("{vpc_id} has several subnets {what} ({several}): name one by its id or its cidr");
                     network.unresolved.push(why);
                 }
             }

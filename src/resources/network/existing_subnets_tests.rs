@@ -194,8 +194,12 @@ fn load_balancers_need_tags_of_the_tier() {
 #[test]
 fn each_reference_is_one_subnet_of_the_vpc() {
     let of = |id: &str, zone: &str, cidr: &str| Subnet { cidr: cidr.into(), ..subnet(id, "v", zone, 99) };
-    let all =
-        [of("s-a", "z1", "10.0.0.0/24"), of("s-b", "z2", "10.0.1.0/24"), of("s-c", "z3", "10.0.2.0/24"), of("s-d", "z3", "10.0.3.0/24")];
+    let all = [
+        of("s-a", "z1", "10.0.0.0/24"),
+        of("s-b", "z2", "10.0.1.0/24"),
+        of("s-c", "z3", "10.0.2.0/24"),
+        of("s-d", "z3", "10.0.3.0/24"),
+    ];
     let listed = |wanted: serde_json::Value| {
         let wanted: Vec<SubnetReference> = serde_json::from_value(wanted).unwrap();
         Network::of_list("v", &all, &wanted)

@@ -28,6 +28,7 @@ from .files import (
     API,
     BAD,
     BEFORE,
+    CHECKS,
     CLUSTERS,
     GIT_INTERVAL,
     GOOD,
@@ -35,11 +36,14 @@ from .files import (
     SHOP,
     TYPO,
     WITH_WORKLOAD,
+    checks,
     cluster,
     cluster_path,
     rollout,
     shop,
     shop_path,
+    smoke,
+    smoke_path,
 )
 from .nodes import Nodes, run_web
 from .progress import Fleet, Progress
@@ -109,6 +113,7 @@ class FleetDemo:
         transcript, url = self.transcript, self.repository.url
         transcript.chapter("Six clusters in three rings are committed to the fleet repository, and Flux applies them")
         files = {ROLLOUT_PATH: rollout(), "management/account.yaml": (EXAMPLES / "account.yaml").read_text()}
+        files |= {"management/checks.yaml": checks(), **{smoke_path(name): smoke() for name in WITH_WORKLOAD}}
         files |= {cluster_path(name): cluster(name, BEFORE, url) for name in CLUSTERS}
         files |= {shop_path(name): shop(GOOD) for name in WITH_WORKLOAD}
         self.commit(f"Six clusters with Kubernetes {BEFORE}", files)
@@ -140,6 +145,11 @@ class FleetDemo:
         self.show_commit()
         transcript.chapter("The canary goes first; nothing else begins before it was healthy for the soak")
         self.progress.until(lambda now: wave_states(now, "canary") == {"Passed"}, WAVE_SECONDS, "the end of the canary wave")
+        plane, job = self.cloud.workloads.control_plane("canary"), ("batch/v1", "Job")
+        transcript.log("in canary, the smoke test that a hook ran after its control plane was upgraded:")
+        Kubectl(transcript, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl").get(job, namespace=CHECKS)
+        transcript.log("on the management cluster, the checks of the wave, after its control planes and after its node groups:")
+        self.kubectl.get(job)
         transcript.chapter("The next wave begins; one of its clusters fails, and the rollout halts")
         halted = self.progress.until(lambda now: now.halt is not None, WAVE_SECONDS, "the halt")
         since = self.cloud.aws.last_call()
@@ -249,12 +259,13 @@ def run(stay: bool) -> None:
     servers = OwnApiServers(
         clusters=WITH_WORKLOAD,
         controllers=("disruption-controller",),
-        namespaces=(SHOP,),
+        namespaces=(SHOP, CHECKS),
         runners={"web": run_web},
     )
     with LocalCloud(durations=durations, workload_each=servers, management_pods=True, log=transcript.log) as cloud:
         cloud.install_crds()
         cloud.install_policies()
+        cloud.management_kubelet.namespaces.add("default")
         # All clusters are deleted at the end, and no load balancer is waited for where there is no API server.
         limits = {"KEELSON_MAX_DELETIONS": "6", "KEELSON_MAX_DELETIONS_TOTAL": "6", "KEELSON_LOAD_BALANCER_TIMEOUT": "2s"}
         controller = cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false", **limits})

@@ -17,6 +17,8 @@ WITH_WORKLOAD = ("canary", "early-2")
 # The one that a mistake is committed for.
 BAD = "early-2"
 SHOP = "shop"
+# The namespace of the smoke test in those clusters.
+CHECKS = "checks"
 IMAGE = "registry.example.com/shop/web:"
 # A letter instead of the last digit.
 GOOD, NEXT, TYPO = "1.0.0", "1.1.0", "1.1.O"
@@ -30,6 +32,10 @@ def cluster_path(name: str) -> str:
 
 def shop_path(name: str) -> str:
     return f"clusters/{name}/shop.yaml"
+
+
+def smoke_path(name: str) -> str:
+    return f"clusters/{name}/smoke.yaml"
 
 
 def ring_of(name: str) -> str:
@@ -57,6 +63,9 @@ def cluster(name: str, version: str, url: str) -> str:
     spec["upgrade"] = {"rollout": ROLLOUT}
     source = {"git": {"url": url, "ref": {"branch": "main"}, "interval": GIT_INTERVAL}}
     spec["gitops"] = {"flux": {"source": source, "path": f"clusters/{name}"}}
+    # The Job of the CronJob that Flux applies there.
+    smoke = {"name": "smoke", "at": ["AfterControlPlane"], "in": "Workload", "namespace": CHECKS, "job": {"cronJob": {"name": "smoke"}}}
+    spec["hooks"] = [smoke]
     nodes = {
         "apiVersion": API,
         "kind": "NodeGroup",
@@ -68,9 +77,10 @@ def cluster(name: str, version: str, url: str) -> str:
 
 def rollout(retry: str = "") -> str:
     annotations = {"annotations": {"keelson.dev/retry": retry}} if retry else {}
+    check = {"name": "synthetic", "job": {"cronJob": {"namespace": "default", "name": "synthetic"}}}
     # The last wave takes every cluster that no earlier one has.
     waves = [
-        {"name": "canary", "selector": {"matchLabels": {"ring": "canary"}}, "soak": SOAK},
+        {"name": "canary", "selector": {"matchLabels": {"ring": "canary"}}, "soak": SOAK, "checks": [check]},
         {"name": "early", "selector": {"matchLabels": {"ring": "early"}}, "maxConcurrent": 2, "soak": SOAK},
         {"name": "everybody", "selector": {}, "maxConcurrent": 2},
     ]
@@ -82,6 +92,39 @@ def rollout(retry: str = "") -> str:
             "spec": {"clusterSelector": {}, "waves": waves},
         }
     )
+
+
+def cron_job(name: str, namespace: str, command: str) -> dict:
+    """One that never runs by itself: its template is for Jobs of hooks and checks."""
+    container = {"name": name, "image": "registry.example.com/tools/curl:8", "command": ["sh", "-c", command]}
+    template = {"spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"suspend": True, "schedule": "0 0 1 1 *", "jobTemplate": template},
+    }
+
+
+def smoke() -> str:
+    """In a cluster: whether its API server is ready."""
+    command = 'curl --fail --silent --show-error --insecure "$CLUSTER_ENDPOINT/readyz"'
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHECKS}}
+    return text(namespace, cron_job("smoke", CHECKS, command))
+
+
+def checks() -> str:
+    """In the management cluster: the test of a wave, which asks the clusters from outside, and the permission to run it."""
+    rbac = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "keelson-jobs", "namespace": "default"},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "keelson-jobs"},
+        "subjects": [{"kind": "ServiceAccount", "name": "keelson", "namespace": "keelson-system"}],
+    }
+    command = 'test -n "$KEELSON_CLUSTERS" && echo "orders went through $KEELSON_CLUSTERS with Kubernetes $KEELSON_TARGET"'
+    return text(binding, cron_job("synthetic", "default", command))
 
 
 def shop(tag: str) -> str:

@@ -140,7 +140,8 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
-const NO_VPC: &str = "has no id, and without vpc.id Keelson does not know in which VPC to look for its range or zone: set one of them";
+const NO_VPC: &str =
+    "has no id, and without vpc.id Keelson does not know in which VPC to look for its range or zone: set one of them";
 const NOTHING: &str = "has neither an id, a cidr nor a zone (az, or its key): set one of them";
 
 /// Whether a key of `vpc.subnets` is a zone, such as `eu-west-1a`, and no name.

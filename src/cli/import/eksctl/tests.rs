@@ -340,9 +340,18 @@ fn all_mistakes_are_reported_with_their_paths() {
         ),
         (whole("vpc: []"), "vpc: [] is not a mapping"),
         (whole("vpc: {id: vpc-1}"), "vpc.id: names a VPC"),
-        (whole("vpc: {subnets: {private: {a: {cidr: 10.0.0.0/24}}}}"), "vpc.subnets.private.a: has no id, and without vpc.id"),
-        (whole("vpc: {subnets: {public: {eu-west-1a: {}}}}"), "vpc.subnets.public.eu-west-1a: has no id, and without vpc.id"),
-        (whole("vpc: {id: vpc-1, subnets: {public: {a: null}}}"), "vpc.subnets.public.a: has neither an id, a cidr nor a zone"),
+        (
+            whole("vpc: {subnets: {private: {a: {cidr: 10.0.0.0/24}}}}"),
+            "vpc.subnets.private.a: has no id, and without vpc.id",
+        ),
+        (
+            whole("vpc: {subnets: {public: {eu-west-1a: {}}}}"),
+            "vpc.subnets.public.eu-west-1a: has no id, and without vpc.id",
+        ),
+        (
+            whole("vpc: {id: vpc-1, subnets: {public: {a: null}}}"),
+            "vpc.subnets.public.a: has neither an id, a cidr nor a zone",
+        ),
         (whole("vpc: {nat: {gateway: Some}}"), "vpc.nat.gateway: \"Some\" is none of"),
         (whole("addons: {name: a}"), "addons: {\"name\":\"a\"} is not a list"),
         (whole("addons: [coredns]"), "addons[0]: \"coredns\" is not a mapping"),

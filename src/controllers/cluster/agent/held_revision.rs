@@ -8,7 +8,9 @@ use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::gitops::GitOps;
 use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::controllers::status::conditions::ConditionValue;
-use crate::rollout::{Candidate, ClaimFacts, ClaimedStep, Follow, Revision, SourceKey, SourceState, Step, Target};
+use crate::rollout::{
+    Candidate, ClaimFacts, ClaimedStep, First, Follow, Revision, SourceKey, SourceState, Step, Target,
+};
 use crate::upgrade::WaveState;
 
 /// Longest message.
@@ -69,8 +71,14 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
         fetched: found.and_then(|gitops| gitops.source_revision.clone()),
         applied: applied(key, status),
         runs: runs(key, status),
+        held: recorded(key, status).is_some(),
         unhealthy: turn::unhealthy(status),
     })
+}
+
+/// The source that the spec asks for, if Git manages it: the cluster follows what Git says.
+pub fn adopted_source(cluster: &EksCluster, status: &EksClusterStatus) -> Option<SourceKey> {
+    source_of(cluster.spec.gitops.as_ref()).filter(|_| is_adopted(status))
 }
 
 /// What the revision of a cluster depends on.
@@ -85,6 +93,15 @@ pub struct Input<'a> {
     pub is_held: bool,
     /// Whether the control plane exists.
     pub has_api: bool,
+}
+
+/// What is decided about the source of an agent in a reconcile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceDecision {
+    /// At which revision it is held, as status reports it; `None`: no FleetRollout holds it, or Git manages it.
+    pub held: Option<HeldRevisionStatus>,
+    /// Why the agent of a new cluster is not installed yet: there is no revision that it may have.
+    pub waits: Option<String>,
 }
 
 /// The revision on record for a source.
@@ -112,16 +129,41 @@ impl Input<'_> {
     fn candidate(&self) -> Option<&Candidate> {
         match self.follow {
             Follow::Held { candidate, .. } => candidate.as_ref(),
-            Follow::Freely | Follow::Leading(_) | Follow::Unchanged(_) => None,
+            Follow::Freely | Follow::Leading(_) | Follow::Unchanged { .. } => None,
         }
     }
 
-    /// The revision that it has without a ticket: the one at which it is held, or that it runs. A new one begins with what its
-    /// wave may have.
+    /// The revision that it has without a ticket: the one at which it is held, or that it runs, or with which a new one begins.
     fn present(&self) -> Option<String> {
         let running = || follows(self.source, self.previous)?.last_applied_revision.clone();
-        let first = || self.candidate().map(|candidate| candidate.revision.clone());
-        self.recorded().map(str::to_owned).or_else(running).or_else(first)
+        self.recorded().map(str::to_owned).or_else(running).or_else(|| self.first_revision())
+    }
+
+    /// The revision with which it begins if it has none.
+    fn first_revision(&self) -> Option<String> {
+        match self.follow {
+            Follow::Held { first: First::Revision(first), .. }
+            | Follow::Unchanged { first: First::Revision(first), .. } => Some(first.clone()),
+            Follow::Held { .. } | Follow::Unchanged { .. } | Follow::Freely | Follow::Leading(_) => None,
+        }
+    }
+
+    /// Whether its agent is not installed yet: nothing is taken away from it while it waits.
+    fn is_new(&self) -> bool {
+        let has_agent = |gitops: &GitOpsStatus| {
+            gitops.last_contact.is_some() || gitops.last_applied_revision.is_some() || !gitops.applied.is_empty()
+        };
+        !self.previous.gitops.as_ref().is_some_and(has_agent) && self.recorded().is_none()
+    }
+
+    /// Why a new cluster gets no revision yet.
+    fn waits(&self) -> Option<&str> {
+        match self.follow {
+            Follow::Held { first: First::Wait(why), .. } | Follow::Unchanged { first: First::Wait(why), .. } => {
+                Some(why.as_str()).filter(|_| self.is_new())
+            }
+            Follow::Held { .. } | Follow::Unchanged { .. } | Follow::Freely | Follow::Leading(_) => None,
+        }
     }
 
     /// The step that begins once there is a ticket for it.
@@ -149,19 +191,25 @@ impl Input<'_> {
     }
 
     /// The revision for this reconcile, as status reports it. `wave`: the answer for [`Self::wants`].
-    pub fn decide(&self, wave: &WaveState) -> Option<HeldRevisionStatus> {
+    pub fn decide(&self, wave: &WaveState) -> SourceDecision {
         let held = |allowed: Option<String>, wanted: Option<String>, message: Option<&str>| {
+            let waits = self.waits().filter(|_| allowed.is_none());
+            let message = waits.or(message).map(|text| bounded(text, MAX_LENGTH));
+            let waits = waits.map(str::to_owned);
             let source = self.source.to_string();
-            Some(HeldRevisionStatus { source, allowed, wanted, message: message.map(|text| bounded(text, MAX_LENGTH)) })
+            SourceDecision { held: Some(HeldRevisionStatus { source, allowed, wanted, message }), waits }
         };
-        let newest = match self.follow {
-            Follow::Freely => return None,
+        let (newest, note) = match self.follow {
+            Follow::Freely => return SourceDecision::default(),
             Follow::Leading(why) => return held(None, None, Some(why)),
-            Follow::Unchanged(why) => {
-                let recorded = self.recorded()?.to_owned();
-                return held(Some(recorded), None, Some(why));
+            Follow::Unchanged { why, .. } => {
+                let recorded = self.recorded().map(str::to_owned);
+                let allowed = recorded.or_else(|| self.first_revision().filter(|_| self.is_new()));
+                // One that was never held is not held now.
+                let is_decided = allowed.is_some() || self.waits().is_some();
+                return if is_decided { held(allowed, None, Some(why)) } else { SourceDecision::default() };
             }
-            Follow::Held { newest, .. } => newest,
+            Follow::Held { newest, note, .. } => (newest, note),
         };
         let may_move = *wave == WaveState::Free && self.wants().is_some();
         let moved = self.candidate().filter(|_| may_move).map(|candidate| candidate.revision.clone());
@@ -172,6 +220,7 @@ impl Input<'_> {
             WaveState::Held { message, .. } | WaveState::Blocked { message } | WaveState::Hook { message, .. } => {
                 Some(message.as_str())
             }
+            WaveState::Free if note.is_some() => note.as_deref(),
             WaveState::Free if wanted.is_some() && !may_move => {
                 Some("the waves before have not run the newest one yet")
             }

@@ -36,7 +36,14 @@ fn step(revision: &str) -> Step {
 
 fn held(candidate: Option<&str>, newest: Option<&str>) -> Follow {
     let candidate = candidate.map(|revision| Candidate { step: step(revision), revision: revision.to_owned() });
-    Follow::Held { candidate, newest: newest.map(str::to_owned) }
+    let first = candidate.as_ref().map(|candidate| candidate.revision.clone()).or(newest.map(str::to_owned));
+    let first = first.map_or_else(|| First::Wait("nothing is known".into()), First::Revision);
+    Follow::Held { candidate, newest: newest.map(str::to_owned), first, note: None }
+}
+
+fn unchanged(why: &str, first: Option<&str>) -> Follow {
+    let first = first.map_or_else(|| First::Wait(why.to_owned()), |first| First::Revision(first.to_owned()));
+    Follow::Unchanged { why: why.to_owned(), first }
 }
 
 fn input<'a>(previous: &'a EksClusterStatus, follow: &'a Follow) -> Input<'a> {
@@ -66,10 +73,10 @@ fn source_stays_at_what_it_runs_until_there_is_a_ticket() {
     let follow = held(Some(NEW), Some(NEW));
     let input = input(&previous, &follow);
     assert_eq!(input.wants(), Some(step(NEW)));
-    let waiting = input.decide(&waits()).unwrap();
+    let waiting = input.decide(&waits()).held.unwrap();
     assert_eq!((waiting.allowed.as_deref(), waiting.wanted.as_deref()), (Some(OLD), Some(NEW)));
     assert_eq!(waiting.message.as_deref(), Some("wave prod is not open yet"));
-    let moves = input.decide(&WaveState::Free).unwrap();
+    let moves = input.decide(&WaveState::Free).held.unwrap();
     assert_eq!((moves.allowed.as_deref(), moves.wanted.as_deref()), (Some(NEW), None));
 }
 
@@ -93,7 +100,7 @@ fn newest_revision_that_no_wave_before_has_run_is_shown_and_not_asked_for() {
     let follow = held(Some(OLD), Some(NEW));
     let input = input(&previous, &follow);
     assert_eq!(input.wants(), None);
-    let found = input.decide(&WaveState::Free).unwrap();
+    let found = input.decide(&WaveState::Free).held.unwrap();
     assert_eq!((found.allowed.as_deref(), found.wanted.as_deref()), (Some(OLD), Some(NEW)));
     assert!(found.message.is_some());
 }
@@ -104,23 +111,58 @@ fn new_cluster_begins_with_what_its_wave_may_have() {
     let follow = held(Some(OLD), Some(NEW));
     let input = input(&nothing, &follow);
     assert_eq!(input.wants(), None, "it needs no ticket");
-    assert_eq!(input.decide(&WaveState::Free).unwrap().allowed.as_deref(), Some(OLD));
+    assert_eq!(input.decide(&WaveState::Free).held.unwrap().allowed.as_deref(), Some(OLD));
 }
 
 #[test]
 fn what_is_not_decided_changes_nothing_and_what_is_not_gated_is_free() {
     let previous = status(Some(OLD), Some(OLD), "True");
-    let allowed = |follow: &Follow| input(&previous, follow).decide(&WaveState::Free).and_then(|held| held.allowed);
-    assert_eq!(allowed(&Follow::Unchanged("not listed yet".into())).as_deref(), Some(OLD));
-    assert_eq!(input(&previous, &Follow::Freely).decide(&WaveState::Free), None);
-    let leading = input(&previous, &Follow::Leading("first".into())).decide(&WaveState::Free).unwrap();
+    let allowed =
+        |follow: &Follow| input(&previous, follow).decide(&WaveState::Free).held.and_then(|held| held.allowed);
+    assert_eq!(allowed(&unchanged("not listed yet", None)).as_deref(), Some(OLD));
+    assert_eq!(input(&previous, &Follow::Freely).decide(&WaveState::Free), SourceDecision::default());
+    let leading = input(&previous, &Follow::Leading("first".into())).decide(&WaveState::Free).held.unwrap();
     assert_eq!((leading.allowed, leading.message.as_deref()), (None, Some("first")));
     let never_held = status(Some(OLD), None, "True");
-    assert_eq!(input(&never_held, &Follow::Unchanged("x".into())).decide(&WaveState::Free), None);
+    assert_eq!(input(&never_held, &unchanged("x", Some(NEW))).decide(&WaveState::Free), SourceDecision::default());
     // The record of another source does not count.
     let mut other = previous.clone();
     other.gitops.as_mut().unwrap().held_revision.as_mut().unwrap().source = "00000000".into();
-    assert_eq!(input(&other, &Follow::Unchanged("x".into())).decide(&WaveState::Free), None);
+    assert_eq!(input(&other, &unchanged("x", Some(NEW))).decide(&WaveState::Free), SourceDecision::default());
+}
+
+#[test]
+fn new_cluster_waits_while_there_is_no_revision_that_it_may_have() {
+    let nothing = EksClusterStatus::default();
+    let decide = |previous: &EksClusterStatus, follow: &Follow| {
+        let SourceDecision { held, waits } = input(previous, follow).decide(&WaveState::Free);
+        (held.clone().and_then(|held| held.allowed), held.and_then(|held| held.message), waits)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    // Nothing is good yet: it begins with what the first wave has.
+    assert_eq!(decide(&nothing, &held(None, Some(NEW))).0, text(NEW));
+    let waits = (None, text("nothing is known"), text("nothing is known"));
+    assert_eq!(decide(&nothing, &held(None, None)), waits);
+    // A process that has just started, or a rollout that has halted.
+    let halted = (None, text("has halted"), text("has halted"));
+    assert_eq!(decide(&nothing, &unchanged("has halted", None)), halted);
+    assert_eq!(decide(&nothing, &unchanged("is suspended", Some(OLD))), (text(OLD), text("is suspended"), None));
+    // What runs is left as it is, also with a new source.
+    let running = status(Some(OLD), None, "True");
+    assert_eq!(decide(&running, &unchanged("x", None)), (None, None, None));
+    assert_eq!(decide(&running, &held(None, None)).0, text(OLD));
+    let mut other = running.clone();
+    other.gitops.as_mut().unwrap().applied.retain(|field| !field.field.contains(".source."));
+    assert_eq!(decide(&other, &held(None, None)), (None, None, None), "another source is applied at once");
+}
+
+#[test]
+fn reason_why_no_commit_follows_is_shown() {
+    let previous = status(Some(OLD), Some(OLD), "True");
+    let Follow::Held { newest, first, .. } = held(None, Some(OLD)) else { panic!("it is held") };
+    let follow = Follow::Held { candidate: None, newest, first, note: Some("the first wave is empty".into()) };
+    let found = input(&previous, &follow).decide(&WaveState::Free).held.unwrap();
+    assert_eq!((found.allowed.as_deref(), found.message.as_deref()), (Some(OLD), Some("the first wave is empty")));
 }
 
 #[test]
@@ -145,6 +187,8 @@ fn source_that_git_manages_is_no_member() {
     .unwrap();
     let mut previous = status(Some(OLD), None, "True");
     assert_eq!(source_state(&cluster, &previous).unwrap().runs, Revision::new(main(), OLD));
+    assert_eq!(adopted_source(&cluster, &previous), None);
     previous.gitops.as_mut().unwrap().source_adopted = true;
     assert_eq!(source_state(&cluster, &previous), None);
+    assert_eq!(adopted_source(&cluster, &previous), Some(main()));
 }

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
+use super::held_revision::SourceDecision;
 use super::part::AgentPart;
 use super::{Agent, held_revision, own_cni, turn};
 use crate::agents::secret_reader::Missing;
@@ -100,8 +101,9 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         secrets: Secrets,
         part: &AgentPart,
-        held: Option<&HeldRevisionStatus>,
+        source: &SourceDecision,
     ) -> GitOps {
+        let held = source.held.as_ref();
         let waits = part.waits || part.on_hold;
         let left =
             |condition, status| GitOps { condition, stalled: false, status, next: Next::change(), reached: false };
@@ -127,12 +129,18 @@ impl Reconcile<'_> {
                 };
                 left(ConditionValue::unknown(reason, message), previous.gitops.clone())
             }
-            Secrets::Read(wanted) => {
-                let gitops = self.agent(previous, wanted, cloud, (part, held)).await;
-                self.publish_state(previous, gitops)
-            }
+            Secrets::Read(wanted) => match &source.waits {
+                Some(why) => {
+                    let message = format!("the agent is not installed yet: {why}");
+                    left(ConditionValue::false_(Reason::WaitingForWave, message), previous.gitops.clone())
+                }
+                None => {
+                    let gitops = self.agent(previous, wanted, cloud, (part, held)).await;
+                    self.publish_state(previous, gitops)
+                }
+            },
             Secrets::Missing { condition, stalled, last_good } => {
-                let status = match last_good.filter(|_| !waits) {
+                let status = match last_good.filter(|_| !waits && source.waits.is_none()) {
                     Some(wanted) => self.agent(previous, wanted, cloud, (part, held)).await,
                     None => left(condition.clone(), previous.gitops.clone()),
                 };
@@ -152,24 +160,20 @@ impl Reconcile<'_> {
         self.ask_rollout(Lane::Agent, turn.wants(claimed), claim).await
     }
 
-    /// At which revision the source is held now. `None`: no FleetRollout holds it, or Git manages it.
-    pub(crate) async fn held_revision(
-        &mut self,
-        previous: &EksClusterStatus,
-        part: &AgentPart,
-    ) -> Option<HeldRevisionStatus> {
+    /// At which revision the source is held now.
+    pub(crate) async fn held_revision(&mut self, previous: &EksClusterStatus, part: &AgentPart) -> SourceDecision {
         let is_adopted = previous.gitops.as_ref().is_some_and(|gitops| gitops.source_adopted);
         let source = held_revision::source_of(self.object.spec.gitops.as_ref()).filter(|_| !is_adopted);
         let Some(source) = source else {
             let dropped = self.stored_request(Lane::Revision).claimed.map(|_| ClaimedStep::Dropped);
             self.ask_rollout(Lane::Revision, None, dropped).await;
-            return None;
+            return SourceDecision::default();
         };
         let follow = self.follow_source(source);
         let is_held = part.waits || part.on_hold || self.observes();
         let has_api = Facts(&self.state.memory).has_api();
         let input = held_revision::Input { source, previous, follow: &follow, is_held, has_api };
-        if let Follow::Unchanged(_) = follow {
+        if let Follow::Unchanged { .. } = follow {
             // What it has said stays said until that is decided.
             return input.decide(&WaveState::Free);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::api::NodeGroup;
+use crate::api::listing::counted;
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::runtime::apply;
@@ -25,7 +26,8 @@ pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPo
         let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
         let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
         let types = group.spec.instance_types.join(", ");
-        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
+        let nodes = counted(nodes, "node");
+        let reason = format!("with its cluster: NodeGroup {}, {nodes}, {version}, {types}", group.name_any());
         let step = Step { action, changes: Vec::new(), reason: Some(reason) };
         group.node_group_names().into_iter().map(|name| (Key::named("nodeGroup", name), step.clone())).collect()
     };

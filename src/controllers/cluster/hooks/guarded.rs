@@ -9,7 +9,7 @@ use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
-use crate::hooks::{Held, Moment, UpgradeFacts, has_passed_before, moments, passes, settle};
+use crate::hooks::{Held, Moment, UpgradeFacts, has_passed_before, is_waited_for_before, moments, passes, settle};
 use crate::resources::cloud::Cloud;
 use crate::rollout::{Step as GatedStep, Target};
 use crate::upgrade::{ControlPlaneWork, Decision, Goal, Observation, Step};
@@ -74,7 +74,7 @@ impl Reconcile<'_> {
             (Overall::Ready(_), None) => self.hooks_after_create(cloud).await,
             _ => None,
         };
-        self.tidy_hooks().await;
+        self.tidy_hooks(cloud).await;
         match held {
             Some(held) => (overall(&held), Next::after(held.again, self.now)),
             None => (state, Next::change()),
@@ -158,6 +158,16 @@ impl Reconcile<'_> {
         match step.target {
             Target::Kubernetes(to) => has_passed_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to),
             Target::Agent(_) | Target::Revision(_) => true,
+        }
+    }
+
+    /// Whether a hook before `step`, which the cluster has claimed, runs or has failed: nothing of the step has begun in AWS.
+    pub(in crate::controllers::cluster) fn waits_for_hooks_before(&self, step: GatedStep) -> bool {
+        match step.target {
+            Target::Kubernetes(to) => {
+                is_waited_for_before(&self.object.spec.hooks, &self.stored_hooks(), step.gate, to)
+            }
+            Target::Agent(_) | Target::Revision(_) => false,
         }
     }
 

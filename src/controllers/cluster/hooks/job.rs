@@ -1,4 +1,4 @@
-//! The Job of a hook: its template, environment, labels and owner. I/O: reads a CronJob.
+//! The Job of a hook: its template, environment, labels, owner and deadline. I/O: reads a CronJob.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::{Job, JobTemplateSpec};
 use kube::{Resource as _, ResourceExt};
 
 use crate::api::duration;
-use crate::api::hook::{CLUSTER_LABEL, HOOK_LABEL, Hook, HookPoint, HookStatus};
+use crate::api::hook::{CLUSTER_LABEL, HOOK_LABEL, Hook, HookCluster, HookPlace, HookPoint, HookStatus};
 use crate::controllers::cluster::{Reconcile, agent};
 use crate::hooks::Moment;
 use crate::jobs::{JobError, JobRequest, build, digest};
@@ -17,12 +17,24 @@ use crate::resources::cloud::Cloud;
 const MAX_LABEL: usize = 63;
 /// How long after its timeout Kubernetes ends a Job that nobody observes.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long after its end Kubernetes keeps a Job that nobody deletes, in seconds: nothing in the workload cluster owns it. Within an hour
+/// Keelson does; a week without an operator is longer than any outage.
+const KEPT_IN_WORKLOAD: i32 = 7 * 24 * 3600;
 
 impl Reconcile<'_> {
     /// The template of a hook, and the digest of what a failed hook is tried again for.
-    pub(super) async fn read_hook_template(&self, hook: &Hook) -> Result<(JobTemplateSpec, String), JobError> {
-        let template = self.hook_runner().template(&hook.job, &self.namespace).await?;
-        let digest = digest(&(&template, &hook.timeout));
+    pub(super) async fn read_hook_template(
+        &self,
+        hook: &Hook,
+        cloud: &Cloud,
+    ) -> Result<(JobTemplateSpec, String), JobError> {
+        let place = hook.place();
+        let (runner, namespace) = self.job_runner(&place, cloud).await?;
+        let template = runner.template(&hook.job, &namespace).await?;
+        let digest = match place {
+            HookPlace::Management => digest(&(&template, &hook.timeout)),
+            HookPlace::Workload { namespace } => digest(&(&template, &hook.timeout, "Workload", namespace)),
+        };
         Ok((template, digest))
     }
 
@@ -36,16 +48,21 @@ impl Reconcile<'_> {
         ];
         // A foreground deletion of the EksCluster, as of Argo CD, deletes what it owns first: that must not end the hook that the
         // deletion waits for.
-        let owner = self.object.controller_owner_ref(&()).filter(|_| entry.at != HookPoint::BeforeDelete);
+        let has_owner = entry.in_ == HookCluster::Management && entry.at != HookPoint::BeforeDelete;
+        let owner = self.object.controller_owner_ref(&()).filter(|_| has_owner);
         let request = JobRequest {
             name: entry.job.clone().unwrap_or_default(),
-            namespace: self.namespace.clone(),
+            namespace: self.job_namespace(entry),
             source: &hook.job,
             env: self.hook_environment(entry, cloud),
             labels: BTreeMap::from(labels),
             owner,
         };
-        with_deadline(build(template, &request), duration::parse(&hook.timeout).unwrap_or_default())
+        let job = with_deadline(build(template, &request), duration::parse(&hook.timeout).unwrap_or_default());
+        match entry.in_ {
+            HookCluster::Management => job,
+            HookCluster::Workload => kept_for_a_while(job),
+        }
     }
 
     /// The environment of the Job. No credentials.
@@ -72,6 +89,14 @@ fn with_deadline(mut job: Job, timeout: Duration) -> Job {
     let seconds = i64::try_from(timeout.saturating_add(GRACE).as_secs()).unwrap_or(i64::MAX);
     if let Some(spec) = &mut job.spec {
         spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(seconds, |own| own.min(seconds)));
+    }
+    job
+}
+
+/// The Job, which Kubernetes deletes some time after its end if no operator does.
+fn kept_for_a_while(mut job: Job) -> Job {
+    if let Some(spec) = &mut job.spec {
+        spec.ttl_seconds_after_finished = Some(KEPT_IN_WORKLOAD);
     }
     job
 }

@@ -1,10 +1,11 @@
-//! The hooks of an EksCluster in a reconcile: what [`crate::hooks`] decides, done. I/O: Jobs and CronJobs in the cluster's namespace,
-//! and `status.hooks`, which is written on its own ([`record`]).
+//! The hooks of an EksCluster in a reconcile: what [`crate::hooks`] decides, done. I/O: Jobs and CronJobs in the cluster's namespace or in
+//! the workload cluster ([`place`]), and `status.hooks`, which is written on its own ([`record`]).
 //!
 //! [`guarded`] has the points: before the first write of a creation, in an upgrade, once the cluster is Ready, before a deletion starts.
 
 mod guarded;
 mod job;
+mod place;
 mod record;
 
 use std::collections::BTreeMap;
@@ -14,13 +15,13 @@ use kube::ResourceExt;
 
 pub use self::record::Memory;
 use super::Reconcile;
-use crate::api::hook::{Hook, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
+use crate::api::hook::{Hook, HookPlace, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
 use crate::controllers::runtime::events::EventMessage;
 use crate::hooks::{
-    Action, Held, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next, observed,
-    without_removed,
+    Action, Held, JobId, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next,
+    observed, without_removed,
 };
 use crate::jobs::{JobError, JobRunner};
 use crate::resources::cloud::Cloud;
@@ -66,18 +67,18 @@ impl Reconcile<'_> {
             let step = match next(&question) {
                 Action::Pass => return None,
                 Action::Held(held) => return Some(held),
-                Action::ReadTemplate(hook) => {
-                    let read = self.read_hook_template(hook).await;
-                    let hook = hook.name.clone();
-                    match read {
-                        Err(error) if !error.requires_change() => return Some(wait(&error.to_string(), RETRY)),
-                        read => digests.insert(hook, read.map(|(_, digest)| digest).map_err(|error| error.to_string())),
-                    };
-                    Step::Again
-                }
-                Action::Record(record) => self.record_change(record).await,
+                Action::ReadTemplate(hook) => match self.read_hook_template(hook, cloud).await {
+                    Err(error) if error.is_unanswered() => self.await_answer(&question, hook, &error, cloud).await,
+                    Err(error) if !error.requires_change() => return Some(wait(&error.to_string(), RETRY)),
+                    read => {
+                        let hook = hook.name.clone();
+                        digests.insert(hook, read.map(|(_, digest)| digest).map_err(|error| error.to_string()));
+                        Step::Again
+                    }
+                },
+                Action::Record(record) => self.record_change(record, cloud).await,
                 Action::Create(hook, index) => self.create_hook_job(&question, hook, index, cloud).await,
-                Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index).await,
+                Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index, cloud).await,
             };
             if let Step::Held(held) = step {
                 return Some(held);
@@ -93,13 +94,10 @@ impl Reconcile<'_> {
             entries[index] = changed;
             entries
         };
-        let created = match self.read_hook_template(hook).await {
-            Ok((template, digest)) => {
-                let job = self.hook_job(&entry, hook, template, cloud);
-                self.hook_runner().create(&job).await.map(|uid| (uid, digest))
-            }
-            Err(error) => Err(error),
-        };
+        if !self.ctx.gate.may_write() {
+            return Step::Held(wait("this replica no longer leads", RETRY));
+        }
+        let created = self.start_hook_job(&entry, hook, cloud).await;
         let (changed, notice) = match created {
             Ok((uid, digest)) => {
                 let (changed, notice) = self::created(entry, uid, digest, self.now);
@@ -107,26 +105,55 @@ impl Reconcile<'_> {
             }
             // It was made of another template, right before a crash: the next try has another name.
             Err(JobError::NameTaken { .. }) => (HookStatus { state: HookState::Pending, job: None, ..entry }, None),
+            Err(error) if error.is_unanswered() => return self.await_answer(question, hook, &error, cloud).await,
             Err(error) if !error.requires_change() => return Step::Held(wait(&error.to_string(), RETRY)),
             Err(error) => match question.create_refused(hook, index, &error.to_string()) {
                 Action::Held(held) => return Step::Held(held),
-                Action::Record(record) => return self.record_change(record).await,
+                Action::Record(record) => return self.record_change(record, cloud).await,
                 _ => return Step::Again,
             },
         };
-        self.record_change(Record { delete: None, entries: with(changed), notice }).await
+        self.record_change(Record { delete: None, entries: with(changed), notice }, cloud).await
     }
 
-    async fn observe_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize) -> Step {
+    /// Creates the Job of an intended entry. Returns its UID, and the digest of its template.
+    async fn start_hook_job(
+        &self,
+        entry: &HookStatus,
+        hook: &Hook,
+        cloud: &Cloud,
+    ) -> Result<(String, String), JobError> {
+        let (template, digest) = self.read_hook_template(hook, cloud).await?;
+        let (runner, _) = self.job_runner(&entry.place(), cloud).await?;
+        let uid = runner.create(&self.hook_job(entry, hook, template, cloud)).await?;
+        Ok((uid, digest))
+    }
+
+    /// What follows while the workload cluster does not answer.
+    async fn await_answer(&mut self, question: &Question<'_>, hook: &Hook, error: &JobError, cloud: &Cloud) -> Step {
+        let again = error.requeue_after().and_then(|again| SignedDuration::try_from(again).ok());
+        match question.unanswered(hook, &error.to_string(), again.unwrap_or(RETRY)) {
+            Action::Held(held) => Step::Held(held),
+            Action::Record(record) => self.record_change(record, cloud).await,
+            _ => Step::Again,
+        }
+    }
+
+    async fn observe_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize, cloud: &Cloud) -> Step {
         let entry = &question.entries[index];
         let (Some(job), Some(uid)) = (&entry.job, &entry.uid) else {
             return Step::Held(wait("status has no UID of its Job", RETRY));
         };
-        match self.hook_runner().observe(&self.namespace, job, uid).await {
+        let observation = match self.job_runner(&entry.place(), cloud).await {
+            Ok((runner, namespace)) => runner.observe(&namespace, job, uid).await,
+            Err(error) => Err(error),
+        };
+        match observation {
             Ok(found) => match observed(question, hook, index, &found.outcome, found.waiting.as_deref()) {
                 Observation::Held(held) => Step::Held(held),
-                Observation::Record(record) => self.record_change(record).await,
+                Observation::Record(record) => self.record_change(record, cloud).await,
             },
+            Err(error) if error.is_unanswered() => self.await_answer(question, hook, &error, cloud).await,
             Err(error) => {
                 let message = format!("{}: {error}", entry.describe());
                 Step::Held(Held { failed: error.requires_change(), message, again: RETRY })
@@ -135,19 +162,19 @@ impl Reconcile<'_> {
     }
 
     /// Writes a change to status, after the Job that it gives up is deleted, and tells about it.
-    async fn record_change(&mut self, record: Record) -> Step {
+    async fn record_change(&mut self, record: Record, cloud: &Cloud) -> Step {
         let Record { delete, entries, notice } = record;
         if !self.ctx.gate.may_write() {
             return Step::Held(wait("this replica no longer leads", RETRY));
         }
-        if let Some((job, uid)) = delete
-            && let Err(error) = self.hook_runner().delete(&self.namespace, &job, &uid).await
+        if let Some(JobId { place, name, uid }) = delete
+            && let Err(error) = self.delete_job(&place, (&name, &uid), cloud).await
         {
             let failed = error.requires_change();
             let is_skip = matches!(notice, Some(Notice::Skipped(_)));
             // A person passes the hook, whatever becomes of its Job, which ends at its deadline.
-            if failed && is_skip {
-                tracing::warn!(%error, job, "the Job of a skipped hook was not deleted");
+            if is_skip && (failed || error.is_unanswered()) {
+                tracing::warn!(%error, job = name, "the Job of a skipped hook was not deleted");
             } else {
                 return Step::Held(Held { failed, message: error.to_string(), again: RETRY });
             }
@@ -173,15 +200,18 @@ impl Reconcile<'_> {
     }
 
     /// Deletes Jobs whose result is recorded, and drops entries that no longer count.
-    pub(super) async fn tidy_hooks(&mut self) {
+    pub(super) async fn tidy_hooks(&mut self, cloud: &Cloud) {
         let stored = self.stored_hooks();
         if stored.is_empty() {
             return;
         }
         let mut entries = stored.clone();
         let hooks = &self.object.spec.hooks;
-        for index in jobs_to_delete(hooks, &stored, self.now).into_iter().take(MAX_DELETED) {
-            if self.delete_hook_job(&entries[index]).await {
+        // On hold, nothing is written to the workload cluster.
+        let may_delete = |entry: &HookStatus| !self.holds.any() || entry.place() == HookPlace::Management;
+        let due = jobs_to_delete(hooks, &stored, self.now).into_iter().filter(|index| may_delete(&stored[*index]));
+        for index in due.take(MAX_DELETED) {
+            if self.delete_hook_job(&entries[index], cloud).await {
                 entries[index] = deleted(entries[index].clone(), self.now);
             }
         }
@@ -193,30 +223,34 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Deletes the Jobs of all hooks: the object is about to be gone, and with it the record of them.
+    /// Deletes the Jobs of all hooks in its namespace: the object is about to be gone, and with it the record of them. Those in the
+    /// workload cluster are deleted with it, or by Kubernetes some time after their end.
     pub(super) async fn end_hook_jobs(&self) {
-        for entry in self.stored_hooks() {
-            self.delete_hook_job(&entry).await;
-        }
-    }
-
-    /// Whether the entry has no Job any more.
-    async fn delete_hook_job(&self, entry: &HookStatus) -> bool {
-        let (Some(job), Some(uid)) = (&entry.job, &entry.uid) else { return true };
-        if !self.ctx.gate.may_write() {
-            return false;
-        }
-        match self.hook_runner().delete(&self.namespace, job, uid).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, job, "the Job of a hook was not deleted");
-                false
+        let runner = JobRunner::new(self.ctx.client.clone());
+        for entry in self.stored_hooks().into_iter().filter(|entry| entry.place() == HookPlace::Management) {
+            let Some(JobId { name, uid, .. }) = JobId::of(&entry) else { continue };
+            if !self.ctx.gate.may_write() {
+                return;
+            }
+            if let Err(error) = runner.delete(&self.namespace, &name, &uid).await {
+                tracing::warn!(%error, job = name, "the Job of a hook was not deleted");
             }
         }
     }
 
-    fn hook_runner(&self) -> JobRunner {
-        JobRunner::new(self.ctx.client.clone())
+    /// Whether the entry has no Job any more.
+    async fn delete_hook_job(&self, entry: &HookStatus, cloud: &Cloud) -> bool {
+        let Some(JobId { place, name, uid }) = JobId::of(entry) else { return true };
+        if !self.ctx.gate.may_write() {
+            return false;
+        }
+        match self.delete_job(&place, (&name, &uid), cloud).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, job = name, "the Job of a hook was not deleted");
+                false
+            }
+        }
     }
 }
 

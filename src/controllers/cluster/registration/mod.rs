@@ -228,7 +228,8 @@ impl Reconcile<'_> {
                 return Err(given_back.map_or_else(|error| registration_failed(place, &error), |()| not_owned(place)));
             }
             Decision::Write(existing) => {
-                let written = owned_secret::write(self.ctx, &api, (name.as_str(), owner.as_str()), body, existing).await;
+                let written =
+                    owned_secret::write(self.ctx, &api, (name.as_str(), owner.as_str()), body, existing).await;
                 written.map_err(|why| match why {
                     Unapplied::NotOwned => not_owned(place),
                     Unapplied::Api(error) => registration_failed(place, &error),

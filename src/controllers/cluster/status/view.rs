@@ -18,7 +18,11 @@ use crate::resources::graph::expand::{ClusterView, SubnetView};
 pub fn view(cluster: &EksCluster) -> ClusterView {
     let status = cluster.status.clone().unwrap_or_default();
     let network = status.network.clone().unwrap_or_default();
-    let subnets = network.subnets.into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier, cidr: s.cidr }).collect();
+    let subnets = network
+        .subnets
+        .into_iter()
+        .map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier, cidr: s.cidr })
+        .collect();
     ClusterView {
         cluster_name: cluster.cluster_name(),
         version: status.version.clone(),

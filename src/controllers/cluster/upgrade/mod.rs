@@ -3,6 +3,7 @@
 //!
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
+mod approved;
 pub mod insights;
 pub mod observation;
 pub mod state;

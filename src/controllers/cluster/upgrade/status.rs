@@ -274,30 +274,9 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
 /// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
 /// in EKS.
 pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
-    let of_change =
-        |key: Key, change| (key, crate::engine::Step { action: Action::Update, changes: vec![change], reason: None });
-    let step = |key: Key, from: &str, to: &str| of_change(key, Change::in_place("version", from, to));
-    let of = |ahead: &Step| -> Vec<(Key, crate::engine::Step)> {
-        match ahead {
-            Step::ControlPlane { from, to } | Step::Rollback { from, to } => {
-                vec![step(cluster_key(), &from.to_string(), &to.to_string())]
-            }
-            Step::Addons { moves, .. } => {
-                moves.iter().map(|one| step(Key::named("addon", &one.name), &one.from, &one.to)).collect()
-            }
-            Step::NodeGroups { to, names } => {
-                let group = |name: &String| {
-                    let from = version_of(name).unwrap_or_default();
-                    let change = Change::in_place("version", from, to).disrupts(REPLACES_NODES);
-                    of_change(Key::named("nodeGroup", name), change)
-                };
-                names.iter().map(group).collect()
-            }
-        }
-    };
     let running = matches!(decision.state, State::Running(_));
     let remaining_steps_of = |(n, one): (usize, &Step)| {
-        let mut steps = of(one);
+        let mut steps = steps_of(one, &version_of);
         match one {
             // Add-ons are updated in turns: those that wait are not in the engine's plan either.
             Step::Addons { moves, .. } if running && n == 0 => {
@@ -315,6 +294,29 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
     };
     let steps = decision.remaining_steps.iter().enumerate().flat_map(remaining_steps_of).collect();
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
+}
+
+/// The steps of the engine that a step of an upgrade consists of. `version_of`: the version of a node group.
+pub(super) fn steps_of(step: &Step, version_of: &impl Fn(&str) -> Option<String>) -> Vec<(Key, crate::engine::Step)> {
+    let of_change =
+        |key: Key, change| (key, crate::engine::Step { action: Action::Update, changes: vec![change], reason: None });
+    let version = |key: Key, from: &str, to: &str| of_change(key, Change::in_place("version", from, to));
+    match step {
+        Step::ControlPlane { from, to } | Step::Rollback { from, to } => {
+            vec![version(cluster_key(), &from.to_string(), &to.to_string())]
+        }
+        Step::Addons { moves, .. } => {
+            moves.iter().map(|one| version(Key::named("addon", &one.name), &one.from, &one.to)).collect()
+        }
+        Step::NodeGroups { to, names } => {
+            let group = |name: &String| {
+                let from = version_of(name).unwrap_or_default();
+                let change = Change::in_place("version", from, to).disrupts(REPLACES_NODES);
+                of_change(Key::named("nodeGroup", name), change)
+            };
+            names.iter().map(group).collect()
+        }
+    }
 }
 
 /// When the decision may change by itself.

@@ -5,16 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::observation;
+use super::{approved, observation};
 use crate::api::fleet_rollout::Gate;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
-use crate::controllers::approvals::execution_policy::parse_step;
 use crate::controllers::cluster::Reconcile;
-use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::runtime::apply;
 use crate::controllers::states::LastWrite;
-use crate::engine::{Action, Change, ExecutionPolicy};
 use crate::rollout::{
     Answer, ClaimFacts, ClaimedStep, Follow, HoldKind, Lane, Question, Request, Rollouts, SourceKey, Step as GatedStep,
     Target, ask, follow,
@@ -31,6 +28,9 @@ const fn field(lane: Lane) -> (&'static str, &'static str) {
     }
 }
 
+/// What the cluster decided is not in its status, which lags or was changed by others: it is read and written again.
+const UNSTORED: &str = "it goes on as soon as its status, which is written first, says so";
+
 /// When to try again after a write that was rejected because the cache lags.
 const RETRY: SignedDuration = SignedDuration::from_millis(500);
 
@@ -45,7 +45,10 @@ impl Reconcile<'_> {
     ) -> WaveState {
         let request = self.stored_request(Lane::Kubernetes);
         let wants = self.wanted_step(previous, decision);
-        let claim = request.claimed.map(|claimed| claim(claimed.step, goal, decision, observed, is_healthy));
+        let claim = request.claimed.map(|claimed| {
+            let waits = self.waits_for_person(previous, decision, claimed.step);
+            claim(claimed.step, goal, (decision, waits), observed, is_healthy)
+        });
         let has_begun = wants.is_none_or(|step| is_in_progress(step, observed) || self.has_passed_hooks_before(step));
         self.ask_rollout_of(Lane::Kubernetes, wants, claim, has_begun).await
     }
@@ -81,18 +84,13 @@ impl Reconcile<'_> {
         let uid = self.object.uid().unwrap_or_default();
         let claim = claim.unwrap_or(ClaimedStep::Ongoing);
         let reply = ask(&Question { request, wants, claim, has_begun, term, ..self.question(&uid, &rollouts) });
-        if reply.request != request && !self.record_request(lane, reply.request).await {
-            // Nothing begins on what the API server may not have stored.
-            let has_claimed =
-                wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
-            return if has_claimed && !matches!(reply.answer, Answer::Held(_)) {
-                WaveState::Free
-            } else {
-                held("the API server has not recorded it yet")
-            };
-        }
+        let is_stored = reply.request == request || self.record_request(lane, reply.request).await;
+        let has_claimed =
+            wants.is_some() && request.claimed.map(|claimed| claimed.step) == wants && request.term == Some(term);
         match reply.answer {
-            Answer::Free | Answer::Claims => WaveState::Free,
+            Answer::Free | Answer::Claims if is_stored || has_claimed => WaveState::Free,
+            // Nothing begins on what the API server may not have stored.
+            Answer::Free | Answer::Claims => held(UNSTORED),
             Answer::Held(hold) if hold.kind == HoldKind::Blocked => WaveState::Blocked { message: hold.message },
             Answer::Held(hold) => WaveState::Held { halted: hold.kind == HoldKind::Halted, message: hold.message },
         }
@@ -127,11 +125,13 @@ impl Reconcile<'_> {
         self.state.kind.upgrade.wave(lane).retry_at
     }
 
-    /// Gives up the steps that it asks for: a suspended cluster keeps nobody waiting.
+    /// Gives up the steps that it asks for, and one that it has claimed and whose hooks have not passed: a suspended cluster keeps
+    /// nobody waiting, unless it is in the middle of its step.
     pub(in crate::controllers::cluster) async fn withdraw_requests(&mut self) {
         for lane in Lane::ALL {
             let request = self.stored_request(lane);
-            let withdrawn = request.withdrawn();
+            let waits = request.claimed.is_some_and(|claimed| self.waits_for_hooks_before(claimed.step));
+            let withdrawn = if waits { request.given_up() } else { request.withdrawn() };
             if withdrawn != request {
                 self.record_request(lane, withdrawn).await;
             }
@@ -162,17 +162,23 @@ impl Reconcile<'_> {
         decision: &Decision,
     ) -> Option<GatedStep> {
         let gated = decision.gated.filter(|_| !self.observes())?;
-        let is_approved = match decision.remaining_steps.first() {
-            Some(Step::ControlPlane { from, to }) if self.change_policy() == ChangePolicy::Approval => {
-                let change = Change::in_place("version", from.to_string(), to.to_string());
-                let step = crate::engine::Step { action: Action::Update, changes: vec![change], reason: None };
-                let ids = ExecutionPolicy::default().ids(&cluster_key(), &step);
-                let mut approved = previous.plan.iter().flat_map(|plan| &plan.approved).map(parse_step);
-                approved.any(|(key, id)| key == cluster_key() && ids.contains(&id))
-            }
-            _ => true,
-        };
-        is_approved.then_some(GatedStep { gate: gated.gate, target: Target::Kubernetes(gated.to) })
+        let step = GatedStep { gate: gated.gate, target: Target::Kubernetes(gated.to) };
+        self.is_approved(previous, decision).then_some(step)
+    }
+
+    /// Whether a person has approved what the cluster would begin with its turn.
+    fn is_approved(&self, previous: &EksClusterStatus, decision: &Decision) -> bool {
+        self.change_policy() != ChangePolicy::Approval
+            || approved::is_control_plane_approved(decision, previous.plan.as_ref())
+    }
+
+    /// Whether nothing of a step that the cluster has claimed goes on without a person: it gives its slot back then, unless something is
+    /// in progress in AWS. The approval may have come to an end, as a new version of an add-on needs one of its own.
+    fn waits_for_person(&self, previous: &EksClusterStatus, decision: &Decision, step: GatedStep) -> bool {
+        let lacks_approval = step.gate == Gate::ControlPlane && !self.is_approved(previous, decision);
+        // What is blocked in the middle of the step is a failure, and keeps its slot.
+        let is_blocked = matches!(decision.state, State::Blocked { .. }) && self.waits_for_hooks_before(step);
+        lacks_approval || is_blocked || self.observes()
     }
 
     /// Records what the cluster says. Returns whether the API server has stored it.
@@ -235,7 +241,13 @@ fn is_in_progress(step: GatedStep, observed: &Observation) -> bool {
 }
 
 /// The state of the step that the cluster has claimed.
-fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observation, is_healthy: bool) -> ClaimedStep {
+fn claim(
+    step: GatedStep,
+    goal: &Goal,
+    (decision, waits_for_person): (&Decision, bool),
+    observed: &Observation,
+    is_healthy: bool,
+) -> ClaimedStep {
     // The lane has no other ones.
     let Target::Kubernetes(target) = step.target else { return ClaimedStep::Dropped };
     let is_at_version = observed.control_plane >= target;
@@ -251,7 +263,8 @@ fn claim(step: GatedStep, goal: &Goal, decision: &Decision, observed: &Observati
         is_healthy,
         is_in_progress: is_in_progress(step, observed),
         is_wanted: goal.version >= target,
-        is_held: matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. } | Hold::ByUser, .. }),
+        is_held: waits_for_person
+            || matches!(&decision.state, State::Holding { why: Hold::OutsideWindow { .. } | Hold::ByUser, .. }),
     })
 }
 

@@ -8,6 +8,7 @@ use super::names::{Pair, immutable_digest};
 use super::passes::Reading;
 use crate::api::NodeGroupSpec;
 use crate::api::conditions::bounded;
+use crate::api::listing::counted;
 use crate::api::node_group::MaxUnavailable;
 use crate::api::policy::ReplacementPolicy;
 use crate::api::status::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, ReplacementStep};
@@ -92,7 +93,11 @@ impl Replacing {
             Step::Drain(why) => {
                 let found = self.reading.as_ref().and_then(|reading| reading.result.as_ref().ok());
                 let (nodes, pods) = found.map(|found| (found.leaving, found.pods)).unwrap_or_default();
-                let left = format!("node group {leaves} is drained: {nodes} nodes, {pods} Pods left");
+                let left = format!(
+                    "node group {leaves} is drained: {}, {} left",
+                    counted(nodes, "node"),
+                    counted(pods, "Pod")
+                );
                 match (why, self.blocked()) {
                     (Some(why), _) => format!("{left}; this {why}"),
                     (None, []) => left,
@@ -100,8 +105,9 @@ impl Replacing {
                 }
             }
             Step::Unaccounted { size } => format!(
-                "EKS says that node group {leaves} has {size} nodes, and the cluster shows none with the label \
-                 eks.amazonaws.com/nodegroup={leaves}: nothing is deleted (label them again, or scale the node group to 0)"
+                "EKS says that node group {leaves} has {}, and the cluster shows none with the label \
+                 eks.amazonaws.com/nodegroup={leaves}: nothing is deleted (label them again, or scale the node group to 0)",
+                counted(*size, "node")
             ),
             Step::Delete => format!("node group {leaves} is drained, and is deleted"),
             Step::AwaitDeletion => format!("node group {leaves} is being deleted"),

@@ -80,7 +80,7 @@ fn status_names_the_pods_that_block_and_the_node_group_that_leaves() {
     assert_eq!((status.step, status.leaves.as_str()), (ReplacementStep::Draining, "web"));
     assert_eq!(status.draining_since, Some(Time(at(100))));
     assert_eq!(status.blocked_pods[0].budget, "shop/cart");
-    let text = "node group web is drained: 2 nodes, 1 Pods left; blocked by: pod shop/cart-0 on node-1: its \
+    let text = "node group web is drained: 2 nodes, 1 Pod left; blocked by: pod shop/cart-0 on node-1: its \
                 PodDisruptionBudget shop/cart allows no eviction now";
     assert_eq!(status.message, text);
     let later = replacing(Step::ReadNodes, false).status(Some(&status), (None, None), at(200)).unwrap();

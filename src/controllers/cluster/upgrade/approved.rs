@@ -1,0 +1,105 @@
+//! Whether a person has approved what a cluster begins when it gets its turn. Pure.
+
+use std::collections::BTreeSet;
+
+use super::status::steps_of;
+use crate::api::status::PlanStatus;
+use crate::controllers::approvals::execution_policy::parse_step;
+use crate::engine::ExecutionPolicy;
+use crate::engine::execution_policy::Approved;
+use crate::upgrade::{Decision, Step};
+
+/// Whether the next control plane step is approved, with the add-on updates before it: they are one step of a FleetRollout, and one that
+/// waits for a person in its middle would keep its slot. Node groups have plans of their own. `plan`: the last one in status.
+pub fn is_control_plane_approved(decision: &Decision, plan: Option<&PlanStatus>) -> bool {
+    let approved: Approved = plan.iter().flat_map(|plan| &plan.approved).map(parse_step).collect();
+    let mut needed = BTreeSet::new();
+    for step in &decision.remaining_steps {
+        // No version of a node group is needed: these steps are of the cluster itself.
+        for (key, step) in steps_of(step, &|_: &str| None) {
+            needed.extend(ExecutionPolicy::default().ids(&key, &step).into_iter().map(|id| (key.clone(), id)));
+        }
+        match step {
+            Step::Addons { .. } => {}
+            Step::ControlPlane { .. } | Step::Rollback { .. } => return needed.is_subset(&approved),
+            Step::NodeGroups { .. } => return true,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::api::status::ApprovedStep;
+    use crate::engine::{Action, Change, Key};
+    use crate::upgrade::State;
+    use crate::upgrade::decide::Targets;
+    use crate::upgrade::remaining_steps::AddonStep;
+
+    fn addons() -> Step {
+        let one = |name: &str| AddonStep { name: name.into(), from: "v1".into(), to: "v2".into() };
+        Step::Addons { minor: "1.34".parse().unwrap(), moves: vec![one("coredns"), one("vpc-cni")] }
+    }
+
+    fn control_plane() -> Step {
+        Step::ControlPlane { from: "1.33".parse().unwrap(), to: "1.34".parse().unwrap() }
+    }
+
+    fn groups(to: &str) -> Step {
+        Step::NodeGroups { to: to.parse().unwrap(), names: vec!["apps".into()] }
+    }
+
+    fn decision(remaining_steps: Vec<Step>) -> Decision {
+        let at = "1.33".parse().unwrap();
+        Decision {
+            targets: Targets { control_plane: at, addons: BTreeMap::new(), node_groups: None },
+            state: State::Settled,
+            path: Vec::new(),
+            remaining_steps,
+            ahead: Vec::new(),
+            due: Vec::new(),
+            gated: None,
+        }
+    }
+
+    /// A plan in which these changes of versions are approved.
+    fn plan(approved: &[(Key, &str, &str)]) -> PlanStatus {
+        let one = |(key, from, to): &(Key, &str, &str)| {
+            let changes = vec![Change::in_place("version", *from, *to)];
+            let step = crate::engine::Step { action: Action::Update, changes, reason: None };
+            let ids = ExecutionPolicy::default().ids(key, &step);
+            ids.into_iter().map(|id| ApprovedStep { resource: key.to_string(), id: id.to_string() }).collect::<Vec<_>>()
+        };
+        PlanStatus { approved: approved.iter().flat_map(one).collect(), ..PlanStatus::default() }
+    }
+
+    #[test]
+    fn add_ons_and_control_plane_are_approved_together_before_the_turn() {
+        let cluster = || (Key::single("cluster"), "1.33", "1.34");
+        let addon = |name: &str| (Key::named("addon", name), "v1", "v2");
+        let both = || vec![addons(), control_plane(), groups("1.34")];
+        let table = [
+            (both(), vec![], false),
+            (both(), vec![cluster()], false),
+            (both(), vec![addon("coredns"), addon("vpc-cni")], false),
+            (both(), vec![addon("coredns"), cluster()], false),
+            (both(), vec![addon("coredns"), addon("vpc-cni"), cluster()], true),
+            // The add-ons are updated, and their approvals used.
+            (vec![control_plane()], vec![cluster()], true),
+            (vec![control_plane()], vec![(Key::single("cluster"), "1.32", "1.33")], false),
+            // Another version of an add-on was released since.
+            (both(), vec![addon("coredns"), (Key::named("addon", "vpc-cni"), "v1", "v3"), cluster()], false),
+            // Their own plans are approved.
+            (vec![groups("1.33"), addons(), control_plane()], vec![], true),
+            (vec![groups("1.34")], vec![], true),
+        ];
+        for (steps, approved, expected) in table {
+            let found = is_control_plane_approved(&decision(steps.clone()), Some(&plan(&approved)));
+            assert_eq!(found, expected, "{steps:?} {approved:?}");
+        }
+        assert!(!is_control_plane_approved(&decision(both()), None));
+    }
+}

@@ -1,0 +1,56 @@
+//! What to do about a hook while the workload cluster in which its Job runs does not answer. Pure.
+//!
+//! It is no failure of the hook: the Job may run, or have ended. So the hook waits, and status says for what, until its timeout has passed
+//! since its Job was created, or since the cluster did not answer where the Job should have been created. Then it has failed. Its Job is
+//! deleted before another try, as soon as the cluster answers; the Job's own deadline ends it otherwise.
+
+use jiff::SignedDuration;
+
+use super::entry::{self, Notice};
+use super::next::{Action, Held, Question, Record, timeout_from};
+use crate::api::hook::{Hook, HookState, HookStatus};
+
+impl<'a> Question<'a> {
+    /// The action while the cluster of the Job does not answer. `why`: its error; `again`: when it is asked again.
+    pub fn unanswered(&self, hook: &Hook, why: &str, again: SignedDuration) -> Action<'a> {
+        let at = self.current(hook);
+        let new = || entry::new(hook, self.moment, HookState::Pending);
+        let entry = at.map_or_else(new, |at| self.entries[at].clone());
+        if let Some(record) = self.skipped(hook, at, &entry) {
+            return Action::Record(record);
+        }
+        let record = |entry: HookStatus, notice: Option<Notice>| {
+            Action::Record(Record { delete: None, entries: self.with(at, entry), notice })
+        };
+        let (since, late) = match entry.state {
+            HookState::Failed | HookState::Lost => {
+                let (what, before) =
+                    (format!("{} failed", entry.describe()), entry.message.as_deref().unwrap_or_default());
+                let now = if before.ends_with(why) { String::new() } else { format!("; now: {why}") };
+                return self.failed(hook, &entry, &what, &format!("{before}{now}"));
+            }
+            HookState::Running => (&entry.started_at, "the Job did not end"),
+            _ => (&entry.waiting_since, "the Job was not created"),
+        };
+        let Some(since) = since.as_ref().map(|time| time.0) else {
+            return record(entry::waiting(entry, self.now), None);
+        };
+        let until = timeout_from(hook, since);
+        if self.now >= until {
+            let message = format!("{late} within {}, as far as is known: {why}", hook.timeout);
+            let (failed, notice) = entry::failed_to_start(entry, &message, self.now);
+            return record(failed, Some(notice));
+        }
+        let skip = self.skip_advice(hook, &entry);
+        let message = format!(
+            "{}: {why}; it is tried until {until}, then the hook has failed; to go on at once, {skip}",
+            entry.describe()
+        );
+        let left = until.duration_since(self.now).max(SignedDuration::from_secs(1));
+        Action::Held(Held { failed: false, message, again: again.min(left) })
+    }
+}
+
+#[cfg(test)]
+#[path = "unanswered_tests.rs"]
+mod tests;

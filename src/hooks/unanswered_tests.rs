@@ -1,0 +1,168 @@
+//! Tests of hooks whose workload cluster does not answer.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::api::hook::{HookCluster, HookFailurePolicy, HookPoint};
+use crate::hooks::entry::tests::{entry, hook};
+use crate::hooks::{JobId, Moment, next};
+
+const STEP: &str = "1.33->1.34";
+const AGAIN: SignedDuration = SignedDuration::from_secs(7);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+struct Case {
+    hooks: Vec<Hook>,
+    entries: Vec<HookStatus>,
+    moment: Moment,
+    digests: BTreeMap<String, Result<String, String>>,
+    skip: Option<&'static str>,
+    reconcile_at: Option<&'static str>,
+    now: i64,
+}
+
+impl Case {
+    /// A hook with a timeout of ten minutes, and its entry.
+    fn new(entries: Vec<HookStatus>) -> Self {
+        let hook = Hook { in_: HookCluster::Workload, ..hook("smoke", &[HookPoint::AfterControlPlane]) };
+        let moment = Moment::new(HookPoint::AfterControlPlane, STEP);
+        let digests = BTreeMap::from([("smoke".to_owned(), Ok("d1".to_owned()))]);
+        Self { hooks: vec![hook], entries, moment, digests, skip: None, reconcile_at: None, now: 1000 }
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question {
+            hooks: &self.hooks,
+            entries: &self.entries,
+            moment: &self.moment,
+            skip: self.skip,
+            reconcile_at: self.reconcile_at,
+            digests: &self.digests,
+            uid: "uid",
+            object: ("demo", "team"),
+            may_begin: true,
+            now: at(self.now),
+        }
+    }
+
+    fn unanswered(&self) -> Action<'_> {
+        self.question().unanswered(&self.hooks[0], "no route to host", AGAIN)
+    }
+
+    fn recorded(&self) -> Record {
+        match self.unanswered() {
+            Action::Record(record) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn held(&self) -> Held {
+        match self.unanswered() {
+            Action::Held(held) => held,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn entry_in(state: HookState) -> HookStatus {
+    let (job, namespace) = (Some("demo-smoke-abc".to_owned()), Some("default".to_owned()));
+    let entry = entry("smoke", HookPoint::AfterControlPlane, STEP, state);
+    HookStatus { in_: HookCluster::Workload, namespace, job, template_digest: Some("d1".into()), ..entry }
+}
+
+#[test]
+fn job_that_cannot_be_created_is_waited_for_until_the_timeout() {
+    let mut case = Case::new(vec![entry_in(HookState::Intended)]);
+    let Record { delete, entries, notice } = case.recorded();
+    assert_eq!((delete, notice), (None, None));
+    assert_eq!((entries[0].state, entries[0].waiting_since.clone()), (HookState::Intended, Some(Time(at(1000)))));
+    case.entries = entries;
+    case.now = 1599;
+    let held = case.held();
+    assert_eq!((held.failed, held.again), (false, SignedDuration::from_secs(1)));
+    assert_eq!(
+        held.message,
+        "hook smoke (AfterControlPlane, 1.33->1.34): no route to host; it is tried until 1970-01-01T00:26:40Z, then the hook has \
+         failed; to go on at once, pass it with kubectl annotate --overwrite ekscluster demo -n team keelson.dev/skip-hook=smoke"
+    );
+    case.now = 1600;
+    let Record { entries, notice, .. } = case.recorded();
+    let failed = &entries[0];
+    assert_eq!((failed.state, failed.job.as_deref()), (HookState::Failed, Some("demo-smoke-abc")));
+    let message = failed.message.as_deref().unwrap();
+    assert_eq!(message, "the Job was not created within 10m, as far as is known: no route to host");
+    assert!(matches!(notice, Some(Notice::Failed(_))));
+}
+
+#[test]
+fn job_that_may_exist_is_adopted_by_the_next_try() {
+    let failed = HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(HookState::Failed) };
+    let mut case = Case::new(vec![failed]);
+    assert!(matches!(next(&case.question()), Action::Held(held) if held.failed), "a person decides");
+    case.reconcile_at = Some("now");
+    let Action::Record(again) = next(&case.question()) else { panic!() };
+    let entry = &again.entries[0];
+    assert_eq!((entry.state, entry.attempt, entry.job.as_deref()), (HookState::Intended, 1, Some("demo-smoke-abc")));
+    assert_eq!(entry.waiting_since, None, "it has all its time again");
+    // In another namespace it is another Job.
+    case.hooks[0].namespace = Some("checks".into());
+    let Action::Record(elsewhere) = next(&case.question()) else { panic!() };
+    assert_ne!(elsewhere.entries[0].job.as_deref(), Some("demo-smoke-abc"));
+}
+
+#[test]
+fn template_that_was_not_read_in_time_is_not_corrected_by_itself() {
+    let unread = HookStatus {
+        waiting_since: Some(Time(at(100))),
+        job: None,
+        template_digest: None,
+        ..entry_in(HookState::Failed)
+    };
+    let mut case = Case::new(vec![unread]);
+    assert!(matches!(next(&case.question()), Action::Held(held) if held.failed));
+    let held = case.held();
+    assert!(held.failed && held.message.contains("; now: no route to host: "), "{}", held.message);
+    case.reconcile_at = Some("now");
+    assert!(matches!(next(&case.question()), Action::Record(_)));
+}
+
+#[test]
+fn hook_without_an_entry_waits_as_well() {
+    let case = Case::new(Vec::new());
+    let entries = case.recorded().entries;
+    assert_eq!((entries[0].state, entries[0].waiting_since.is_some()), (HookState::Pending, true));
+}
+
+#[test]
+fn running_job_has_failed_at_its_timeout_and_is_deleted_before_another_try() {
+    let running = HookStatus { uid: Some("u".into()), started_at: Some(Time(at(500))), ..entry_in(HookState::Running) };
+    let mut case = Case::new(vec![running]);
+    assert!(!case.held().failed);
+    case.now = 1100;
+    let failed = case.recorded().entries.remove(0);
+    assert_eq!((failed.state, failed.uid.as_deref()), (HookState::Failed, Some("u")));
+    assert!(failed.message.as_deref().unwrap().starts_with("the Job did not end within 10m, as far as is known: "));
+    let job = JobId::of(&failed);
+    case.entries = vec![failed];
+    case.reconcile_at = Some("now");
+    let Action::Record(again) = next(&case.question()) else { panic!() };
+    assert_eq!(again.delete, job);
+    // With Continue, it has passed.
+    case.hooks[0].on_failure = HookFailurePolicy::Continue;
+    assert_eq!(next(&case.question()), Action::Pass);
+}
+
+#[test]
+fn person_passes_a_hook_whose_cluster_does_not_answer() {
+    for state in [HookState::Pending, HookState::Intended, HookState::Running, HookState::Failed] {
+        let mut case = Case::new(vec![entry_in(state)]);
+        case.skip = Some("smoke");
+        assert_eq!(case.recorded().entries[0].state, HookState::Skipped, "{state:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The page of an operator that leads: it shows the objects that the operator holds, and its own watches rest meanwhile. No I/O.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Page;
+use super::fleet::{Shown, id_of};
+use super::id::{Id, Kind};
+use crate::api::{AwsAccount, EksCluster, NodeGroup};
+use crate::controllers::runtime::mirror::{Mirror, Reading};
+
+/// Hands on to the page what the operator reads.
+pub struct OperatorMirror(Arc<Page>);
+
+impl OperatorMirror {
+    pub fn new(page: Arc<Page>) -> Self {
+        Self(page)
+    }
+
+    fn take<K: Shown>(&self, reading: Reading<K>) {
+        let (page, now) = (&self.0, Timestamp::now());
+        match reading {
+            Reading::All(objects, unreadable) => {
+                // From here on the page's own watches change nothing.
+                page.led(K::KIND).send_replace(true);
+                let mut listed = BTreeSet::new();
+                for object in objects {
+                    listed.insert(id_of(K::KIND, object.meta()));
+                    page.update(|fleet| fleet.apply_shared(object, now));
+                }
+                for object in &unreadable {
+                    listed.insert(id_of(K::KIND, &object.meta));
+                    page.update(|fleet| fleet.isolate::<K>(object));
+                }
+                page.update(|fleet| fleet.finish_list::<K>(&listed));
+            }
+            // Its own watches read these, too.
+            _ if !*page.led(K::KIND).borrow() => {}
+            Reading::Object(object) => page.update(|fleet| fleet.apply_shared(object, now)),
+            Reading::Unreadable(object) => page.update(|fleet| fleet.isolate::<K>(&object)),
+            Reading::Deleted(namespace, name) => {
+                let id = Id::new(K::KIND, namespace.as_deref().unwrap_or_default(), &name);
+                page.update(|fleet| fleet.delete::<K>(&id));
+            }
+            Reading::Failed => {
+                page.led(K::KIND).send_replace(false);
+            }
+        }
+    }
+}
+
+impl Mirror for OperatorMirror {
+    fn on_cluster(&self, reading: Reading<EksCluster>) {
+        self.take(reading);
+    }
+
+    fn on_node_group(&self, reading: Reading<NodeGroup>) {
+        self.take(reading);
+    }
+
+    fn on_account(&self, reading: Reading<AwsAccount>) {
+        self.take(reading);
+    }
+
+    fn on_end(&self) {
+        for kind in Kind::ALL {
+            self.0.led(kind).send_replace(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{Client, Config};
+
+    use super::*;
+    use crate::controllers::runtime::decode::Unreadable;
+    use crate::page::gate::Cluster;
+    use crate::page::tests::ready;
+
+    fn page() -> Arc<Page> {
+        let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        Arc::new(Page::in_cluster(Cluster::new(client, &[], None).unwrap()))
+    }
+
+    fn names(page: &Page) -> Vec<String> {
+        let fleet = page.fleet.read();
+        let readable = fleet.clusters.values().map(|kept| kept.row.id.name.clone());
+        readable.chain(fleet.unreadable().map(|row| format!("unreadable {}", row.id.name))).collect()
+    }
+
+    fn unreadable(name: &str) -> Unreadable {
+        let mut object = Unreadable { reason: "r".to_owned(), ..Unreadable::default() };
+        (object.meta.namespace, object.meta.name) = (Some("team-a".to_owned()), Some(name.to_owned()));
+        object
+    }
+
+    #[tokio::test]
+    async fn page_shows_what_the_operator_reads_while_it_leads() {
+        let page = page();
+        let mirror = OperatorMirror::new(Arc::clone(&page));
+        let is_led = || *page.led(Kind::EksCluster).borrow();
+        page.update(|fleet| fleet.apply(ready("team-a", "earlier"), Timestamp::now()));
+        mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "ignored"))));
+        assert_eq!((names(&page), is_led()), (vec!["earlier".to_owned()], false), "its own watches read these");
+        let shared = Arc::new(ready("team-a", "a"));
+        mirror.on_cluster(Reading::All(vec![Arc::clone(&shared)], vec![unreadable("bad")]));
+        assert_eq!((names(&page), is_led()), (vec!["a".to_owned(), "unreadable bad".to_owned()], true));
+        let kept = page.fleet.read().clusters.values().next().map(|kept| Arc::clone(&kept.object)).unwrap();
+        assert!(Arc::ptr_eq(&kept, &shared), "not a copy");
+        assert!(!*page.led(Kind::FleetRollout).borrow(), "the operator passes on no rollouts");
+        mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "b"))));
+        mirror.on_cluster(Reading::Unreadable(Box::new(unreadable("a"))));
+        mirror.on_cluster(Reading::Deleted(Some("team-a".to_owned()), "bad".to_owned()));
+        assert_eq!(names(&page), ["b", "unreadable a"]);
+        mirror.on_cluster(Reading::Failed);
+        assert!(!is_led(), "its own watches say since when it cannot be read");
+        mirror.on_cluster(Reading::All(Vec::new(), Vec::new()));
+        assert!(is_led() && names(&page).is_empty());
+        mirror.on_end();
+        assert!(!is_led());
+    }
+}

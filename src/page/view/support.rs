@@ -1,0 +1,148 @@
+//! Versions of Kubernetes whose support by AWS ends soon, each with its clusters: one need for all of them. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+use super::context::Context;
+use super::table::grouped;
+use crate::page::query::Query;
+use crate::page::state::State;
+
+/// A person hears of the end that many days before.
+const SOON: i32 = 90;
+
+/// Support of a version that ends soon, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub version: String,
+    /// The clusters of that version.
+    pub href: String,
+    pub state: State,
+    /// `Standard support ends in 41 days, on 2027-01-11`.
+    pub reason: String,
+    pub message: String,
+}
+
+/// Which support ends, when, and in how many days.
+type End = (&'static str, Date, i32);
+/// The end of a version, and how many clusters have it.
+type EndOfClusters = (Option<End>, usize);
+
+/// The versions of clusters that the viewer may see, the oldest first. Once standard support has ended, the end of extended support
+/// counts.
+pub fn endings(context: &Context<'_>) -> Vec<Ending> {
+    let today = context.now.to_zoned(context.zone.clone()).date();
+    let days_until = |date: &Option<String>| -> Option<(Date, i32)> {
+        let date: Date = date.as_deref()?.parse().ok()?;
+        Some((date, today.until(date).ok()?.get_days()))
+    };
+    let mut found: BTreeMap<(&[u32], &str), EndOfClusters> = BTreeMap::new();
+    for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
+        let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
+        let (end, clusters) = found.entry(version).or_default();
+        *clusters += 1;
+        // Not every cluster has been observed.
+        if end.is_none() {
+            let support = kept.object.status.as_ref().and_then(|status| status.support.as_ref());
+            let standard = support.and_then(|support| days_until(&support.standard_ends));
+            let extended = support.and_then(|support| days_until(&support.extended_ends));
+            let ends = match (standard, extended) {
+                (Some((_, since)), Some((date, days))) if since < 0 => Some(("Extended", date, days)),
+                (Some((date, days)), _) => Some(("Standard", date, days)),
+                (None, _) => None,
+            };
+            *end = ends.filter(|(_, _, days)| *days <= SOON);
+        }
+    }
+    found.into_iter().filter_map(|((_, version), (end, clusters))| Some(ending(version, end?, clusters))).collect()
+}
+
+fn ending(version: &str, (which, date, days): End, clusters: usize) -> Ending {
+    let (state, when) = match days {
+        ..0 => (State::Blocked, format!("ended on {date}")),
+        0 => (State::Blocked, "ends today".to_owned()),
+        1 => (State::Failing, format!("ends tomorrow, on {date}")),
+        2..=30 => (State::Failing, format!("ends in {days} days, on {date}")),
+        _ => (State::Warning, format!("ends in {days} days, on {date}")),
+    };
+    let has =
+        if clusters == 1 { "One cluster has it".to_owned() } else { format!("{} clusters have it", grouped(clusters)) };
+    Ending {
+        version: version.to_owned(),
+        href: Query { version: version.to_owned(), page: 1, ..Query::default() }.href(),
+        state,
+        reason: format!("{which} support {when}"),
+        message: format!("{has}. Raise spec.version."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::api::EksCluster;
+    use crate::api::status::SupportStatus;
+    use crate::page::fleet::Fleet;
+    use crate::page::tests::{now, ready};
+    use crate::page::viewer::Viewer;
+
+    fn cluster(namespace: &str, name: &str, version: &str, ends: (&str, &str)) -> EksCluster {
+        let mut cluster = ready(namespace, name);
+        let status = cluster.status.as_mut().unwrap();
+        status.version = Some(version.to_owned());
+        let date = |date: &str| Some(date.to_owned()).filter(|date| !date.is_empty());
+        status.support = Some(SupportStatus { standard_ends: date(ends.0), extended_ends: date(ends.1) });
+        cluster
+    }
+
+    #[test]
+    fn versions_that_end_soon_are_needs_of_all_their_clusters() {
+        let mut fleet = Fleet::default();
+        for (namespace, name, version, ends) in [
+            ("a", "late", "1.9", ("2025-01-01", "2026-11-01")),
+            ("a", "new", "1.33", ("", "")),
+            ("a", "one", "1.33", ("2026-12-21", "2027-12-21")),
+            ("b", "two", "1.33", ("2026-12-21", "2027-12-21")),
+            ("a", "three", "1.34", ("2027-02-28", "")),
+            ("a", "four", "1.35", ("2027-03-02", "")),
+            ("a", "extended", "1.32", ("2026-11-01", "2027-11-01")),
+            ("a", "unknown", "1.36", ("", "")),
+        ] {
+            fleet.apply(cluster(namespace, name, version, ends), now());
+        }
+        let of = |viewer: &Viewer| {
+            let context = Context { fleet: &fleet, viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
+            endings(&context)
+        };
+        let shown: Vec<_> = of(&Viewer::of_everything())
+            .into_iter()
+            .map(|one| (one.version, one.state, one.reason, one.message))
+            .collect();
+        let expected = [
+            ("1.9", State::Blocked, "Extended support ended on 2026-11-01", "One cluster has it. Raise spec.version."),
+            (
+                "1.33",
+                State::Failing,
+                "Standard support ends in 20 days, on 2026-12-21",
+                "3 clusters have it. Raise spec.version.",
+            ),
+            (
+                "1.34",
+                State::Warning,
+                "Standard support ends in 89 days, on 2027-02-28",
+                "One cluster has it. Raise spec.version.",
+            ),
+        ];
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(version, state, reason, message)| (version.to_owned(), state, reason.to_owned(), message.to_owned()))
+            .collect();
+        assert_eq!(shown, expected);
+        assert!(
+            of(&Viewer::of_namespaces(&["b"]))[0].message.starts_with("One cluster"),
+            "only those that may be seen"
+        );
+    }
+}
