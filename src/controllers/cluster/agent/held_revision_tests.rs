@@ -114,6 +114,34 @@ fn new_cluster_begins_with_what_its_wave_may_have() {
     assert_eq!(input.decide(&WaveState::Free).held.unwrap().allowed.as_deref(), Some(OLD));
 }
 
+/// The status of a cluster whose agent is not installed yet, and that would begin at `allowed`.
+fn without_agent(allowed: &str) -> EksClusterStatus {
+    let mut status = status(None, Some(allowed), "False");
+    status.gitops.as_mut().unwrap().applied.clear();
+    status
+}
+
+#[test]
+fn record_from_before_there_is_an_agent_does_not_count() {
+    let nothing_yet = without_agent(NEW);
+    let decide = |follow: &Follow| input(&nothing_yet, follow).decide(&WaveState::Free);
+    // The release on record has halted since.
+    let found = decide(&held(Some(OLD), Some(NEW)));
+    assert_eq!((found.held.unwrap().allowed.as_deref(), found.waits), (Some(OLD), None));
+    for follow in [held(None, None), unchanged("has halted", None)] {
+        let found = decide(&follow);
+        assert!(found.waits.is_some(), "{follow:?}");
+        assert_eq!(found.held.unwrap().allowed, None, "{follow:?}");
+    }
+    assert_eq!(decide(&unchanged("is suspended", Some(OLD))).held.unwrap().allowed.as_deref(), Some(OLD));
+    let at_old = HeldRevisionStatus {
+        source: main().to_string(),
+        allowed: Some(OLD.to_owned()),
+        ..HeldRevisionStatus::default()
+    };
+    assert_eq!(to_apply(&at_old, &nothing_yet), (Some(OLD), false), "nothing runs that would move");
+}
+
 #[test]
 fn what_is_not_decided_changes_nothing_and_what_is_not_gated_is_free() {
     let previous = status(Some(OLD), Some(OLD), "True");
