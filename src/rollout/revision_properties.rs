@@ -141,7 +141,8 @@ impl World {
             now: self.now,
         };
         let plain = question(Request::default(), None, ClaimedStep::Ongoing);
-        let follow = follow(&plain, source(), |_| self.plans.as_deref());
+        let is_held = self.clusters[uid].1.held.is_some();
+        let follow = follow(&plain, (source(), is_held), |_| self.plans.as_deref());
         let runs = member.source.as_ref().unwrap().runs;
         // A record counts only once there is an agent.
         let is_new = !self.clusters[uid].1.installed;

@@ -71,7 +71,7 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
         fetched: found.and_then(|gitops| gitops.source_revision.clone()),
         applied: applied(key, status),
         runs: runs(key, status),
-        held: recorded(key, status).is_some(),
+        held: is_held(key, status),
         unhealthy: turn::unhealthy(status),
     })
 }
@@ -108,6 +108,11 @@ pub struct SourceDecision {
 fn recorded(source: SourceKey, status: &EksClusterStatus) -> Option<&str> {
     let held = status.gitops.as_ref()?.held_revision.as_ref()?;
     held.allowed.as_deref().filter(|_| held.source == source.to_string())
+}
+
+/// Whether status records a revision at which a source is held, or begins.
+pub fn is_held(source: SourceKey, status: &EksClusterStatus) -> bool {
+    recorded(source, status).is_some()
 }
 
 /// Whether an agent is installed, as far as is known.
