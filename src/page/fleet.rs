@@ -273,7 +273,7 @@ impl Shown for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
-        // The parts whose size nobody bounds but the author.
+        // Parts whose size only their author bounds. What is read grows by doubling; most of it never changes again.
         self.spec.hooks.iter_mut().for_each(|hook| hook.job.template = None);
         self.spec.pod_identities.clear();
         for addon in &mut self.spec.addons {
@@ -285,7 +285,13 @@ impl Shown for EksCluster {
             status.tag_keys.clear();
             if let Some(plan) = &mut status.plan {
                 plan.approved.clear();
+                plan.steps.shrink_to_fit();
             }
+            if let Some(network) = &mut status.network {
+                network.subnets.shrink_to_fit();
+            }
+            status.conditions.shrink_to_fit();
+            status.resources.shrink_to_fit();
         }
     }
 
@@ -312,7 +318,9 @@ impl Shown for NodeGroup {
             status.auto_scaling_group_tag_keys.clear();
             if let Some(plan) = &mut status.plan {
                 plan.approved.clear();
+                plan.steps.shrink_to_fit();
             }
+            status.conditions.shrink_to_fit();
         }
     }
 
