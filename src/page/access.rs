@@ -233,8 +233,7 @@ impl Access {
         };
         let kinds = viewer.missing_kinds();
         let missing: Vec<&String> = namespaces.iter().filter(|namespace| !viewer.knows(namespace)).collect();
-        let asked: Vec<_> =
-            missing.into_iter().map(|namespace| self.in_namespace(user, &kinds, namespace)).collect();
+        let asked: Vec<_> = missing.into_iter().map(|namespace| self.in_namespace(user, &kinds, namespace)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT);
         while let Some(answer) = answers.next().await {
             let (namespace, allowed) = answer?;

@@ -151,7 +151,12 @@ mod tests {
         assert_eq!(events.of(&id).count(), MAX_EVENTS);
         let unknown = Id::new(Kind::EksCluster, "team-a", "unknown");
         for number in 0..100 {
-            events.add(&unknown, &event(&number.to_string(), "EksCluster", "team-a", json!("team-a"), -9), false, now());
+            events.add(
+                &unknown,
+                &event(&number.to_string(), "EksCluster", "team-a", json!("team-a"), -9),
+                false,
+                now(),
+            );
         }
         assert_eq!(events.of(&unknown).count(), MAX_OF_UNKNOWN);
     }

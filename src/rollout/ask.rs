@@ -235,7 +235,10 @@ fn stops(rollout: &Rollout<'_>, step: Step) -> Option<Answer> {
     halted.map(|halt| {
         // Not why: that names other clusters, and this is read by whoever may read this one.
         let wave = &halt.wave;
-        held(HoldKind::Halted, format!("FleetRollout {name} has halted in wave {wave}: keelson rollout status {name} says why"))
+        held(
+            HoldKind::Halted,
+            format!("FleetRollout {name} has halted in wave {wave}: keelson rollout status {name} says why"),
+        )
     })
 }
 
@@ -256,7 +259,8 @@ fn describe_turn(rollout: &Rollout<'_>, release: Option<&ReleaseStatus>, wave: &
         // Nor here: the rollout's message may name other clusters.
         (WaveState::WaitingForApproval, _) => {
             let hash = found.approval_hash.as_ref();
-            let how = hash.map(|hash| format!(": set the annotation keelson.dev/approve to {hash}")).unwrap_or_default();
+            let how =
+                hash.map(|hash| format!(": set the annotation keelson.dev/approve to {hash}")).unwrap_or_default();
             format!("FleetRollout {name}: wave {wave} waits for an approval{how}")
         }
         _ => format!(

@@ -228,9 +228,10 @@ fn message_says_what_is_waited_for() {
 fn no_message_names_another_cluster() {
     use WaveState::{Failed, Passed, Pending, Progressing, Soaking, WaitingForApproval};
     for state in [Pending, WaitingForApproval, Progressing, Soaking, Failed, Passed] {
-        for (halted, labels) in [false, true].into_iter().flat_map(|halted| {
-            ["fleet=main,ring=0", "fleet=main,ring=1"].map(|labels| (halted, labels))
-        }) {
+        for (halted, labels) in [false, true]
+            .into_iter()
+            .flat_map(|halted| ["fleet=main,ring=0", "fleet=main,ring=1"].map(|labels| (halted, labels)))
+        {
             let mut status = status(&[], halted);
             for wave in &mut status.releases[0].waves {
                 (wave.state, wave.approval_hash) = (state, Some("3f9a".to_owned()));
@@ -239,7 +240,10 @@ fn no_message_names_another_cluster() {
             let (_, message) = message(&reply);
             assert!(message.starts_with("FleetRollout main") && !message.contains("team/"), "{state:?}: {message}");
             let is_approval = state == WaitingForApproval && !halted;
-            assert_eq!(message.contains("waits for an approval: set the annotation keelson.dev/approve to 3f9a"), is_approval);
+            assert_eq!(
+                message.contains("waits for an approval: set the annotation keelson.dev/approve to 3f9a"),
+                is_approval
+            );
         }
     }
 }
