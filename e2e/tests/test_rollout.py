@@ -105,7 +105,10 @@ def test_failing_canary_halts_every_wave_until_it_is_retried(on):
         assert name in halted["message"] and "an internal failure" in halted["message"], halted
         assert conditions(fleet.found())["Stalled"]["status"] == "True"
         assert name in on.api.table(API, "FleetRollout", name=fleet.name)
-        until(lambda: reason(on, fleet.rings["prod"][0])[0] == "WaveHalted", 10, "WaveHalted")
+        waiting = fleet.rings["prod"][0]
+        until(lambda: reason(on, waiting)[0] == "WaveHalted", 10, "WaveHalted")
+        # Its readers may not know the other: only the FleetRollout names it.
+        assert name not in str([on.status(waiting), [event["note"] for event in on.events(waiting)]])
         assert [event for event in on.events(fleet.rollout) if event["reason"] == "RolloutHalted" and event["type"] == "Warning"]
         on.aws.control("DELETE", "faults", params={"id": fault})
         before = on.mark()

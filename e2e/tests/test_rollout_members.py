@@ -81,7 +81,8 @@ def test_cluster_that_is_deleted_in_the_middle_of_its_step_gives_its_slot_back(o
         on.delete(deleted, timeout=90)
         until(lambda: fleet.has_arrived(*left), 90, "the versions of those that are left")
         release = fleet.await_state("Completed")
-        assert release["progress"] == "2/2" and not release.get("tickets"), release
+        assert release["progress"] == "2/2", release
+        until(lambda: not fleet.release().get("tickets"), 20, "all tickets are returned")
     fleet.go_away()
 
 
