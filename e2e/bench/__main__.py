@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keelson_harness.paths import CHECKOUT, NotBuilt, keelson_binary
 
-from . import crash, gitops, many_clusters, single_cluster, upgrade
+from . import crash, gitops, many_clusters, page, single_cluster, upgrade
 from .figures import Figure, table
 
 ROWS = {
@@ -22,6 +22,7 @@ ROWS = {
     "crash": "the operator is killed after every write",
     "gitops": "time from the control plane to the first applied revision, from a commit to status; memory per watched cluster (about 5 min)",
     "upgrade": "upgrade by two minor versions with two node groups: time beyond AWS's own (about 3 min)",
+    "page": "memory of the fleet page in the cluster, with a thousand clusters",
 }
 
 
@@ -63,6 +64,7 @@ def measure(options: argparse.Namespace, log) -> tuple[list[Figure], bool]:
         ({"crash"}, lambda: crash.rows(log)),
         ({"gitops"}, lambda: gitops.rows(log)),
         ({"upgrade"}, lambda: upgrade.rows(log)),
+        ({"page"}, lambda: page.rows(log)),
     ]
     figures: list[Figure] = []
     complete = True

@@ -78,6 +78,7 @@ TOOLS = [
         "kustomize-controller",
         "github.com/fluxcd/kustomize-controller",
     ),
+    Tool("helm-controller", "v1.6.4", "helm-controller", "github.com/fluxcd/helm-controller"),
     Tool("registry", "v3.1.2", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
     # One binary: argv[0] selects the Argo CD component.
     Tool(

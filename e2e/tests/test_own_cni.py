@@ -1,10 +1,19 @@
 """Clusters with a CNI of their own, which Git installs: nodes come up NotReady, and the agent installs the CNI from the host network.
 
 The played kubelet runs Pods as nodes do: until a CNI's DaemonSet exists, only those on the host network that tolerate NotReady nodes. Flux's and
-Argo CD's controllers are real, with the addresses of their Pods' arguments. The CNI is a DaemonSet named `cilium`, which plays one.
+Argo CD's controllers are real, with the addresses of their Pods' arguments. The CNI is a DaemonSet named `cilium`, which plays one: in Git itself, or
+in a chart that real helm-controller installs.
 """
 
 from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +23,9 @@ from fleet.manifests import cluster, flux, node_group
 from handover import ADOPTION_LABEL, FLUX, RETAINED_FIELDS, components, owned_fields, repository_files, sync
 from handover.killing import killer
 from keelson_harness.aws import Durations
+from keelson_harness.helm import Helm
+from keelson_harness.kubeapi import conditions
+from keelson_harness.paths import CHECKOUT
 
 PATH = "clusters/own"
 # Without vpc-cni, and without kube-proxy, which Cilium replaces.
@@ -21,6 +33,9 @@ OWN = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": Fals
 OTHERS = ("helm-controller", "notification-controller", "webhook-receiver")
 LEFT_OUT = ("helm.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io")
 CONTROLLERS = ("source-controller", "kustomize-controller")
+WITH_HELM = (*CONTROLLERS, "helm-controller")
+# Served by the documented HelmRelease's `1.18.x`.
+CHART = "1.18.3"
 HOST_NOTE = "it runs on the host network until a CNI makes nodes Ready and the cluster's DNS runs"
 DEPLOYMENT = ("apps/v1", "Deployment")
 WORKLOADS = {
@@ -49,20 +64,55 @@ def cni() -> str:
     return yaml.safe_dump(item)
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def helm_repository(directory: Path) -> Iterator[str]:
+    """The address of a Helm repository with a chart `cilium`: its DaemonSet has the API server's address from the values."""
+    source, served = directory / "cilium", directory / "served"
+    (source / "templates").mkdir(parents=True)
+    served.mkdir()
+    (source / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": "cilium", "version": CHART}))
+    item = yaml.safe_load(cni())
+    item["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "API_SERVER", "value": "{{ .Values.k8sServiceHost }}"}]
+    (source / "templates" / "agent.yaml").write_text(yaml.safe_dump(item))
+    helm = Helm(directory)
+    helm.run("package", source, "--destination", served)
+    helm.run("repo", "index", served)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def documented_release(repository: str) -> str:
+    """The file with Cilium's HelmRelease in the guide, with another repository."""
+    text = (CHECKOUT / "docs" / "how-to" / "own-cni.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if "HelmRelease" in block)
+    assert block.count('"https://helm.cilium.io"') == 1, block
+    return block.replace("https://helm.cilium.io", repository)
+
+
 def argocd(url: str, path: str) -> dict:
     return {"argocd": {"source": {"git": {"url": url, "ref": {"branch": "main"}, "interval": "2s"}}, "path": path}}
 
 
-def small_flux(url: str, path: str) -> dict:
+def small_flux(url: str, path: str, components: tuple[str, ...] = CONTROLLERS) -> dict:
     gitops = flux(url, path, interval="2s")
-    gitops["flux"] |= {"interval": "5s", "components": list(CONTROLLERS)}
+    gitops["flux"] |= {"interval": "5s", "components": list(components)}
     return gitops
 
 
 @pytest.fixture(scope="module")
 def on():
     durations = Durations(cluster_create=2, nodegroup=2, addon=0.5, nat=0.5)
-    with environment(workload_each=True, argocd=True, nodes_need_cni=True, durations=durations) as started:
+    with environment(workload_each=True, argocd=True, helm=True, nodes_need_cni=True, durations=durations) as started:
         yield started
 
 
@@ -141,6 +191,28 @@ def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environm
         # It still follows Git.
         own.commit("greeting", "next")
         until(lambda: own.greeting() == "next", 60, "the next commit")
+        on.ready(own.cluster)
+        own.remove()
+
+
+def test_documented_helm_release_of_cilium_makes_nodes_ready(on: Environment, tmp_path: Path):
+    own = Own(on, "own-helm", "flux", with_cni=False)
+    own.cluster["spec"]["gitops"] = small_flux(own.repository.url, PATH, WITH_HELM)
+    helm_controller = (*DEPLOYMENT, "helm-controller", FLUX)
+    with helm_repository(tmp_path) as repository, on.operator("--drift-interval=2s"):
+        own.repository.commit({f"{PATH}/cilium.yaml": documented_release(repository)})
+        on.apply(own.cluster, own.nodes)
+        until(own.api_exists, 60, "the control plane")
+        on.ready(own.cluster, own.nodes, timeout=180)
+        release = own.api.get("helm.toolkit.fluxcd.io/v2", "HelmRelease", "cilium", "kube-system")
+        assert conditions(release)["Ready"]["status"] == "True", release["status"]
+        daemon_set = own.api.get("apps/v1", "DaemonSet", "cilium", "kube-system")
+        assert daemon_set["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+        # A fact of the cluster: without kube-proxy the CNI has no other way to the API server.
+        (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+        assert container["env"] == [{"name": "API_SERVER", "value": on.status(own.cluster)["endpoint"].removeprefix("https://")}]
+        until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
+        until(lambda: not own.host_fields(own.api.get(*helm_controller)["spec"]["template"]), 60, "helm-controller to leave it, too")
         on.ready(own.cluster)
         own.remove()
 

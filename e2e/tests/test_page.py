@@ -341,7 +341,7 @@ def test_page_follows_a_creation_through_a_restart_of_the_operator(browser: Brow
             # The control plane is created, and what it needs exists.
             control_plane = page.locator("svg.graph .node", has_text="control plane:")
             expect(control_plane).to_have_class(re.compile("progressing|ready"))
-            expect(page.locator("svg.graph .node.ready", has_text="VPC:")).to_be_attached()
+            expect(page.locator("svg.graph .node.ready", has_text="IAM role cluster:")).to_be_attached()
             operator.kill()
             operator.restart()
             operator.wait_ready()

@@ -81,7 +81,8 @@ def test_cluster_that_is_deleted_in_the_middle_of_its_step_gives_its_slot_back(o
         on.delete(deleted, timeout=90)
         until(lambda: fleet.has_arrived(*left), 90, "the versions of those that are left")
         release = fleet.await_state("Completed")
-        assert release["progress"] == "2/2" and not release.get("tickets"), release
+        assert release["progress"] == "2/2", release
+        until(lambda: not fleet.release().get("tickets"), 20, "all tickets are returned")
     fleet.go_away()
 
 
@@ -136,3 +137,57 @@ def fleet_period(fleet: Rings, item: dict) -> tuple:
     names = [one["metadata"]["name"] for one in fleet.rings["prod"]]
     began, ended = fleet.periods()["prod"][names.index(item["metadata"]["name"])]
     return ended, began
+
+
+def approve(on: Environment, item: dict) -> None:
+    on.await_condition(item, status="False", reason="WaitingForApproval", timeout=30)
+    version, kind, name, namespace = key_of(item)
+    annotations = {"keelson.dev/approve": on.status(item)["plan"]["hash"]}
+    on.api.patch(version, kind, name, {"metadata": {"annotations": annotations}}, namespace)
+
+
+def test_approved_add_on_of_a_gated_step_does_not_begin_while_the_rollout_has_halted(on):
+    """Another add-on of the step has a new version, which nobody has approved yet."""
+    names = ["vpc-cni", "eks-pod-identity-agent"]
+    fleet = Rings(on, {"canary": 1, "prod": 1}, each={"addons": [{"name": name} for name in names]}, gates=["ControlPlane"])
+    (canary,), (prod,) = fleet.rings.values()
+    name = prod["metadata"]["name"]
+
+    def publish(addon: str, version: str, *minors: str) -> None:
+        on.aws.publish(account=fleet.account.id, addon=addon, addonVersion=version, kubernetesVersions=list(minors), default=True)
+
+    for addon in names:
+        # It must be updated before the control plane.
+        publish(addon, "v1.1.0-eksbuild.1", START)
+    match = {"account": fleet.account.id, "action": "UpdateClusterVersion", "resource": f"*{canary['metadata']['name']}"}
+    fault = on.aws.add_fault(match, {"health_issue": {"code": "Unknown", "message": "an internal failure"}})
+    with on.operator(account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade(canary)
+        fleet.await_state("Halted", 90)
+        mark = on.mark()
+
+        def writes() -> list[str]:
+            calls = on.writes(mark, fleet.account.id)
+            return [call["action"] for call in calls if name in call["resource"] and call["action"].startswith("Update") and call["status"] < 400]
+
+        fleet.edit(prod, changePolicy="Approval")
+        fleet.upgrade(prod)
+        approve(on, prod)
+        until(lambda: reason(on, prod)[0] == "WaveHalted", 20, "WaveHalted")
+        publish(names[1], "v1.9.0-eksbuild.1", START, GOAL)
+        # What EKS installs at the older version stays as it is.
+        publish(names[1], "v1.1.0-eksbuild.1", START)
+        on.reconcile(prod)
+        until(lambda: "v1.9.0-eksbuild.1" in str(on.status(prod)), 20, "the new version in its plan")
+        stays(lambda: writes() == [], 4, "no write while the rollout has halted")
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        on.reconcile(canary)
+        until(lambda: fleet.has_arrived(canary), 60, "the canary's version")
+        fleet.annotate(retry=f"{GOAL}/1")
+        # The one that is approved is updated with its turn; then a person is asked.
+        until(lambda: writes() == ["UpdateAddon"], 60, "the approved update")
+        approve(on, prod)
+        until(lambda: fleet.has_arrived(prod), 60, "its version")
+        assert writes() == ["UpdateAddon", "UpdateAddon", "UpdateClusterVersion"]
+    fleet.go_away()

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kube::Client;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::controllers::runtime::mirror::Mirror;
 use crate::page::gate::Cluster;
 use crate::page::mirror::OperatorMirror;
 use crate::page::{Page, server, watch};
+
+/// Threads of the page beside the operator that may block: those that render, and look up names.
+const BLOCKING_THREADS: usize = 4;
 
 /// Flags of the page in a cluster.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -75,15 +79,48 @@ impl ControllerPageArgs {
     /// Those of [`ClusterPageArgs::start`], or there is no connection to the API server.
     pub async fn serve(&self) -> anyhow::Result<Option<Arc<dyn Mirror>>> {
         let Some(address) = self.ui_listen else { return Ok(None) };
-        let client =
-            Client::try_default().await.context("the connection to the management cluster for the fleet page")?;
-        let (listener, page) = self.page.start(("--ui-listen", address), &client, None).await?;
-        let mirror = OperatorMirror::new(Arc::clone(&page));
-        tokio::spawn(async move {
-            if let Err(error) = server::serve(listener, page).await {
-                tracing::error!(%error, "the fleet page is no longer served");
-            }
-        });
+        let (page, (report, started)) = (self.page.clone(), oneshot::channel());
+        let thread = std::thread::Builder::new().name("fleet-page".to_owned());
+        thread.spawn(move || serve_beside_operator(&page, address, report)).context("no thread for the fleet page")?;
+        let mirror = started.await.context("the fleet page has ended")??;
         Ok(Some(Arc::new(mirror)))
     }
+}
+
+/// Serves the page in this thread, with a runtime of its own: those who look at it do not delay the operator's tasks. Reports whether it
+/// could be started, and returns when it is no longer served.
+fn serve_beside_operator(
+    args: &ClusterPageArgs,
+    address: SocketAddr,
+    report: oneshot::Sender<anyhow::Result<OperatorMirror>>,
+) {
+    let builder = &mut tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Nobody waits for it: the operator has ended.
+            let _ = report.send(Err(anyhow::Error::new(error).context("no threads for the fleet page")));
+            return;
+        }
+    };
+    runtime.block_on(async move {
+        let started = async {
+            let client =
+                Client::try_default().await.context("the connection to the management cluster for the fleet page")?;
+            args.start(("--ui-listen", address), &client, None).await
+        };
+        let (listener, page) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return;
+            }
+        };
+        let (mirror, readings) = OperatorMirror::new(Arc::clone(&page));
+        let _ = report.send(Ok(mirror));
+        tokio::spawn(readings.show());
+        if let Err(error) = server::serve(listener, page).await {
+            tracing::error!(%error, "the fleet page is no longer served");
+        }
+    });
 }

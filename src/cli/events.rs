@@ -79,14 +79,17 @@ fn last_time(event: &Event) -> Option<Timestamp> {
     of_series.or(last).or(first).or(created)
 }
 
-/// Whether it is of an object of Keelson, and, if some are named, of one of them.
+/// Whether it is of an object of Keelson, and, if some are named, of one of them. One in another namespace proves nothing: the API server
+/// does not compare the namespaces of all events with those of their objects.
 fn is_of(event: &Event, names: Option<&[(Kind, String)]>) -> bool {
     let of = &event.involved_object;
     let is_ours = of.api_version.as_deref().and_then(|version| version.split('/').next()) == Some(GROUP);
     let is_named = |(kind, name): &(Kind, String)| {
         of.kind.as_deref() == Some(kind.to_string().as_str()) && of.name.as_deref() == Some(name)
     };
-    is_ours && names.is_none_or(|names| names.iter().any(is_named))
+    // Events of objects without a namespace are in `default`.
+    let is_at_home = Some(of.namespace.as_deref().unwrap_or("default")) == event.metadata.namespace.as_deref();
+    is_ours && is_at_home && names.is_none_or(|names| names.iter().any(is_named))
 }
 
 /// The field selector of events of Keelson's objects.
@@ -273,5 +276,8 @@ mod tests {
         assert!(is_of(&of_cluster, None) && is_of(&of_cluster, Some(&names)));
         assert!(!is_of(&event("NodeGroup", "demo", "Normal", 0, GROUP), Some(&names)));
         assert!(!is_of(&event("EksCluster", "demo", "Normal", 0, "example.org"), None));
+        let mut foreign = of_cluster;
+        foreign.metadata.namespace = Some("team-b".to_owned());
+        assert!(!is_of(&foreign, None), "written in another namespace");
     }
 }

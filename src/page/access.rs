@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
@@ -27,11 +27,14 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 const RIGHTS_FOR: Duration = Duration::from_secs(45);
 /// How often a stream asks whether its viewer may still see it.
 pub const RECHECK: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
-/// Tokens and refusals that are kept. With more, the oldest are asked about again.
-const MAX_TOKENS: usize = 256;
+/// A right that was asked about this long ago is not shown, also if the reviews that followed took so long.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Tokens and refusals that are kept. With more, the oldest are asked about again: first those of the same user.
+pub const MAX_TOKENS: usize = 4096;
+const MAX_TOKENS_OF_ONE: usize = 64;
 const MAX_REFUSED: usize = 1024;
-/// Reviews at the same time for one viewer.
-const MAX_CONCURRENT: usize = 8;
+/// Namespaces that are asked about at the same time for one viewer.
+const MAX_CONCURRENT: usize = 4;
 
 /// The digest of a token.
 type TokenDigest = [u8; 32];
@@ -42,6 +45,27 @@ pub struct Access {
     tokens: Mutex<HashMap<TokenDigest, Known>>,
     refused: Mutex<HashMap<TokenDigest, Instant>>,
     guesses: Mutex<Guesses>,
+    /// Of each token about which somebody asks at present: when that failed last.
+    turns: Mutex<HashMap<TokenDigest, Arc<Attempt>>>,
+}
+
+type Attempt = tokio::sync::Mutex<Option<Instant>>;
+
+/// The turn of one request among those with the same token: the others use its answers.
+struct Turn<'a> {
+    access: &'a Access,
+    digest: TokenDigest,
+    attempt: Arc<Attempt>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.access.turns.lock();
+        drop(std::mem::take(&mut self.attempt));
+        if turns.get(&self.digest).is_some_and(|attempt| Arc::strong_count(attempt) == 1) {
+            turns.remove(&self.digest);
+        }
+    }
 }
 
 /// What the API server said about a token.
@@ -83,20 +107,51 @@ impl Access {
             tokens: Mutex::default(),
             refused: Mutex::default(),
             guesses: Mutex::default(),
+            turns: Mutex::default(),
         }
     }
 
-    /// What the owner of a token may see of these namespaces. `from`: where the request comes from, which counts wrong tokens.
+    /// What the owner of a token may see of these namespaces. `was_accepted`: the token was accepted before, also if nothing is kept of it.
+    /// `from`: where the request comes from, which counts wrong tokens.
     ///
     /// # Errors
     /// The token is not accepted, or the API server does not say.
-    pub async fn admit(&self, token: &str, namespaces: &BTreeSet<String>, from: &str) -> Result<Admitted, Denied> {
-        let digest: TokenDigest = Sha256::digest(token).into();
-        let user = self.user(token, digest, from).await?;
-        let (viewer, decided) = self.rights(&user, digest, namespaces).await?;
-        if let Some(known) = self.tokens.lock().get_mut(&digest) {
-            known.rights = Some((viewer.clone(), decided));
+    pub async fn admit(
+        &self,
+        token: &str,
+        was_accepted: bool,
+        namespaces: &BTreeSet<String>,
+        from: &str,
+    ) -> Result<Admitted, Denied> {
+        let (digest, asked): (TokenDigest, _) = (Sha256::digest(token).into(), Instant::now());
+        let turn = self.turn(digest);
+        let mut failed = turn.attempt.lock().await;
+        // Who waited meanwhile does not wait for another attempt.
+        if failed.is_some_and(|at| at >= asked) {
+            return Err(Denied::Undecided);
         }
+        let admitted = self.review(token, digest, was_accepted, namespaces, from).await;
+        if matches!(admitted, Err(Denied::Undecided)) {
+            *failed = Some(Instant::now());
+        }
+        admitted
+    }
+
+    fn turn(&self, digest: TokenDigest) -> Turn<'_> {
+        let attempt = Arc::clone(self.turns.lock().entry(digest).or_default());
+        Turn { access: self, digest, attempt }
+    }
+
+    async fn review(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        was_accepted: bool,
+        namespaces: &BTreeSet<String>,
+        from: &str,
+    ) -> Result<Admitted, Denied> {
+        let user = self.user(token, digest, was_accepted, from).await?;
+        let viewer = self.rights(&user, digest, namespaces).await?;
         Ok(Admitted { user: user.username.clone().unwrap_or_default(), viewer })
     }
 
@@ -108,7 +163,13 @@ impl Access {
     }
 
     /// The owner of the token.
-    async fn user(&self, token: &str, digest: TokenDigest, from: &str) -> Result<Arc<UserInfo>, Denied> {
+    async fn user(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        was_accepted: bool,
+        from: &str,
+    ) -> Result<Arc<UserInfo>, Denied> {
         let now = Instant::now();
         if self.refused.lock().get(&digest).is_some_and(|at| is_fresh(*at, now, REFUSED_FOR)) {
             return Err(Denied::Invalid);
@@ -119,21 +180,18 @@ impl Access {
             Some(known) if !has_expired && is_fresh(known.reviewed, now, ACCEPTED_FOR) => {
                 return Ok(known.user.clone());
             }
-            None if self.guesses.lock().is_blocked(from, now) => return Err(Denied::TooMany),
+            None if !was_accepted && self.guesses.lock().is_blocked(from, now) => return Err(Denied::TooMany),
             _ => {}
         }
-        let user = if has_expired { None } else { self.reviewer.user_of(token, known.is_some()).await? };
+        let is_known = known.is_some() || was_accepted;
+        let user = if has_expired { None } else { self.reviewer.user_of(token, is_known).await? };
         let Some(user) = user.map(Arc::new) else {
             self.refuse(digest, from, now);
             return Err(Denied::Invalid);
         };
         let mut tokens = self.tokens.lock();
-        if tokens.len() >= MAX_TOKENS && !tokens.contains_key(&digest) {
-            tokens.retain(|_, known| is_fresh(known.reviewed, now, ACCEPTED_FOR));
-            let oldest = tokens.iter().min_by_key(|(_, known)| known.reviewed).map(|(digest, _)| *digest);
-            if let Some(oldest) = oldest.filter(|_| tokens.len() >= MAX_TOKENS) {
-                tokens.remove(&oldest);
-            }
+        if !tokens.contains_key(&digest) {
+            make_room(&mut tokens, user.username.as_deref(), now);
         }
         // Rights are those of a user with the same groups.
         let rights = known.filter(|known| known.user == user).and_then(|known| known.rights);
@@ -153,45 +211,51 @@ impl Access {
         }
     }
 
-    /// What the user may see, and when the API server said so: it is asked only what it has not said yet.
+    /// What the user may see: the API server is asked only what it has not said yet. What it says is kept at once, so that whoever asks
+    /// after a failure goes on from there.
     async fn rights(
         &self,
         user: &UserInfo,
         digest: TokenDigest,
         namespaces: &BTreeSet<String>,
-    ) -> Result<(Viewer, Instant), Denied> {
+    ) -> Result<Viewer, Denied> {
         let now = Instant::now();
         let kept = self.tokens.lock().get(&digest).and_then(|known| known.rights.clone());
         let (mut viewer, decided) = match kept.filter(|(_, decided)| is_fresh(*decided, now, RIGHTS_FOR)) {
             Some(kept) => kept,
-            None => (self.in_all_namespaces(user).await?, now),
+            None => {
+                let viewer = self.in_all_namespaces(user).await?;
+                if let Some(known) = self.tokens.lock().get_mut(&digest) {
+                    known.rights = Some((viewer.clone(), now));
+                }
+                (viewer, now)
+            }
         };
         let kinds = viewer.missing_kinds();
         let missing: Vec<&String> = namespaces.iter().filter(|namespace| !viewer.knows(namespace)).collect();
-        let mut asked = Vec::new();
-        for namespace in &missing {
-            asked.extend(kinds.iter().map(|kind| self.in_namespace(user, *kind, namespace)));
-        }
-        let answers: Vec<_> = futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT).try_collect().await?;
-        for (kind, namespace, may) in answers {
-            if may {
-                viewer.allow(kind, namespace);
+        let asked: Vec<_> = missing.into_iter().map(|namespace| self.in_namespace(user, &kinds, namespace)).collect();
+        let mut answers = futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT);
+        while let Some(answer) = answers.next().await {
+            let (namespace, allowed) = answer?;
+            learn(&mut viewer, &allowed, namespace);
+            let mut tokens = self.tokens.lock();
+            if let Some((kept, _)) = tokens.get_mut(&digest).and_then(|known| known.rights.as_mut()) {
+                learn(kept, &allowed, namespace);
             }
         }
-        for namespace in missing {
-            viewer.complete(namespace);
-        }
-        Ok((viewer, decided))
+        if is_fresh(decided, Instant::now(), MAX_AGE) { Ok(viewer) } else { Err(Denied::Undecided) }
     }
 
+    /// The kinds that the user may list in a namespace.
     async fn in_namespace<'a>(
         &self,
         user: &UserInfo,
-        kind: Kind,
+        kinds: &[Kind],
         namespace: &'a str,
-    ) -> Result<(Kind, &'a str, bool), Undecided> {
-        let may = self.reviewer.may_list(user, kind, Some(namespace)).await?;
-        Ok((kind, namespace, may))
+    ) -> Result<(&'a str, Vec<Kind>), Undecided> {
+        let asked = kinds.iter().map(|kind| self.reviewer.may_list(user, *kind, Some(namespace)));
+        let answers = futures::future::try_join_all(asked).await?;
+        Ok((namespace, kinds.iter().copied().zip(answers).filter(|(_, may)| *may).map(|(kind, _)| kind).collect()))
     }
 
     /// What the user may see in the whole cluster.
@@ -202,6 +266,30 @@ impl Access {
             Kind::ALL.into_iter().zip(allowed).filter(|(_, may)| *may).map(|(kind, _)| kind).collect();
         Ok(Viewer::with_rights(|kind| allowed.contains(&kind)))
     }
+}
+
+/// Makes room for a token of that user.
+fn make_room(tokens: &mut HashMap<TokenDigest, Known>, user: Option<&str>, now: Instant) {
+    let is_own = |known: &Known| known.user.username.as_deref() == user;
+    let own = tokens.values().filter(|known| is_own(known)).count();
+    if own < MAX_TOKENS_OF_ONE && tokens.len() >= MAX_TOKENS {
+        tokens.retain(|_, known| is_fresh(known.reviewed, now, ACCEPTED_FOR));
+    }
+    if own < MAX_TOKENS_OF_ONE && tokens.len() < MAX_TOKENS {
+        return;
+    }
+    let oldest = tokens.iter().filter(|(_, known)| own == 0 || is_own(known)).min_by_key(|(_, known)| known.reviewed);
+    if let Some(oldest) = oldest.map(|(digest, _)| *digest) {
+        tokens.remove(&oldest);
+    }
+}
+
+/// Notes what the API server said about a namespace.
+fn learn(viewer: &mut Viewer, allowed: &[Kind], namespace: &str) {
+    for kind in allowed {
+        viewer.allow(*kind, namespace);
+    }
+    viewer.complete(namespace);
 }
 
 fn is_fresh(since: Instant, now: Instant, lifetime: Duration) -> bool {

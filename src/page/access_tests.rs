@@ -11,7 +11,7 @@ fn namespaces(names: &[&str]) -> BTreeSet<String> {
 }
 
 async fn admit(access: &Access, token: &str) -> Result<Admitted, Denied> {
-    access.admit(token, &namespaces(&["team-a", "team-b"]), FROM).await
+    access.admit(token, false, &namespaces(&["team-a", "team-b"]), FROM).await
 }
 
 /// Whether the clusters of the namespace are shown.
@@ -87,7 +87,7 @@ async fn namespace_that_appears_is_asked_about_alone() {
     admit(&access, "a").await.unwrap();
     api.asked();
     api.allow("alice", "eksclusters", "team-c");
-    let alice = access.admit("a", &namespaces(&["team-a", "team-b", "team-c"]), FROM).await.unwrap();
+    let alice = access.admit("a", false, &namespaces(&["team-a", "team-b", "team-c"]), FROM).await.unwrap();
     assert!(sees(&alice, "team-a") && sees(&alice, "team-c"));
     let mut asked = api.asked();
     asked.sort();
@@ -134,7 +134,7 @@ async fn many_guesses_are_refused_without_asking() {
     assert!(api.asked().is_empty());
     age(&access, ACCEPTED_FOR);
     assert!(admit(&access, "a").await.is_ok(), "who was admitted before is not shut out");
-    let elsewhere = access.admit("b", &namespaces(&[]), "10.0.0.2").await;
+    let elsewhere = access.admit("b", false, &namespaces(&[]), "10.0.0.2").await;
     assert!(elsewhere.is_ok(), "another client");
 }
 
@@ -150,8 +150,68 @@ async fn what_is_kept_is_bounded() {
     }
     assert!(access.refused.lock().len() <= MAX_REFUSED);
     for number in 1..MAX_TOKENS {
-        access.tokens.lock().insert([u8::try_from(number).unwrap(); 32], known.clone());
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+        let username = Some(format!("user-{}", number / 8));
+        let user = Arc::new(UserInfo { username, ..UserInfo::default() });
+        access.tokens.lock().insert(digest, Known { user, ..known.clone() });
     }
-    access.admit("b", &namespaces(&[]), "10.0.0.2").await.unwrap();
+    access.admit("b", false, &namespaces(&[]), "10.0.0.2").await.unwrap();
     assert!(access.tokens.lock().len() <= MAX_TOKENS);
+}
+
+#[tokio::test]
+async fn user_with_many_tokens_pushes_out_nobody() {
+    let (api, access) = started().await;
+    admit(&access, "a").await.unwrap();
+    for number in 0..2 * MAX_TOKENS_OF_ONE {
+        let token = format!("bob-{number}");
+        api.accept(&token, "bob");
+        access.admit(&token, false, &namespaces(&[]), FROM).await.unwrap();
+    }
+    assert_eq!(access.tokens.lock().len(), 1 + MAX_TOKENS_OF_ONE);
+    api.asked();
+    admit(&access, "a").await.unwrap();
+    assert!(api.asked().is_empty(), "alice is still known");
+}
+
+#[tokio::test]
+async fn requests_with_one_token_share_their_reviews() {
+    let (api, access) = started().await;
+    let all = futures::future::join_all((0..20).map(|_| admit(&access, "a"))).await;
+    assert!(all.iter().all(|admitted| sees(admitted.as_ref().unwrap(), "team-a")));
+    assert_eq!(api.asked().len(), 1 + 4 + 4, "one set of reviews");
+    assert!(access.turns.lock().is_empty());
+    api.set_failing(true);
+    access.forget_all();
+    let all = futures::future::join_all((0..20).map(|_| admit(&access, "a"))).await;
+    assert!(all.iter().all(|admitted| admitted.as_ref().err() == Some(&Denied::Undecided)));
+    assert_eq!(api.failures(), 1, "and its failure");
+    assert!(access.turns.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_failure_is_not_asked_again() {
+    let (api, access) = started().await;
+    let many: Vec<String> = (0..50).map(|number| format!("team-{number:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    api.fail_after(1 + 4 + 60);
+    let failed = access.admit("a", false, &namespaces(&many), FROM).await;
+    assert_eq!(failed.err(), Some(Denied::Undecided));
+    api.set_failing(false);
+    api.asked();
+    access.admit("a", false, &namespaces(&many), FROM).await.unwrap();
+    let asked = api.asked().len();
+    assert!((40..=60).contains(&asked), "{asked} of 100");
+}
+
+#[tokio::test]
+async fn session_is_not_shut_out_by_wrong_tokens_of_others() {
+    let (_, access) = started().await;
+    for number in 0..20 {
+        assert_eq!(admit(&access, &format!("guess-{number}")).await.err(), Some(Denied::Invalid));
+    }
+    assert_eq!(admit(&access, "a").await.err(), Some(Denied::TooMany), "a token that is new here");
+    let session = access.admit("a", true, &namespaces(&[]), FROM).await;
+    assert!(session.is_ok(), "of another replica, or from before a restart");
 }

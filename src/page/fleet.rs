@@ -1,6 +1,6 @@
 //! The objects that the page shows, as they were read last, with what lists show of them. Bounded per object. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
 use super::id::{Id, Kind, Place};
+use super::object_events::{ObjectEvents, object_of};
 use super::row::Row;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::events::EventLine;
@@ -18,10 +19,6 @@ use crate::controllers::runtime::decode::Unreadable;
 
 /// The source of events; those of objects are named as their kinds.
 pub const EVENTS: &str = "events";
-/// Events that are kept of an object.
-const MAX_EVENTS: usize = 30;
-/// Objects beyond those in the fleet of which events are kept: an event may be read before its object.
-const MAX_UNKNOWN: usize = 1000;
 
 /// A kind that is watched.
 pub trait Shown: apply::Kind {
@@ -53,7 +50,7 @@ pub struct Fleet {
     groups_of: HashMap<Place, BTreeSet<String>>,
     /// Objects that cannot be decoded.
     unreadable: BTreeMap<Id, Arc<Row>>,
-    events: HashMap<Id, VecDeque<(String, EventLine)>>,
+    events: ObjectEvents,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -116,8 +113,8 @@ impl Fleet {
         self.unreadable.remove(id);
         let cluster = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
         let cluster = cluster.map(|group| cluster_of(&group.object));
-        if let Some(names) = cluster.as_ref().and_then(|cluster| self.groups_of.get_mut(&cluster.place())) {
-            names.remove(&id.name);
+        if let Some(cluster) = &cluster {
+            self.forget_group(&cluster.place(), &id.name);
         }
         K::all_mut(self).remove(&id.place());
         vec![Change::Object { id: id.clone(), cluster }]
@@ -176,36 +173,25 @@ impl Fleet {
         })
     }
 
-    /// Stores an event of an object.
-    pub fn add_event(&mut self, event: &Event) -> Vec<Change> {
-        let of = &event.involved_object;
-        let text = |part: &Option<String>| part.clone().unwrap_or_default();
-        let Some(kind) = of.kind.as_deref().and_then(Kind::parse) else { return Vec::new() };
-        let namespace = if kind.is_namespaced() { text(&of.namespace) } else { String::new() };
-        let id = Id { kind, namespace, name: text(&of.name) };
-        let uid = event.uid().unwrap_or_default();
-        let known = self.events.entry(id.clone()).or_default();
-        // A series is one event that is written again.
-        known.retain(|(other, _)| *other != uid);
-        known.push_back((uid, EventLine::from(event)));
-        known.make_contiguous().sort_by_key(|(_, line)| line.at);
-        while known.len() > MAX_EVENTS {
-            known.pop_front();
-        }
+    /// Stores an event of an object, if it is where only those of its namespace can write it.
+    pub fn add_event(&mut self, event: &Event, now: Timestamp) -> Vec<Change> {
+        let Some(id) = object_of(event) else { return Vec::new() };
+        let is_known = self.row(&id).is_some();
+        self.events.add(&id, event, is_known, now);
         let objects = self.clusters.len() + self.groups.len() + self.accounts.len() + self.rollouts.len();
-        if self.events.len() > objects + MAX_UNKNOWN {
+        if self.events.are_too_many(objects) {
             let mut events = std::mem::take(&mut self.events);
-            events.retain(|id, _| self.row(id).is_some());
+            events.retain(|id| self.row(id).is_some());
             self.events = events;
         }
-        let cluster = self.groups.get(&id.place()).filter(|_| kind == Kind::NodeGroup);
+        let cluster = self.groups.get(&id.place()).filter(|_| id.kind == Kind::NodeGroup);
         let cluster = cluster.map(|group| cluster_of(&group.object));
         vec![Change::Object { id, cluster }]
     }
 
     /// The events of an object, newest first.
     pub fn events(&self, id: &Id) -> impl Iterator<Item = &EventLine> {
-        self.events.get(id).into_iter().flatten().rev().map(|(_, line)| line)
+        self.events.of(id)
     }
 
     /// What lists show of an object; `None`: it does not exist.
@@ -232,10 +218,17 @@ impl Fleet {
         let Some(group) = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>() else { return Vec::new() };
         let former = self.groups.get(&id.place()).map(|kept| cluster_of(&kept.object));
         let Some(former) = former.filter(|former| *former != cluster_of(group)) else { return Vec::new() };
-        if let Some(names) = self.groups_of.get_mut(&former.place()) {
-            names.remove(&id.name);
-        }
+        self.forget_group(&former.place(), &id.name);
         vec![Change::Object { id: id.clone(), cluster: Some(former) }]
+    }
+
+    fn forget_group(&mut self, cluster: &Place, name: &str) {
+        if let Some(names) = self.groups_of.get_mut(cluster) {
+            names.remove(name);
+            if names.is_empty() {
+                self.groups_of.remove(cluster);
+            }
+        }
     }
 
     fn remember_cluster<K: Shown>(&mut self, object: &K) -> Option<Id> {
@@ -280,7 +273,7 @@ impl Shown for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
-        // The parts whose size nobody bounds but the author.
+        // Parts whose size only their author bounds. What is read grows by doubling; most of it never changes again.
         self.spec.hooks.iter_mut().for_each(|hook| hook.job.template = None);
         self.spec.pod_identities.clear();
         for addon in &mut self.spec.addons {
@@ -292,7 +285,13 @@ impl Shown for EksCluster {
             status.tag_keys.clear();
             if let Some(plan) = &mut status.plan {
                 plan.approved.clear();
+                plan.steps.shrink_to_fit();
             }
+            if let Some(network) = &mut status.network {
+                network.subnets.shrink_to_fit();
+            }
+            status.conditions.shrink_to_fit();
+            status.resources.shrink_to_fit();
         }
     }
 
@@ -319,7 +318,9 @@ impl Shown for NodeGroup {
             status.auto_scaling_group_tag_keys.clear();
             if let Some(plan) = &mut status.plan {
                 plan.approved.clear();
+                plan.steps.shrink_to_fit();
             }
+            status.conditions.shrink_to_fit();
         }
     }
 
@@ -366,5 +367,27 @@ impl Shown for FleetRollout {
 
     fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
         &mut fleet.rollouts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_clusters_whose_node_groups_are_gone() {
+        let group = |cluster: &str| -> NodeGroup {
+            let spec = json!({"clusterRef": {"name": cluster}, "instanceTypes": ["m7i.large"], "scaling": {"min": 1, "max": 3}});
+            let metadata = json!({"name": "web", "namespace": "team-a", "generation": 1});
+            serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+        };
+        let (mut fleet, now) = (Fleet::default(), Timestamp::UNIX_EPOCH);
+        fleet.apply(group("old"), now);
+        fleet.apply(group("new"), now);
+        assert_eq!(fleet.groups_of.len(), 1, "of another cluster");
+        fleet.delete::<NodeGroup>(&Id::new(Kind::NodeGroup, "team-a", "web"));
+        assert!(fleet.groups_of.is_empty());
     }
 }

@@ -7,13 +7,15 @@ use axum::http::{HeaderMap, header};
 use kube::Client;
 use parking_lot::Mutex;
 
-use super::access::Access;
+use super::access::{Access, MAX_TOKENS};
 use super::seal::Seal;
 use super::session::Session;
 
 /// Streams at the same time, of all viewers and of one.
 const MAX_STREAMS: usize = 1000;
 const MAX_STREAMS_OF_ONE: usize = 50;
+// Each asks again and again about its token: what was said of it must still be kept then.
+const _: () = assert!(MAX_STREAMS < MAX_TOKENS);
 
 /// Who is let in.
 pub enum Gate {

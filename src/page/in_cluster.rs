@@ -78,7 +78,7 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
         return form(StatusCode::UNAUTHORIZED, here, "");
     };
     let from = client_of(parts);
-    let Admitted { user, viewer } = match admit(page, cluster, &token.text, &from).await {
+    let Admitted { user, viewer } = match admit(page, cluster, (&token.text, token.is_session()), &from).await {
         Ok(admitted) => admitted,
         Err(denied) => return refuse(denied, &token, parts, here),
     };
@@ -100,12 +100,18 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
         };
         credential = Some(Credential { token: token.text, until: token.until, from, _place: place });
     }
-    answer::respond(page, viewer, &management, (path, query), credential)
+    answer::respond(page, viewer, management, (path, query), credential).await
 }
 
-async fn admit(page: &Page, cluster: &Cluster, token: &str, from: &str) -> Result<Admitted, Denied> {
+/// A cookie that opens has a token that was accepted before, here or by another replica: wrong tokens of others do not count against it.
+async fn admit(
+    page: &Page,
+    cluster: &Cluster,
+    (token, is_of_session): (&str, bool),
+    from: &str,
+) -> Result<Admitted, Denied> {
     let namespaces = page.fleet.read().namespaces();
-    cluster.access.admit(token, &namespaces, from).await
+    cluster.access.admit(token, is_of_session, &namespaces, from).await
 }
 
 /// The answer to a token that is not accepted.
@@ -176,7 +182,7 @@ async fn sign_in(page: &Page, cluster: &Cluster, parts: &Parts, body: Body) -> R
     if token.is_empty() || token.len() > MAX_TOKEN {
         return form(StatusCode::BAD_REQUEST, &next, "Enter a token.");
     }
-    match admit(page, cluster, token, &client_of(parts)).await {
+    match admit(page, cluster, (token, false), &client_of(parts)).await {
         Ok(_) => {}
         Err(Denied::Invalid) => {
             let problem = "The API server of this cluster does not accept this token: it is wrong, has expired, or is for another cluster.";

@@ -1,9 +1,11 @@
-//! The page of an operator that leads: it shows the objects that the operator holds, and its own watches rest meanwhile. No I/O.
+//! The page of an operator that leads: it shows the objects that the operator holds, and its own watches rest meanwhile. The operator's
+//! watches only put what they read into a queue, and never wait for those who look at the page. No I/O.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Page;
 use super::fleet::{Shown, id_of};
@@ -11,42 +13,79 @@ use super::id::{Id, Kind};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::runtime::mirror::{Mirror, Reading};
 
+/// A change of the page.
+type Work = Box<dyn FnOnce(&Page) + Send>;
+
 /// Hands on to the page what the operator reads.
-pub struct OperatorMirror(Arc<Page>);
+pub struct OperatorMirror(UnboundedSender<Work>);
+
+/// What the operator has read and the page does not show yet. Without a bound, as the objects are those that the operator holds anyway.
+pub struct Readings {
+    page: Arc<Page>,
+    queue: UnboundedReceiver<Work>,
+}
+
+impl Readings {
+    /// Shows what the operator reads, until there is no operator.
+    pub async fn show(mut self) {
+        while let Some(work) = self.queue.recv().await {
+            work(&self.page);
+        }
+    }
+
+    /// Shows what the operator has read so far.
+    #[cfg(test)]
+    fn show_all(&mut self) {
+        while let Ok(work) = self.queue.try_recv() {
+            work(&self.page);
+        }
+    }
+}
 
 impl OperatorMirror {
-    pub fn new(page: Arc<Page>) -> Self {
-        Self(page)
+    /// What the operator calls, and what shows it.
+    pub fn new(page: Arc<Page>) -> (Self, Readings) {
+        let (sender, queue) = unbounded_channel();
+        (Self(sender), Readings { page, queue })
     }
 
     fn take<K: Shown>(&self, reading: Reading<K>) {
-        let (page, now) = (&self.0, Timestamp::now());
-        match reading {
-            Reading::All(objects, unreadable) => {
-                // From here on the page's own watches change nothing.
-                page.led(K::KIND).send_replace(true);
-                let mut listed = BTreeSet::new();
-                for object in objects {
-                    listed.insert(id_of(K::KIND, object.meta()));
-                    page.update(|fleet| fleet.apply_shared(object, now));
-                }
-                for object in &unreadable {
-                    listed.insert(id_of(K::KIND, &object.meta));
-                    page.update(|fleet| fleet.isolate::<K>(object));
-                }
-                page.update(|fleet| fleet.finish_list::<K>(&listed));
+        self.queue(move |page| show(page, reading));
+    }
+
+    /// An error means that the page has ended.
+    fn queue(&self, work: impl FnOnce(&Page) + Send + 'static) {
+        let _ = self.0.send(Box::new(work));
+    }
+}
+
+fn show<K: Shown>(page: &Page, reading: Reading<K>) {
+    let now = Timestamp::now();
+    match reading {
+        Reading::All(objects, unreadable) => {
+            // From here on the page's own watches change nothing.
+            page.led(K::KIND).send_replace(true);
+            let mut listed = BTreeSet::new();
+            for object in objects {
+                listed.insert(id_of(K::KIND, object.meta()));
+                page.update(|fleet| fleet.apply_shared(object, now));
             }
-            // Its own watches read these, too.
-            _ if !*page.led(K::KIND).borrow() => {}
-            Reading::Object(object) => page.update(|fleet| fleet.apply_shared(object, now)),
-            Reading::Unreadable(object) => page.update(|fleet| fleet.isolate::<K>(&object)),
-            Reading::Deleted(namespace, name) => {
-                let id = Id::new(K::KIND, namespace.as_deref().unwrap_or_default(), &name);
-                page.update(|fleet| fleet.delete::<K>(&id));
+            for object in &unreadable {
+                listed.insert(id_of(K::KIND, &object.meta));
+                page.update(|fleet| fleet.isolate::<K>(object));
             }
-            Reading::Failed => {
-                page.led(K::KIND).send_replace(false);
-            }
+            page.update(|fleet| fleet.finish_list::<K>(&listed));
+        }
+        // Its own watches read these, too.
+        _ if !*page.led(K::KIND).borrow() => {}
+        Reading::Object(object) => page.update(|fleet| fleet.apply_shared(object, now)),
+        Reading::Unreadable(object) => page.update(|fleet| fleet.isolate::<K>(&object)),
+        Reading::Deleted(namespace, name) => {
+            let id = Id::new(K::KIND, namespace.as_deref().unwrap_or_default(), &name);
+            page.update(|fleet| fleet.delete::<K>(&id));
+        }
+        Reading::Failed => {
+            page.led(K::KIND).send_replace(false);
         }
     }
 }
@@ -65,9 +104,11 @@ impl Mirror for OperatorMirror {
     }
 
     fn on_end(&self) {
-        for kind in Kind::ALL {
-            self.0.led(kind).send_replace(false);
-        }
+        self.queue(|page| {
+            for kind in Kind::ALL {
+                page.led(kind).send_replace(false);
+            }
+        });
     }
 }
 
@@ -100,13 +141,15 @@ mod tests {
     #[tokio::test]
     async fn page_shows_what_the_operator_reads_while_it_leads() {
         let page = page();
-        let mirror = OperatorMirror::new(Arc::clone(&page));
+        let (mirror, mut readings) = OperatorMirror::new(Arc::clone(&page));
         let is_led = || *page.led(Kind::EksCluster).borrow();
         page.update(|fleet| fleet.apply(ready("team-a", "earlier"), Timestamp::now()));
         mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "ignored"))));
+        readings.show_all();
         assert_eq!((names(&page), is_led()), (vec!["earlier".to_owned()], false), "its own watches read these");
         let shared = Arc::new(ready("team-a", "a"));
         mirror.on_cluster(Reading::All(vec![Arc::clone(&shared)], vec![unreadable("bad")]));
+        readings.show_all();
         assert_eq!((names(&page), is_led()), (vec!["a".to_owned(), "unreadable bad".to_owned()], true));
         let kept = page.fleet.read().clusters.values().next().map(|kept| Arc::clone(&kept.object)).unwrap();
         assert!(Arc::ptr_eq(&kept, &shared), "not a copy");
@@ -114,12 +157,16 @@ mod tests {
         mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "b"))));
         mirror.on_cluster(Reading::Unreadable(Box::new(unreadable("a"))));
         mirror.on_cluster(Reading::Deleted(Some("team-a".to_owned()), "bad".to_owned()));
+        readings.show_all();
         assert_eq!(names(&page), ["b", "unreadable a"]);
         mirror.on_cluster(Reading::Failed);
+        readings.show_all();
         assert!(!is_led(), "its own watches say since when it cannot be read");
         mirror.on_cluster(Reading::All(Vec::new(), Vec::new()));
+        readings.show_all();
         assert!(is_led() && names(&page).is_empty());
         mirror.on_end();
+        readings.show_all();
         assert!(!is_led());
     }
 }

@@ -16,6 +16,7 @@ mod guesses;
 mod id;
 mod in_cluster;
 pub mod mirror;
+mod object_events;
 mod query;
 mod review;
 #[cfg(test)]
@@ -34,10 +35,11 @@ mod viewer;
 pub mod watch;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{broadcast, watch as signal};
+use tokio::sync::{Semaphore, broadcast, watch as signal};
 
 use fleet::{Change, Fleet};
 use gate::{Cluster, Gate};
@@ -47,6 +49,8 @@ use viewer::Viewer;
 
 /// Changes that a connection may be behind.
 const MAX_BEHIND: usize = 1024;
+/// Views that are rendered at the same time: each reads the fleet, which cannot change meanwhile.
+const MAX_RENDERS: usize = 2;
 
 /// All that the page is made of.
 pub struct Page {
@@ -57,6 +61,8 @@ pub struct Page {
     /// Of each kind: whether an operator in this process passes on what it reads.
     led: [signal::Sender<bool>; Kind::ALL.len()],
     gate: Gate,
+    /// Turns to render a view.
+    renders: Arc<Semaphore>,
     zone: TimeZone,
     /// What the page is of, such as a context of the kubeconfig.
     management: String,
@@ -81,7 +87,8 @@ impl Page {
         let (changes, _) = broadcast::channel(MAX_BEHIND);
         let (fleet, versions) = (RwLock::default(), Mutex::default());
         let led = Kind::ALL.map(|_| signal::Sender::new(false));
-        Self { fleet, changes, versions, led, gate, zone, management }
+        let renders = Arc::new(Semaphore::new(MAX_RENDERS));
+        Self { fleet, changes, versions, led, gate, renders, zone, management }
     }
 
     /// Whether an operator in this process passes on what it reads of that kind.

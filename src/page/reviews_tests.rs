@@ -22,6 +22,9 @@ struct Answers {
     rights: BTreeSet<(String, String, String)>,
     asked: Vec<String>,
     fails: bool,
+    /// Requests after which it fails.
+    fails_after: Option<usize>,
+    failures: usize,
 }
 
 impl ApiServer {
@@ -45,7 +48,15 @@ impl ApiServer {
 
     fn answer(&self, body: &str, review: fn(&mut Answers, &Value) -> Value) -> (StatusCode, String) {
         let mut answers = self.0.lock();
+        if let Some(left) = &mut answers.fails_after {
+            if *left == 0 {
+                (answers.fails, answers.fails_after) = (true, None);
+            } else {
+                *left -= 1;
+            }
+        }
         if answers.fails {
+            answers.failures += 1;
             return (StatusCode::FORBIDDEN, String::new());
         }
         let status = review(&mut answers, &serde_json::from_str::<Value>(body).unwrap()["spec"]);
@@ -79,6 +90,16 @@ impl ApiServer {
     /// Refuses all requests, or no longer.
     pub fn set_failing(&self, fails: bool) {
         self.0.lock().fails = fails;
+    }
+
+    /// Refuses all requests after that many.
+    pub fn fail_after(&self, requests: usize) {
+        self.0.lock().fails_after = Some(requests);
+    }
+
+    /// Requests that it refused.
+    pub fn failures(&self) -> usize {
+        self.0.lock().failures
     }
 
     /// What it was asked since the last time.

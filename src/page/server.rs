@@ -48,7 +48,7 @@ pub async fn serve(listener: TcpListener, page: Arc<Page>) -> std::io::Result<()
 pub async fn handle(State(page): State<Arc<Page>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (mut response, other) = match &page.gate {
-        Gate::Owner(session) => (answer_owner(&page, session, &parts), None),
+        Gate::Owner(session) => (answer_owner(&page, session, &parts).await, None),
         Gate::Cluster(cluster) => (in_cluster::answer(&page, cluster, &parts, body).await, Some(REFERRER_IN_CLUSTER)),
     };
     for (name, value) in HEADERS.into_iter().chain(other) {
@@ -58,7 +58,7 @@ pub async fn handle(State(page): State<Arc<Page>>, request: Request) -> Response
 }
 
 /// Checks a request of the person who started the page, and answers it if it may be answered.
-fn answer_owner(page: &Arc<Page>, session: &Session, parts: &Parts) -> Response {
+async fn answer_owner(page: &Arc<Page>, session: &Session, parts: &Parts) -> Response {
     let (headers, uri) = (&parts.headers, &parts.uri);
     if !session.is_host(headers) {
         return text(StatusCode::MISDIRECTED_REQUEST, "This is not the address of the page that keelson ui printed.\n");
@@ -85,7 +85,7 @@ fn answer_owner(page: &Arc<Page>, session: &Session, parts: &Parts) -> Response 
             "This page is for the person who started it. Its address with a token is in the terminal; a token can be used once.",
         );
     }
-    answer::respond(page, Viewer::of_everything(), &page.management, (uri.path(), query), None)
+    answer::respond(page, Viewer::of_everything(), page.management.clone(), (uri.path(), query), None).await
 }
 
 /// Exchanges the token of the first address for the cookie. The answer leads on by itself, and not by a redirect: after one, a browser

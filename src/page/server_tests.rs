@@ -113,6 +113,20 @@ async fn every_answer_has_the_headers() {
 }
 
 #[tokio::test]
+async fn page_that_is_busy_says_so_and_recovers() {
+    let client = Client::new();
+    let cookie = client.cookie().await;
+    let all = client.page.renders.available_permits();
+    let turns = client.page.renders.acquire_many(u32::try_from(all).unwrap()).await.unwrap();
+    let (status, headers, body) = client.get("/", &[("cookie", &cookie)]).await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key("retry-after"), "{status}");
+    assert!(body.contains("The page is busy"), "{body}");
+    drop(turns);
+    assert_eq!(client.get("/", &[("cookie", &cookie)]).await.0, StatusCode::OK);
+    assert_eq!(client.page.renders.available_permits(), all, "turns are given back");
+}
+
+#[tokio::test]
 async fn change_is_announced_to_those_who_look_at_it() {
     let client = Client::new();
     let demo = Id::of_path("/clusters/team-a/demo");

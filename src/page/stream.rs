@@ -116,7 +116,7 @@ impl Follower {
             return None;
         }
         let namespaces = self.page.fleet.read().namespaces();
-        let admitted = cluster.access.admit(&credential.token, &namespaces, &credential.from).await.ok()?;
+        let admitted = cluster.access.admit(&credential.token, true, &namespaces, &credential.from).await.ok()?;
         self.checked = Instant::now();
         let before = std::mem::replace(&mut self.viewer, admitted.viewer);
         Some(!before.sees_the_same_as(&self.viewer))

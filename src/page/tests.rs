@@ -204,15 +204,18 @@ fn hostile_fleet() -> Fleet {
     fleet.apply(group, now());
     fleet.apply(account, now());
     fleet.apply(rollout, now());
-    for (kind, name) in
-        [("EksCluster", "demo"), ("NodeGroup", "group"), ("AwsAccount", "default"), ("FleetRollout", "main")]
-    {
+    for (kind, name, namespace) in [
+        ("EksCluster", "demo", "team-a"),
+        ("NodeGroup", "group", "team-a"),
+        ("AwsAccount", "default", "default"),
+        ("FleetRollout", "main", "default"),
+    ] {
         let event = json!({
-            "metadata": {"name": "e", "namespace": "team-a", "uid": kind},
-            "involvedObject": {"kind": kind, "name": name, "namespace": "team-a"},
+            "metadata": {"name": "e", "namespace": namespace, "uid": kind},
+            "involvedObject": {"kind": kind, "name": name, "namespace": namespace},
             "type": "Warning", "reason": HOSTILE, "message": HOSTILE, "eventTime": ago(1).replace('Z', ".000000Z"),
         });
-        fleet.add_event(&serde_json::from_value(event).unwrap());
+        fleet.add_event(&serde_json::from_value(event).unwrap(), now());
     }
     fleet.failed("EksCluster", HOSTILE.to_owned(), now());
     fleet

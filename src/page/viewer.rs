@@ -1,10 +1,11 @@
 //! What somebody who looks at the page may see. Every view asks it for each object. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::id::{Id, Kind};
 
-/// Somebody who looks at the page.
+/// Somebody who looks at the page. Each of their streams has a copy, and all share the sets of namespaces.
 #[derive(Clone, Debug)]
 pub struct Viewer {
     /// Where EksClusters are shown.
@@ -16,7 +17,7 @@ pub struct Viewer {
     /// Whether FleetRollouts are shown, which have none either.
     rollouts: bool,
     /// The namespaces that the API server was asked about.
-    known: BTreeSet<String>,
+    known: Arc<BTreeSet<String>>,
     /// Who has signed in on the page, and can sign out there.
     session_user: String,
 }
@@ -25,12 +26,12 @@ pub struct Viewer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Scope {
     All,
-    Of(BTreeSet<String>),
+    Of(Arc<BTreeSet<String>>),
 }
 
 impl Scope {
     fn of_all(is_allowed: bool) -> Self {
-        if is_allowed { Self::All } else { Self::Of(BTreeSet::new()) }
+        if is_allowed { Self::All } else { Self::Of(Arc::default()) }
     }
 
     fn contains(&self, namespace: &str) -> bool {
@@ -54,7 +55,7 @@ impl Viewer {
             groups: Scope::of_all(is_allowed(Kind::NodeGroup)),
             accounts: is_allowed(Kind::AwsAccount),
             rollouts: is_allowed(Kind::FleetRollout),
-            known: BTreeSet::new(),
+            known: Arc::default(),
             session_user: String::new(),
         }
     }
@@ -78,13 +79,13 @@ impl Viewer {
             Kind::AwsAccount | Kind::FleetRollout => return,
         };
         if let Scope::Of(namespaces) = scope {
-            namespaces.insert(namespace.to_owned());
+            Arc::make_mut(namespaces).insert(namespace.to_owned());
         }
     }
 
     /// The API server has said all about that namespace.
     pub fn complete(&mut self, namespace: &str) {
-        self.known.insert(namespace.to_owned());
+        Arc::make_mut(&mut self.known).insert(namespace.to_owned());
     }
 
     /// Whether it is known what is shown of the namespace.

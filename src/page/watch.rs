@@ -22,6 +22,8 @@ use crate::controllers::runtime::decode::Decoded;
 const WATCH_SECONDS: u32 = 30;
 /// Objects of a page of a list, which is in memory as a whole: each may be as large as etcd allows.
 const PAGE: u32 = 20;
+/// The same of events, of which there are many, and whose texts their authors choose.
+const PAGE_OF_EVENTS: u32 = 10;
 /// Pause after an error; it doubles until a list is complete.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -109,12 +111,12 @@ fn store<K: Shown>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec
 }
 
 async fn follow_events(api: Api<Event>, page: Arc<Page>) {
-    watch(api, config().fields(&events::of_keelson()), |event| {
+    watch(api, config().page_size(PAGE_OF_EVENTS).fields(&events::of_keelson()), |event| {
         let now = Timestamp::now();
         page.update(|fleet| match event {
             Ok(watcher::Event::Init) => Vec::new(),
             Ok(watcher::Event::InitDone) => fleet.recovered(EVENTS),
-            Ok(watcher::Event::InitApply(event) | watcher::Event::Apply(event)) => fleet.add_event(&event),
+            Ok(watcher::Event::InitApply(event) | watcher::Event::Apply(event)) => fleet.add_event(&event, now),
             // Events end after an hour; what happened is shown for longer.
             Ok(watcher::Event::Delete(_)) => Vec::new(),
             Err(error) => fleet.failed(EVENTS, describe(error, EVENTS, &page.gate), now),

@@ -233,8 +233,12 @@ fn stops(rollout: &Rollout<'_>, step: Step) -> Option<Answer> {
         .filter(|release| Step::of(release.gate, &release.target).is_none_or(|halted| step.is_stopped_by(halted)))
         .find_map(|release| release.halt.as_ref());
     halted.map(|halt| {
-        let message = format!("FleetRollout {name} has halted in wave {}: {}", halt.wave, halt.message);
-        held(HoldKind::Halted, message)
+        // Not why: that names other clusters, and this is read by whoever may read this one.
+        let wave = &halt.wave;
+        held(
+            HoldKind::Halted,
+            format!("FleetRollout {name} has halted in wave {wave}: keelson rollout status {name} says why"),
+        )
     })
 }
 
@@ -252,9 +256,12 @@ fn describe_turn(rollout: &Rollout<'_>, release: Option<&ReleaseStatus>, wave: &
                 release.target
             )
         }
+        // Nor here: the rollout's message may name other clusters.
         (WaveState::WaitingForApproval, _) => {
-            let why = release.message.as_deref().unwrap_or("it waits for an approval");
-            format!("FleetRollout {name}: {why}")
+            let hash = found.approval_hash.as_ref();
+            let how =
+                hash.map(|hash| format!(": set the annotation keelson.dev/approve to {hash}")).unwrap_or_default();
+            format!("FleetRollout {name}: wave {wave} waits for an approval{how}")
         }
         _ => format!(
             "FleetRollout {name}: {} of {} clusters of wave {wave} are in progress",

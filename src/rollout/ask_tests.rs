@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::ask::Reply;
 use super::*;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
-use crate::api::fleet_rollout_status::FleetRolloutStatus;
+use crate::api::fleet_rollout_status::{FleetRolloutStatus, WaveState};
 
 const ID: &str = "ControlPlane/1.36/7";
 
@@ -141,7 +141,7 @@ fn halts_and_suspensions_hold_a_ticket_that_is_not_claimed() {
     let halted = with(&spec(json!({})), &status(&[ID], true), &case);
     assert_eq!(
         message(&halted),
-        (HoldKind::Halted, "FleetRollout main has halted in wave canary: EksCluster team/b: PodEvictionFailure")
+        (HoldKind::Halted, "FleetRollout main has halted in wave canary: keelson rollout status main says why")
     );
     assert_eq!(halted.request, case.request);
     let suspended = with(&spec(json!({"suspend": true})), &status(&[ID], false), &case);
@@ -222,6 +222,30 @@ fn message_says_what_is_waited_for() {
     assert_eq!(message(&canary).1, "FleetRollout main: 1 of 3 clusters of wave canary are in progress");
     let prod = with(&spec, &status(&[], false), &Case { labels: "fleet=main,ring=1", ..Case::default() });
     assert_eq!(message(&prod).1, "FleetRollout main: wave prod is not open yet: wave canary of 1.36 has not passed");
+}
+
+#[test]
+fn no_message_names_another_cluster() {
+    use WaveState::{Failed, Passed, Pending, Progressing, Soaking, WaitingForApproval};
+    for state in [Pending, WaitingForApproval, Progressing, Soaking, Failed, Passed] {
+        for (halted, labels) in [false, true]
+            .into_iter()
+            .flat_map(|halted| ["fleet=main,ring=0", "fleet=main,ring=1"].map(|labels| (halted, labels)))
+        {
+            let mut status = status(&[], halted);
+            for wave in &mut status.releases[0].waves {
+                (wave.state, wave.approval_hash) = (state, Some("3f9a".to_owned()));
+            }
+            let reply = with(&spec(json!({})), &status, &Case { labels, ..Case::default() });
+            let (_, message) = message(&reply);
+            assert!(message.starts_with("FleetRollout main") && !message.contains("team/"), "{state:?}: {message}");
+            let is_approval = state == WaitingForApproval && !halted;
+            assert_eq!(
+                message.contains("waits for an approval: set the annotation keelson.dev/approve to 3f9a"),
+                is_approval
+            );
+        }
+    }
 }
 
 #[test]

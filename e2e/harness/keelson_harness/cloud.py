@@ -21,7 +21,7 @@ from .argocd import ARGOCD_TOOLS, argocd_runners
 from .aws import Aws, Durations
 from .collector import Collector
 from .controller import Controller
-from .flux import FLUX_TOOLS, bootstrap_flux, flux_runners
+from .flux import FLUX_TOOLS, HELM_CONTROLLER, bootstrap_flux, flux_runners
 from .git import GitServer, Repository
 from .kubeapi import documents
 from .kubelet import POD, Kubelet, Runner
@@ -41,7 +41,7 @@ class LocalCloud:
     """A context manager: starts everything on entry and stops it on exit.
 
     workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
-    (`workloads`) instead of a shared one (`workload`); OwnApiServers: for some of them. flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
+    (`workloads`) instead of a shared one (`workload`); OwnApiServers: for some of them. flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. helm=True: Flux's helm-controller runs too. git=False: no Git
     server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux, Argo CD and the
     operator run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
     and pods run only on nodes; otherwise nodes are Ready and pods need none. snapshot: starts from the saved state of another operator's run.
@@ -57,6 +57,7 @@ class LocalCloud:
         workload_each: bool | OwnApiServers = False,
         flux: bool = True,
         argocd: bool = False,
+        helm: bool = False,
         git: bool = True,
         management_pods: bool = False,
         nodes_need_cni: bool = False,
@@ -74,6 +75,7 @@ class LocalCloud:
         self._workload_each = own if self._with_workload else None
         self._with_flux = flux and self._with_workload
         self._with_argocd = argocd and self._with_workload
+        self._with_helm = helm and self._with_flux
         self._with_git = git
         self._management_pods = management_pods
         self._nodes_need_cni = nodes_need_cni
@@ -112,6 +114,8 @@ class LocalCloud:
         names = KUBERNETES_TOOLS
         if self._with_flux or self._management_flux:
             names += FLUX_TOOLS
+        if self._with_helm:
+            names += (HELM_CONTROLLER,)
         if self._with_argocd:
             names += ARGOCD_TOOLS
         self.tools = tools(*names)

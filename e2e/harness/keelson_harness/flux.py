@@ -1,7 +1,7 @@
-"""Runs Flux's real source-controller and kustomize-controller as the processes of their pods.
+"""Runs Flux's real source-controller and kustomize-controller, and helm-controller where asked for, as the processes of their pods.
 
 The operator installs the Deployments. These processes start when the pods appear and use the
-pods' service accounts. Pods of helm-controller and notification-controller run no process: they only report ready.
+pods' service accounts. Other pods run no process: they only report ready.
 """
 
 import json
@@ -19,6 +19,7 @@ from .paths import DEPLOY
 from .processes import Process, free_port
 
 FLUX_TOOLS = ("source-controller", "kustomize-controller")
+HELM_CONTROLLER = "helm-controller"
 NAMESPACE = "flux-system"
 
 
@@ -33,12 +34,16 @@ def flux_runners(
     def storage(directory: Path) -> list[str]:
         return _storage(directory, address, host)
 
-    return {
+    def soon(_: Path) -> list[str]:
+        return ["--requeue-dependency=2s"]
+
+    runners = {
         "source-controller": _runner("source-controller", tools, logs, host, storage, identity),
-        "kustomize-controller": _runner(
-            "kustomize-controller", tools, logs, host, lambda _: ["--requeue-dependency=2s"]
-        ),
+        "kustomize-controller": _runner("kustomize-controller", tools, logs, host, soon),
     }
+    if HELM_CONTROLLER in tools:
+        runners[HELM_CONTROLLER] = _runner(HELM_CONTROLLER, tools, logs, host, soon)
+    return runners
 
 
 def _storage(directory: Path, address: str, host: HostNetwork) -> list[str]:

@@ -90,7 +90,7 @@ def creating() -> dict:
         waits("oidcProvider", 1, "cluster"),
     ]
     existing = ["elasticIp/eu-west-1a", "routeTable/public", "route/public", "role/cluster", "role/node"]
-    existing += [f"{kind}/{zone}" for kind in ("subnet/public", "subnet/private", "routeTable/private") for zone in ZONES]
+    existing += [f"routeTable/private/{zone}" for zone in ZONES]
     existing += [f"routeTableAssociation/{tier}/{zone}" for tier in ("public", "private") for zone in ZONES]
     return {
         "conditions": [
@@ -115,6 +115,7 @@ def network(nat: tuple[str, ...] = ZONES, also: list[str] | None = None) -> dict
     resources = [{"key": "vpc", "id": "vpc-0a1b2c3d4e5f"}, {"key": "internetGateway", "id": "igw-0a1b2c3d4e5f"}]
     resources += [{"key": f"natGateway/{zone}", "id": f"nat-0a1b2c3d{number}"} for number, zone in enumerate(nat)]
     resources += [{"key": f"vpcEndpoint/{name}", "id": f"vpce-{name}"} for name in ("s3", "ecr.api", "ecr.dkr", "sts")]
+    resources += [{"key": f"subnet/{subnet['tier'].lower()}/{subnet['zone']}", "id": subnet["id"]} for subnet in subnets]
     resources += [{"key": key, "id": f"id-{number}"} for number, key in enumerate(also or [])]
     return {"network": {"vpcId": "vpc-0a1b2c3d4e5f", "subnets": subnets}, "resources": resources}
 
@@ -127,7 +128,8 @@ HOOKS = [hook("backup", "BeforeControlPlane"), hook("smoke", "AfterControlPlane"
 
 
 def hook_status(name: str, state: str, at: str = "BeforeControlPlane", **more: object) -> dict:
-    return {"name": name, "at": at, "step": "1.33->1.34", "state": state, "attempt": 1, "job": f"job-{name}-5f2a", **more}
+    tried = {"attempt": 0} if state == "Pending" else {"attempt": 1, "job": f"job-{name}-5f2a"}
+    return {"name": name, "at": at, "step": "1.33->1.34", "state": state, **tried, **more}
 
 
 def held_by_hook(state: str, reason: str, message: str) -> dict:

@@ -159,6 +159,28 @@ pub struct Artifact {
     pub url: String,
 }
 
+/// What source-controller serves of a source of any kind; the other fields differ: `chart` of a HelmChart is a name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServedSource {
+    #[serde(deserialize_with = "or_default")]
+    spec: ServedSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: ServedStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServedSpec {
+    suspend: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServedStatus {
+    artifact: Option<Artifact>,
+}
+
 /// A Deployment of the agent.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Controller {
@@ -252,7 +274,7 @@ pub async fn root(client: &Client) -> Result<Option<FluxObject>, CallError> {
 pub async fn is_served_on_host(client: &Client) -> Result<bool, CallError> {
     for (api_version, kind) in [GIT_REPOSITORY, OCI_REPOSITORY, (GIT_REPOSITORY.0, "HelmChart")] {
         let mut found = false;
-        list::for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |source: FluxObject| {
+        list::for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |source: ServedSource| {
             let artifact = source.status.artifact.filter(|_| !source.spec.suspend);
             found = artifact.is_some_and(|artifact| artifact.url.starts_with("http://127.0.0.1:"));
             if found { Flow::Stop } else { Flow::Continue }
@@ -317,8 +339,11 @@ mod tests {
     #[tokio::test]
     async fn artifact_at_the_host_networks_address_is_found_unless_its_source_is_suspended() {
         use serde_json::{Value, json};
-        let source =
-            |url: &str, suspend: bool| json!({"spec": {"suspend": suspend}, "status": {"artifact": {"url": url}}});
+        let source = |url: &str, suspend: bool| {
+            let of = json!({"kind": "HelmRepository", "name": "cilium"});
+            let spec = json!({"chart": "cilium", "version": "1.18.x", "sourceRef": of, "suspend": suspend});
+            json!({"spec": spec, "status": {"artifact": {"url": url}}})
+        };
         let (host, pods) = ("http://127.0.0.1:9790/a", "http://source-controller.flux-system.svc.cluster.local./a");
         for (charts, expected) in [
             (vec![source(pods, false), source(host, false)], true),

@@ -31,10 +31,15 @@ pub fn node_groups() -> Key {
     Key::single("nodeGroups")
 }
 
-/// The order of a cluster's resources. `known`: those that exist or are planned, which show the zones that were chosen. Empty: the spec
-/// cannot be expanded.
+/// The order of a cluster's resources. `known`: those that exist or are planned, which show the zones that were chosen. If the spec cannot
+/// be expanded, only that of the control plane and the node groups.
 pub fn of_cluster(cluster: &EksCluster, groups: &[&NodeGroup], known: &[Key], goal: Goal) -> Order {
-    let Some(graph) = graph(cluster, groups, known, goal) else { return Order::new() };
+    let Some(graph) = graph(cluster, groups, known, goal) else {
+        return match goal {
+            Goal::Present => [(nodes(), [cluster::key()].into())].into(),
+            Goal::Deleted | Goal::Retained => [(cluster::key(), [node_groups()].into())].into(),
+        };
+    };
     if goal != Goal::Present {
         let of = |key: &Key| graph.held_by(key).iter().cloned();
         return graph
@@ -147,6 +152,17 @@ mod tests {
         }
         assert!(!follows("nodes", "addon/coredns") && order[&Key::parse("vpc")].is_empty());
         assert!(!order.contains_key(&Key::parse("subnet/private/eu-west-1c")), "the zones are those that were chosen");
+    }
+
+    #[test]
+    fn without_zones_node_groups_follow_the_control_plane() {
+        let cluster: EksCluster = serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
+            "spec": {"region": "eu-west-1", "version": "1.36"},
+        }))
+        .unwrap();
+        assert_eq!(of_cluster(&cluster, &[], &[], Goal::Present)[&nodes()], BTreeSet::from([cluster::key()]));
+        assert_eq!(of_cluster(&cluster, &[], &[], Goal::Deleted)[&cluster::key()], BTreeSet::from([node_groups()]));
     }
 
     #[test]

@@ -345,7 +345,7 @@ fn wait_for_a_wave_has_one_advice() {
     for (reason, message, advice) in [
         ("WaitingForWave", "FleetRollout main: wave prod is not open yet: wave canary of 1.34 has not passed", status),
         ("WaitingForWave", "FleetRollout main is suspended", status),
-        ("WaveHalted", "FleetRollout main has halted in wave canary: a/b: Failed", status),
+        ("WaveHalted", "FleetRollout main has halted in wave canary: keelson rollout status main says why", status),
         (
             "WaitingForWave",
             "FleetRollout main: wave prod waits for an approval: set the annotation keelson.dev/approve to 3f9a",

@@ -113,11 +113,7 @@ fn cases() -> Vec<Case> {
             |id| json!({"fargateProfiles": [{"name": "jobs", "selectors": [], "subnetIds": [id]}]}),
         ),
         subnet("spec.network.existing.subnetIds", true, |id| json!({"network": {"existing": {"subnetIds": [id]}}})),
-        subnet(
-            "spec.network.existing.subnets[].id",
-            true,
-            |id| json!({"network": {"existing": {"subnets": [{"id": id}]}}}),
-        ),
+        subnet("spec.network.existing.subnets", true, |id| json!({"network": {"existing": {"subnets": [{"id": id}]}}})),
         subnet("spec.subnets.ids", false, |id| json!({"subnets": {"ids": [id]}})),
         Case {
             field: "spec.network.existing.vpcId",

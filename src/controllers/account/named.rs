@@ -198,7 +198,7 @@ fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
     let field = |name: &str| format!("spec.network.existing.{name}");
     let vpc = vpc_id.iter().map(|id| Named::new(field("vpcId"), Kind::Vpc, id));
     let by_id = subnets.iter().flatten().filter_map(|SubnetReference { id, cidr: _, zone: _ }| id.as_ref());
-    let by_id = by_id.map(|id| Named::new(field("subnets[].id"), Kind::Subnet, id));
+    let by_id = by_id.map(|id| Named::new(field("subnets"), Kind::Subnet, id));
     let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id)).chain(by_id);
     let groups =
         security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));

@@ -41,7 +41,7 @@ fn with_hook(name: &str, state: &str, reason: &str) -> EksCluster {
 
 #[test]
 fn halted_rollout_is_one_need_and_not_one_of_each_cluster() {
-    let message = "FleetRollout main has halted in wave canary: team/a: Failed";
+    let message = "FleetRollout main has halted in wave canary: keelson rollout status main says why";
     let mut fleet = Fleet::default();
     for name in ["a", "b"] {
         fleet.apply(cluster("team", name, "False", "WaveHalted", message, 20), now());

@@ -19,7 +19,11 @@ use crate::page::state::State;
 /// Sizes of the picture, in its own units.
 const WIDTH: usize = 146;
 const HEIGHT: usize = 50;
-const GAP: (usize, usize) = (20, 8);
+const GAP: usize = 8;
+/// Between layers: as much as the width of a laptop leaves, within these.
+const LAYER_GAP: (usize, usize) = (20, 60);
+/// What fits beside each other on a screen of 1280 pixels.
+const PAGE_WIDTH: usize = 1140;
 const MARGIN: usize = 2;
 /// Resources that are shown; beyond that, those that are done are left out first.
 const MAX_NODES: usize = 120;
@@ -252,18 +256,21 @@ fn before(parts: &[Part], order: &Order) -> Before {
 fn draw(parts: &[Part], before: &Before, omitted: usize) -> Graph {
     let placed = layers::layers(before);
     let most = placed.layers.iter().map(Vec::len).max().unwrap_or_default();
-    let height = most * (HEIGHT + GAP.1);
+    let height = most * (HEIGHT + GAP);
+    let layers = placed.layers.len();
+    let gap = PAGE_WIDTH.saturating_sub(layers * WIDTH) / layers.saturating_sub(1).max(1);
+    let gap = gap.clamp(LAYER_GAP.0, LAYER_GAP.1);
     let mut places = vec![(0, 0); parts.len()];
     for (layer, of_layer) in placed.layers.iter().enumerate() {
-        let top = (height - of_layer.len() * (HEIGHT + GAP.1)) / 2;
+        let top = (height - of_layer.len() * (HEIGHT + GAP)) / 2;
         for (row, &number) in of_layer.iter().enumerate() {
-            places[number] = (MARGIN + layer * (WIDTH + GAP.0), MARGIN + top + row * (HEIGHT + GAP.1));
+            places[number] = (MARGIN + layer * (WIDTH + gap), MARGIN + top + row * (HEIGHT + GAP));
         }
     }
     let wires = placed.before.iter().enumerate().flat_map(|(to, from)| from.iter().map(move |&from| (from, to)));
     let wire = |(from, to): (usize, usize)| {
         let is_done = parts[from].badge.shape == State::Ready.name();
-        Wire { path: path(places[from], places[to]), class: if is_done { "done" } else { "open" } }
+        Wire { path: path(places[from], places[to], gap), class: if is_done { "done" } else { "open" } }
     };
     let name = |number: usize| label(&parts[number].key);
     let node = |(number, part): (usize, &Part)| {
@@ -279,10 +286,9 @@ fn draw(parts: &[Part], before: &Before, omitted: usize) -> Graph {
             after: after.join(", "),
         }
     };
-    let layers = placed.layers.len();
     Graph {
-        width: (2 * MARGIN + layers * (WIDTH + GAP.0)).saturating_sub(GAP.0),
-        height: (2 * MARGIN + height).saturating_sub(GAP.1),
+        width: (2 * MARGIN + layers * (WIDTH + gap)).saturating_sub(gap),
+        height: (2 * MARGIN + height).saturating_sub(GAP),
         nodes: parts.iter().enumerate().map(node).collect(),
         wires: wires.map(wire).collect(),
         summary: summary(parts),
@@ -291,17 +297,17 @@ fn draw(parts: &[Part], before: &Before, omitted: usize) -> Graph {
 }
 
 /// A curve from the right edge of a box to the left edge of another.
-fn path(from: (usize, usize), to: (usize, usize)) -> String {
+fn path(from: (usize, usize), to: (usize, usize), bend: usize) -> String {
     let (x, y) = (from.0 + WIDTH, from.1 + HEIGHT / 2);
     let (end_x, end_y) = (to.0, to.1 + HEIGHT / 2);
-    let bend = GAP.0;
     format!("M{x} {y}C{} {y} {} {end_y} {end_x} {end_y}", x + bend, end_x.saturating_sub(bend))
 }
 
 /// What it is, its name, and what it does.
 fn lines(part: &Part) -> [String; 3] {
     let (kind, name) = (label(&Key::parse(part.key.kind())), part.key.name());
-    [kind, name.to_owned(), part.short.clone()].map(|line| fit(&line))
+    let (second, third) = if name.is_empty() { (part.short.as_str(), "") } else { (name, part.short.as_str()) };
+    [kind.as_str(), second, third].map(fit)
 }
 
 /// A line that fits.

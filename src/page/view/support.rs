@@ -6,6 +6,7 @@ use jiff::civil::Date;
 
 use super::context::Context;
 use super::table::grouped;
+use crate::api::status::SupportStatus;
 use crate::page::query::Query;
 use crate::page::state::State;
 
@@ -26,36 +27,41 @@ pub struct Ending {
 
 /// Which support ends, when, and in how many days.
 type End = (&'static str, Date, i32);
-/// The end of a version, and how many clusters have it.
-type EndOfClusters = (Option<End>, usize);
+/// What AWS says of a version, and how many clusters have it.
+type Support<'a> = (Option<&'a SupportStatus>, usize);
 
 /// The versions of clusters that the viewer may see, the oldest first. Once standard support has ended, the end of extended support
 /// counts.
 pub fn endings(context: &Context<'_>) -> Vec<Ending> {
+    let mut found: BTreeMap<(&[u32], &str), Support<'_>> = BTreeMap::new();
+    for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
+        let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
+        let (support, clusters) = found.entry(version).or_default();
+        *clusters += 1;
+        // Not of every cluster it has been observed, and it is the same for all.
+        if support.is_none_or(|known| known.standard_ends.is_none()) {
+            *support = kept.object.status.as_ref().and_then(|status| status.support.as_ref());
+        }
+    }
     let today = context.now.to_zoned(context.zone.clone()).date();
+    let of_version = |((_, version), (support, clusters)): ((&[u32], &str), Support<'_>)| {
+        Some(ending(version, end(support?, today)?, clusters))
+    };
+    found.into_iter().filter_map(of_version).collect()
+}
+
+/// The end that comes soon, or has come.
+fn end(support: &SupportStatus, today: Date) -> Option<End> {
     let days_until = |date: &Option<String>| -> Option<(Date, i32)> {
         let date: Date = date.as_deref()?.parse().ok()?;
         Some((date, today.until(date).ok()?.get_days()))
     };
-    let mut found: BTreeMap<(&[u32], &str), EndOfClusters> = BTreeMap::new();
-    for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
-        let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
-        let (end, clusters) = found.entry(version).or_default();
-        *clusters += 1;
-        // Not every cluster has been observed.
-        if end.is_none() {
-            let support = kept.object.status.as_ref().and_then(|status| status.support.as_ref());
-            let standard = support.and_then(|support| days_until(&support.standard_ends));
-            let extended = support.and_then(|support| days_until(&support.extended_ends));
-            let ends = match (standard, extended) {
-                (Some((_, since)), Some((date, days))) if since < 0 => Some(("Extended", date, days)),
-                (Some((date, days)), _) => Some(("Standard", date, days)),
-                (None, _) => None,
-            };
-            *end = ends.filter(|(_, _, days)| *days <= SOON);
-        }
-    }
-    found.into_iter().filter_map(|((_, version), (end, clusters))| Some(ending(version, end?, clusters))).collect()
+    let (date, days) = days_until(&support.standard_ends)?;
+    let end = match days_until(&support.extended_ends) {
+        Some((last, days_left)) if days < 0 => ("Extended", last, days_left),
+        _ => ("Standard", date, days),
+    };
+    Some(end).filter(|(_, _, days)| *days <= SOON)
 }
 
 fn ending(version: &str, (which, date, days): End, clusters: usize) -> Ending {
@@ -83,7 +89,6 @@ mod tests {
 
     use super::*;
     use crate::api::EksCluster;
-    use crate::api::status::SupportStatus;
     use crate::page::fleet::Fleet;
     use crate::page::tests::{now, ready};
     use crate::page::viewer::Viewer;

@@ -266,3 +266,7 @@ pub(crate) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Resul
         }
     }
 }
+
+#[cfg(test)]
+#[path = "expand_node_group_tests.rs"]
+mod tests;

@@ -28,6 +28,19 @@ pub fn is_control_plane_approved(decision: &Decision, plan: Option<&PlanStatus>)
     true
 }
 
+/// Whether an add-on update that would begin now is approved: it needs a turn, whatever else of its step waits for a person. `decision`:
+/// the one in which no wave holds it.
+pub fn may_begin(decision: &Decision, plan: Option<&PlanStatus>) -> bool {
+    let Some(step @ Step::Addons { .. }) = decision.remaining_steps.first() else { return false };
+    let approved: Approved = plan.iter().flat_map(|plan| &plan.approved).map(parse_step).collect();
+    let steps = steps_of(step, &|_: &str| None);
+    let mut due = steps.iter().filter(|(key, _)| decision.targets.addons.contains_key(key.name()));
+    due.any(|(key, step)| {
+        let mut ids = ExecutionPolicy::default().ids(key, step).into_iter();
+        ids.all(|id| approved.contains(&(key.clone(), id)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -62,6 +75,27 @@ mod tests {
             ahead: Vec::new(),
             due: Vec::new(),
             gated: None,
+        }
+    }
+
+    #[test]
+    fn approved_add_on_that_would_begin_now_needs_a_turn() {
+        let coredns = || (Key::named("addon", "coredns"), "v1", "v2");
+        let newer = || (Key::named("addon", "vpc-cni"), "v1", "v3");
+        let both = || vec![addons(), control_plane()];
+        let table = [
+            // The plan is approved, and another version of vpc-cni was released since.
+            (both(), vec!["coredns"], vec![coredns(), newer()], true),
+            (both(), vec!["vpc-cni"], vec![coredns(), newer()], false),
+            (both(), vec![], vec![coredns()], false),
+            (both(), vec!["coredns", "vpc-cni"], vec![], false),
+            // Only what is next begins.
+            (vec![control_plane(), addons()], vec!["coredns"], vec![coredns()], false),
+        ];
+        for (steps, due, approved, expected) in table {
+            let mut decision = decision(steps);
+            decision.targets.addons = due.iter().map(|name| ((*name).to_owned(), "v2".to_owned())).collect();
+            assert_eq!(may_begin(&decision, Some(&plan(&approved))), expected, "{due:?} {approved:?}");
         }
     }
 

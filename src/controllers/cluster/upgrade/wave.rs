@@ -166,10 +166,13 @@ impl Reconcile<'_> {
         self.is_approved(previous, decision).then_some(step)
     }
 
-    /// Whether a person has approved what the cluster would begin with its turn.
+    /// Whether a person has approved what the cluster would begin with its turn: all of the step, or an add-on update that begins
+    /// without the rest of it.
     fn is_approved(&self, previous: &EksClusterStatus, decision: &Decision) -> bool {
+        let plan = previous.plan.as_ref();
         self.change_policy() != ChangePolicy::Approval
-            || approved::is_control_plane_approved(decision, previous.plan.as_ref())
+            || approved::is_control_plane_approved(decision, plan)
+            || approved::may_begin(decision, plan)
     }
 
     /// Whether nothing of a step that the cluster has claimed goes on without a person: it gives its slot back then, unless something is

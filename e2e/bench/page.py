@@ -1,0 +1,40 @@
+"""Memory of the fleet page in the cluster, with a thousand clusters whose statuses are long."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from fleet.cluster_page import ClusterPage
+from fleet.many_clusters import ManyClusters
+
+from .figures import Figure
+from .resource_usage import memory_mb, peak_mb
+
+CLUSTERS = 1000
+LIMIT_MB = 60
+# In that time the node groups are listed, too.
+SECONDS = 5
+
+
+def rows(log) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = ManyClusters(Path(folder), CLUSTERS, is_rich=True)
+        try:
+            with ClusterPage(server.kubeconfig, Path(folder)) as page:
+                time.sleep(SECONDS)
+                used, peak = memory_mb(page), peak_mb(page)
+        finally:
+            server.stop()
+    log(f"the page with {CLUSTERS} clusters: {used:.0f} MB, at most {peak:.0f} MB")
+    return [
+        Figure(
+            f"resident memory of the fleet page in the cluster, {CLUSTERS} clusters with {2 * CLUSTERS} node groups",
+            f"{used:.0f} MB",
+            goal=f"<= {LIMIT_MB} MB",
+            met=peak <= LIMIT_MB,
+            note=f"At most {peak:.0f} MB. Nobody looked at it.",
+            numbers={"used_mb": used, "peak_mb": peak},
+        )
+    ]
