@@ -106,6 +106,13 @@ def test_ui_value_adds_the_objects_of_its_kustomization(helm, rendered):
     assert with_page == canonical(rendered) | canonical(kustomize.build(DEPLOY / "ui"))
 
 
+def test_more_egress_rules_are_for_the_page_too(helm):
+    rules = [{"ports": [{"protocol": "TCP", "port": 8443}]}]
+    added = canonical(render(helm, {"ui": {"enabled": True}, "networkPolicy": {"extraEgress": rules}}))
+    for name in ("keelson", "keelson-ui"):
+        assert added["NetworkPolicy", "keelson-system", name]["spec"]["egress"][-1:] == rules, name
+
+
 @pytest.mark.parametrize("namespace", ["argocd", "gitops"])
 def test_registration_value_adds_the_role_in_the_namespace_of_argo_cd(helm, rendered, namespace):
     items = documents(DEPLOY / "argocd-registration" / "rbac.yaml")

@@ -40,9 +40,9 @@ def find_object(kind: str, name: str) -> dict:
 
 
 class AuditedCloud(LocalCloud):
-    """A local cloud whose management API server audits the requests of the operator's service account."""
+    """A local cloud whose management API server audits the requests of some users: of the operator's service account."""
 
-    audited = OPERATOR
+    audited: tuple[str, ...] = (OPERATOR,)
 
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = super()._control_plane(name, controllers)
@@ -53,7 +53,7 @@ class AuditedCloud(LocalCloud):
 
     def _audited(self, tools: dict[str, Path]) -> Path:
         policy = self.directory / "audit-policy.yaml"
-        rules = [{"level": "Metadata", "users": [self.audited]}, {"level": "None"}]
+        rules = [{"level": "Metadata", "users": [*self.audited]}, {"level": "None"}]
         header = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
         policy.write_text(yaml.safe_dump({**header, "omitStages": ["RequestReceived"], "rules": rules}))
         script = self.directory / "kube-apiserver-audited"
@@ -66,7 +66,11 @@ class AuditedCloud(LocalCloud):
         return script
 
     def operator_requests(self) -> list[dict]:
-        return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+        return self.requests_of(OPERATOR)
+
+    def requests_of(self, user: str) -> list[dict]:
+        entries = [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+        return [entry for entry in entries if entry["user"]["username"] == user]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from keelson_harness.kubeapi import documents
 from keelson_harness.kubernetes import write_kubeconfig
 from keelson_harness.paths import DEPLOY
 from keelson_harness.processes import free_port
-from test_deploy import AuditedCloud, Permission, crds, strict_dry_run, used_permissions
+from test_deploy import OPERATOR, AuditedCloud, Permission, crds, strict_dry_run, used_permissions
 
 # Of a change in the API server until a viewer hears of it.
 LIVE_SECONDS = 2
@@ -36,14 +36,23 @@ FOREIGN = ("banana", "plantain", "team-b", "us-west-2", "999988887777", "plum", 
 OWN = ("apple", "team-a")
 PATHS = ("/", "/?q=a", "/?state=blocked&sort=-since", "/?label=plum", "/accounts", "/clusters/team-a/apple", "/nodegroups/team-a/core")
 FOREIGN_PATHS = ("/clusters/team-b/banana", "/nodegroups/team-b/plantain", "/accounts/orchard", "/rollouts/harvest")
+PAGE_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 # Of 60, which are those of a release build with the pages of its binary.
 MEGABYTES = 35
+# All that one user may have.
+STREAMS = 50
 
 
 class PageCloud(AuditedCloud):
-    """Audits the requests of the page's service account."""
+    """Audits the requests of the page's service account, and of the operator's."""
 
-    audited = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+    audited = (PAGE_USER, OPERATOR)
+
+    def open_watches(self, resource: str) -> int:
+        """Those of the operators, with their pages."""
+        watches = [entry for entry in self.operator_requests() if entry["verb"] == "watch" and entry.get("objectRef", {}).get("resource") == resource]
+        begun, ended = ({entry["auditID"] for entry in watches if entry["stage"] == stage} for stage in ("ResponseStarted", "ResponseComplete"))
+        return len(begun - ended)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +301,7 @@ def test_replicas_with_one_key_know_each_others_sessions(cloud: PageCloud, page:
         assert [replica.get("/", cookies={COOKIE: value}).status_code for replica in (one, other, page)] == [200, 200, 401]
 
 
-def test_operator_serves_the_page_too(on: Environment, tokens: dict[str, str]) -> None:
+def test_operator_serves_the_page_too(cloud: PageCloud, on: Environment, tokens: dict[str, str]) -> None:
     """With the ClusterRole of deploy/ui bound to it; the standby serves it as well."""
     binding = copy.deepcopy(next(item for item in kustomize.build(DEPLOY / "ui") if item["kind"] == "ClusterRoleBinding"))
     binding["metadata"]["name"] = "keelson-ui-controller"
@@ -302,8 +311,16 @@ def test_operator_serves_the_page_too(on: Environment, tokens: dict[str, str]) -
     for namespace, name in (("team-a", "apple"), ("team-b", "banana")):
         on.api.patch(API, "EksCluster", name, {"spec": {"suspend": True}}, namespace)
     ports = [free_port(), free_port()]
-    replicas = [on.start(f"--ui-listen=127.0.0.1:{port}", name=f"keelson-{port}") for port in ports]
+    start = lambda port: on.start(f"--ui-listen=127.0.0.1:{port}", name=f"keelson-{port}")  # noqa: E731
+    replicas = [start(ports[0])]
+    watches = lambda: [cloud.open_watches(resource) for resource in ("eksclusters", "nodegroups", "awsaccounts")]  # noqa: E731
     try:
+        until(lambda: "keelson_leader 1" in replicas[0].metrics(), 30, "the lease")
+        # The page of a leader shows what the operator reads, and that of a standby watches.
+        until(lambda: watches() == [1, 1, 1], 30, "one watch of each kind")
+        stays(lambda: max(watches()) <= 1, SILENCE_SECONDS, "one watch of each kind")
+        replicas.append(start(ports[1]))
+        until(lambda: watches() == [2, 2, 2], 30, "the watches of the standby")
         for port in ports:
             root = f"http://127.0.0.1:{port}"
             until(lambda root=root: "apple" in get(root, "/", tokens["alice"]).text, 30, "the page")
@@ -316,6 +333,7 @@ def test_operator_serves_the_page_too(on: Environment, tokens: dict[str, str]) -
         assert_follows(on, root, tokens["alice"], "during-the-change")
         until(lambda: "keelson_leader 1" in replicas[1].metrics(), 30, "the lease")
         assert_follows(on, root, tokens["alice"], "after-the-change")
+        until(lambda: watches() == [1, 1, 1], 30, "the watches of the new leader")
     finally:
         for replica in replicas:
             replica.stop()
@@ -333,11 +351,16 @@ def assert_follows(on: Environment, root: str, token: str, mark: str) -> None:
 def test_thousand_clusters_are_a_small_process(tmp_path: Path) -> None:
     server = ManyClusters(tmp_path, 1000, is_rich=True)
     used = lambda: page.anonymous_bytes() / 1e6  # noqa: E731
+    paths = ("/nodegroups/team-39/cluster-00999-1", "/clusters/team-39/cluster-00999", "/", "/?state=blocked&sort=-since")
     try:
         with ClusterPage(server.kubeconfig, tmp_path) as page:
-            # The node groups are listed meanwhile.
+            # The last of the node groups.
+            until(lambda: page.get(paths[0], "token").status_code == 200, 60, "the list of the node groups")
+            assert all(page.get(path, "token").status_code == 200 for path in paths)
+            streams = [page.stream("token") for _ in range(STREAMS)]
+            until(lambda: all("connected" in stream.text for stream in streams), 20, "the streams")
             stays(lambda: used() <= MEGABYTES, SILENCE_SECONDS, f"at most {MEGABYTES} MB")
-            print(f"{used():.1f} MB for 1000 clusters and 2000 node groups")
+            print(f"{used():.1f} MB for 1000 clusters and 2000 node groups, a viewer with {STREAMS} tabs")
     finally:
         server.stop()
 
@@ -368,6 +391,6 @@ def test_what_is_granted_is_what_the_page_calls(cloud: PageCloud, page: ClusterP
         Permission(group, resource, verb)
         for rule in rules for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
     }
-    until(lambda: used_permissions(cloud.operator_requests()) == granted, 60, f"calls of all of {sorted(map(str, granted))}")
-    denied = [(entry["verb"], entry["requestURI"]) for entry in cloud.operator_requests() if entry["responseStatus"]["code"] in (401, 403)]
+    until(lambda: used_permissions(cloud.requests_of(PAGE_USER)) == granted, 60, f"calls of all of {sorted(map(str, granted))}")
+    denied = [(entry["verb"], entry["requestURI"]) for entry in cloud.requests_of(PAGE_USER) if entry["responseStatus"]["code"] in (401, 403)]
     assert denied == []

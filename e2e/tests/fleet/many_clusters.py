@@ -1,4 +1,6 @@
-"""An API server that serves ten thousand clusters, and nothing else: what it costs to show them, without what it costs to store them."""
+"""An API server that serves ten thousand clusters, and reviews for whoever looks at them: what it costs to show them, without what it costs to
+store them.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +88,17 @@ class ManyClusters:
                 else:
                     body = ManyClusters._list("Other", [], "")
                 self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:  # noqa: N802
+                """Reviews: each token is of a user who may list everything."""
+                self.rfile.read(int(self.headers["Content-Length"]))
+                status = {"authenticated": True, "user": {"username": "viewer"}} if self.path.endswith("/tokenreviews") else {"allowed": True}
+                body = json.dumps({"metadata": {}, "spec": {}, "status": status}).encode()
+                self.send_response(201)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
