@@ -48,7 +48,7 @@ pub struct Hook {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::namespace_name())]
     pub namespace: Option<String>,
-    /// The Job.
+    /// The Job: the template of a CronJob at the place where it runs, or one of its own.
     pub job: JobSource,
     /// How long the Job may take, such as `30m`; then it is deleted, and the hook has failed.
     #[serde(default = "default_timeout")]

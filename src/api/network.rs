@@ -225,12 +225,12 @@ pub struct SubnetSelector {
 #[x_kube(validation = rules::exactly_one_of(&["id", "cidr", "zone"]))]
 #[serde(rename_all = "camelCase")]
 pub struct SubnetReference {
-    /// Its id.
+    /// Id of the subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = rules::subnet_id())]
     pub id: Option<String>,
-    /// Its IPv4 range.
+    /// IPv4 range of the subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 18))]
     #[x_kube(validation = rules::subnet_range())]

@@ -277,7 +277,7 @@ fn cluster_learns_from_the_plan_whether_it_is_held() {
             term: 1,
             now: fleet.now,
         };
-        follow(&question, main(), |_| plans)
+        follow(&question, (main(), false), |_| plans)
     };
     let plans = Some(fleet.plans.as_slice());
     assert!(matches!(of("a", &rollouts, plans), Follow::Leading(_)));

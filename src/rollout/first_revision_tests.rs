@@ -8,6 +8,24 @@ fn first(fleet: &Fleet) -> Vec<u8> {
     fleet.plans.first().map(|plan| plan.first.iter().map(number).collect()).unwrap_or_default()
 }
 
+fn follows(fleet: &Fleet, name: &str) -> Follow {
+    let rollout = Rollout { name: "main", spec: &fleet.spec, status: &fleet.status };
+    let is_held = fleet.clusters[name].source.as_ref().is_some_and(|source| source.held);
+    let question = Question {
+        uid: name,
+        labels: &fleet.clusters[name].labels,
+        rollout: None,
+        request: Request::default(),
+        wants: None,
+        claim: ClaimedStep::Ongoing,
+        has_begun: true,
+        rollouts: &Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() },
+        term: 1,
+        now: fleet.now,
+    };
+    follow(&question, (main(), is_held), |_| Some(fleet.plans.as_slice()))
+}
+
 #[test]
 fn new_cluster_begins_with_what_is_good_and_never_with_what_has_halted() {
     let mut fleet = Fleet::new(json!({}));
@@ -46,22 +64,6 @@ fn waves_stay_at_their_revisions_when_the_first_wave_loses_its_last_cluster() {
     fleet.clusters.remove("a");
     fleet.advance();
     assert_eq!((fleet.plans[0].leading, fleet.plans[0].is_leaderless), (1, true));
-    let follows = |fleet: &Fleet, name: &str| {
-        let rollout = Rollout { name: "main", spec: &fleet.spec, status: &fleet.status };
-        let question = Question {
-            uid: name,
-            labels: &fleet.clusters[name].labels,
-            rollout: None,
-            request: Request::default(),
-            wants: None,
-            claim: ClaimedStep::Ongoing,
-            has_begun: true,
-            rollouts: &Rollouts::Listed { readable: vec![rollout], unreadable: Vec::new() },
-            term: 1,
-            now: fleet.now,
-        };
-        follow(&question, main(), |_| Some(fleet.plans.as_slice()))
-    };
     let Follow::Held { candidate: None, note: Some(note), .. } = follows(&fleet, "b") else { panic!("it is held") };
     assert!(note.contains("no cluster of a wave before early has this source any more"), "{note}");
     // Git has adopted the source of a canary, which no longer counts: the next wave is the first.
@@ -106,10 +108,65 @@ fn rollouts_that_hold_no_source_delay_no_new_agent() {
             term: 1,
             now: fleet.now,
         };
-        follow(&question, main(), |_| None)
+        follow(&question, (main(), false), |_| None)
     };
     assert_eq!(of(&fleet, None), Follow::Freely);
     assert!(matches!(of(&fleet, Some("gone")), Follow::Unchanged { .. }), "it may hold sources once it exists");
     fleet.spec.gates.push(Gate::Revision);
     assert!(matches!(of(&fleet, None), Follow::Unchanged { first: First::Wait(_), .. }));
+}
+
+#[test]
+fn wave_that_was_held_gets_what_a_cluster_runs_that_follows_the_source_in_it() {
+    let mut fleet = Fleet::new(json!({}));
+    fleet.advance();
+    for name in ["b", "c", "d"] {
+        fleet.source(name).held = true;
+    }
+    fleet.clusters.remove("a");
+    // One that follows freely is labelled into the wave.
+    fleet.clusters.get_mut("c").unwrap().labels = BTreeMap::from([("ring".to_owned(), "1".to_owned())]);
+    fleet.source("c").held = false;
+    fleet.fetches("c", 2);
+    fleet.advance();
+    assert_eq!((fleet.plans[0].leading, fleet.plans[0].is_leaderless, fleet.plans[0].may_lead), (1, false, false));
+    assert!(matches!(follows(&fleet, "c"), Follow::Leading(_)));
+    let candidate = |fleet: &Fleet| match follows(fleet, "b") {
+        Follow::Held { candidate, .. } => candidate.map(|candidate| candidate.revision),
+        other => panic!("it is held, and not {other:?}"),
+    };
+    assert_eq!(candidate(&fleet), None, "it has only been fetched");
+    fleet.runs("c", 2);
+    fleet.advance();
+    assert_eq!(candidate(&fleet), Some(full(2)));
+    fleet.follow(&["b"], 2);
+}
+
+#[test]
+fn reason_why_a_new_cluster_of_the_first_wave_waits_says_what_helps() {
+    let mut fleet = Fleet::new(json!({}));
+    fleet.advance();
+    fleet.fetches("a", 2);
+    fleet.advance();
+    fleet.now += SignedDuration::from_mins(10);
+    fleet.advance();
+    let wait = |fleet: &Fleet| match follows(fleet, "a") {
+        Follow::Unchanged { why, first: First::Wait(first) } => (why, first),
+        other => panic!("it has halted: {other:?}"),
+    };
+    assert!(wait(&fleet).1.contains("commit a correction, or continue it"), "{:?}", wait(&fleet));
+    // The only cluster that would fetch a correction is created again.
+    let source = fleet.source("a");
+    (source.fetched, source.applied, source.runs) = (None, None, None);
+    fleet.advance();
+    let (_, first) = wait(&fleet);
+    let text = format!(
+        "no cluster of the first wave is left that would fetch a correction: commit it, then continue (keelson rollout retry main {})",
+        revision(2)
+    );
+    assert!(first.contains(&text), "{first}");
+    fleet.spec.suspend = true;
+    fleet.advance();
+    let (why, first) = wait(&fleet);
+    assert_eq!((why.as_str(), first.as_str()), ("FleetRollout main is suspended", why.as_str()));
 }

@@ -23,13 +23,18 @@ pub struct SourcePlan {
     pub leading: usize,
     /// The newest revision that a cluster of that wave has fetched.
     pub newest: Option<String>,
-    /// For each wave the newest revision that all waves before it have run.
+    /// For each wave the newest revision that all waves before it have run; for the leading one, whose clusters may be held as well, the
+    /// newest that a cluster runs that follows the source.
     pub candidates: Vec<Option<Candidate>>,
     /// For each wave the revision with which a new cluster begins: the newest that all waves before have run, and otherwise the newest that
     /// the first wave has; never one that has halted.
     pub first: Vec<Option<String>>,
     /// The newest release, if it has halted.
     pub halted: Option<Step>,
+    /// Whether a cluster of the leading wave that is held may follow the source: no wave comes before, or Git has adopted the source there.
+    pub may_lead: bool,
+    /// Whether a cluster of the leading wave follows the source: it would fetch a correction.
+    pub is_followed: bool,
     /// Whether nobody follows the source: the clusters of the leading wave are held, and those of the waves before are gone.
     pub is_leaderless: bool,
 }
@@ -141,8 +146,15 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
         let agreed = agreed(source, leading, placed);
         let age = |release: &&Release| (agreed == Some(release.step), release.status.since.0, release.step);
         of_source.sort_by_key(age);
+        let of_leading = || sources(placed).filter(move |(index, found)| *index == leading && found.key == source);
+        let follows = |found: &SourceState| !found.held && (found.fetched.is_some() || found.applied.is_some());
+        let runs = |found: &SourceState, step: Step| found.runs.map(Target::Revision) == Some(step.target);
+        let is_run = |step: Step| of_leading().any(|(_, found)| follows(found) && runs(found, step));
         let candidate = |wave: usize| {
-            let found = of_source.iter().rev().find(|release| has_passed(&release.status, policy, wave))?;
+            let has_passed = |release: &&&Release| has_passed(&release.status, policy, wave);
+            // No wave before that of those who follow it has run anything.
+            let mut passed = of_source.iter().rev().filter(has_passed);
+            let found = passed.find(|release| wave > leading || is_run(release.step))?;
             Some(Candidate { step: found.step, revision: found.status.revision.clone()? })
         };
         let is_halted = |release: &Release| release.status.halt.is_some();
@@ -153,6 +165,8 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
             good.or_else(|| newest.filter(|release| !is_halted(release)))?.status.revision.clone()
         };
         let waves = 0..policy.waves.len();
+        let is_followed = of_leading().any(|(_, found)| follows(found));
+        let may_lead = may_lead(source, leading, placed);
         SourcePlan {
             source,
             leading,
@@ -160,24 +174,20 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
             candidates: waves.clone().map(candidate).collect(),
             first: waves.map(first).collect(),
             halted: newest.filter(|release| is_halted(release)).map(|release| release.step),
-            is_leaderless: is_leaderless(source, leading, placed),
+            may_lead,
+            is_followed,
+            is_leaderless: !may_lead && !is_followed && of_leading().any(|(_, found)| found.held),
         }
     };
     leading(placed).into_iter().map(plan).collect()
 }
 
-/// Whether all clusters of a source's leading wave are held, or new. In the first wave of the policy they need not be, and where Git has
-/// adopted the source of a wave before, this one has become the first.
-fn is_leaderless(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bool {
-    let of_leading = || sources(placed).filter(move |(index, found)| *index == leading && found.key == source);
-    let follows = |found: &SourceState| !found.held && (found.fetched.is_some() || found.applied.is_some());
+/// Whether clusters of a source's leading wave that are held may follow it: in the first wave of the policy, and where Git has adopted the
+/// source of a wave before, so that this one has become the first.
+fn may_lead(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bool {
     let is_before = |one: &Placed<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
-    let is_adopted =
-        placed.iter().any(|one| is_before(one) && !one.member.deleting && one.member.adopted_source == Some(source));
-    leading > 0
-        && !is_adopted
-        && of_leading().any(|(_, found)| found.held)
-        && !of_leading().any(|(_, found)| follows(found))
+    let is_adopted = |one: &Placed<'_>| !one.member.deleting && one.member.adopted_source == Some(source);
+    leading == 0 || placed.iter().any(|one| is_before(one) && is_adopted(one))
 }
 
 /// Whether all waves before that of the index have passed.
@@ -227,10 +237,11 @@ fn stopped(rollout: &Rollout<'_>, source: SourceKey) -> Option<String> {
     halted.map(|release| format!("FleetRollout {name}: the release of {} has halted", release.target))
 }
 
-/// Whether a cluster follows its source. `plans`: those of each rollout, by its name, as far as they are known.
+/// Whether a cluster follows its source. `is_held`: whether it is held at a revision of it; `plans`: those of each rollout, by its name, as
+/// far as they are known.
 pub fn follow<'p>(
     question: &Question<'_>,
-    source: SourceKey,
+    (source, is_held): (SourceKey, bool),
     plans: impl Fn(&str) -> Option<&'p [SourcePlan]>,
 ) -> Follow {
     if is_gated_by_nobody(question) {
@@ -258,9 +269,15 @@ pub fn follow<'p>(
         );
         return Follow::Held { candidate: None, newest: plan.newest.clone(), first, note: Some(note) };
     }
-    if index <= plan.leading {
+    // One that is held does not jump to the newest one because others follow the source: it gets what they run, by a ticket.
+    let is_follower = index <= plan.leading && (index == 0 || plan.may_lead || !is_held);
+    if is_follower {
         // One that was held before, and leads since those of an earlier wave are gone, stays where it is.
         if let Some(why) = stopped(rollout, source) {
+            let first = match first {
+                First::Wait(_) if rollout.spec.suspend => First::Wait(why.clone()),
+                first => first,
+            };
             return Follow::Unchanged { why, first };
         }
         return Follow::Leading(format!(
@@ -282,6 +299,11 @@ fn is_gated_by_nobody(question: &Question<'_>) -> bool {
 /// Why there is no revision with which a new cluster may begin, and what to do.
 fn describe_wait(name: &str, plan: &SourcePlan) -> String {
     match plan.halted {
+        Some(halted) if !plan.is_followed => format!(
+            "FleetRollout {name}: the release of {target} has halted, no other revision is known to be good, and no cluster of the first \
+             wave is left that would fetch a correction: commit it, then continue (keelson rollout retry {name} {target})",
+            target = halted.target
+        ),
         Some(halted) => format!(
             "FleetRollout {name}: the release of {target} has halted, and no other revision is known to be good: commit a correction, \
              or continue it (keelson rollout retry {name} {target})",

@@ -36,7 +36,7 @@ fn number(revision: &str) -> u32 {
 struct Truth {
     ring: usize,
     joined_at: Timestamp,
-    /// `None`: it follows the branch.
+    /// What status records; `None`: it follows the branch.
     held: Option<u32>,
     /// Whether its agent is installed.
     installed: bool,
@@ -141,20 +141,25 @@ impl World {
             now: self.now,
         };
         let plain = question(Request::default(), None, ClaimedStep::Ongoing);
-        let follow = follow(&plain, source(), |_| self.plans.as_deref());
+        let is_held = self.clusters[uid].1.held.is_some();
+        let follow = follow(&plain, (source(), is_held), |_| self.plans.as_deref());
         let runs = member.source.as_ref().unwrap().runs;
-        let held = self.clusters[uid].1.held;
+        // A record counts only once there is an agent.
+        let is_new = !self.clusters[uid].1.installed;
+        let held = self.clusters[uid].1.held.filter(|_| !is_new);
         let first = match &follow {
             Follow::Held { first, .. } | Follow::Unchanged { first, .. } => Some(first),
             Follow::Freely | Follow::Leading(_) => None,
         };
-        let is_new = !self.clusters[uid].1.installed && held.is_none();
         if is_new && let Some(First::Revision(first)) = first {
             self.check_first(uid, first)?;
         }
         let first = match first {
             Some(First::Revision(first)) => Some(number(first)),
-            Some(First::Wait(_)) if is_new => return Ok(()),
+            Some(First::Wait(_)) if is_new => {
+                self.record(uid, None);
+                return Ok(());
+            }
             Some(First::Wait(_)) | None => None,
         };
         let candidate = match &follow {
@@ -196,15 +201,25 @@ impl World {
         if allowed != held && allowed != present {
             self.check(uid, allowed)?;
         }
+        if let Some(begins) = allowed.filter(|_| is_new && allowed == present) {
+            self.check_first(uid, &full(begins))?;
+        }
         self.clusters.get_mut(uid).unwrap().0.revision_request = reply.request;
         self.install(uid, allowed);
         Ok(())
     }
 
-    fn install(&mut self, uid: &str, held: Option<u32>) {
+    fn record(&mut self, uid: &str, held: Option<u32>) {
         let (member, truth) = self.clusters.get_mut(uid).unwrap();
-        (truth.held, truth.installed) = (held, true);
+        truth.held = held;
         member.source.as_mut().unwrap().held = held.is_some();
+    }
+
+    /// It is decided several times before the control plane exists, and the agent is installed.
+    fn install(&mut self, uid: &str, held: Option<u32>) {
+        let exists = self.roll() < 80;
+        self.record(uid, held);
+        self.clusters.get_mut(uid).unwrap().1.installed |= exists;
     }
 
     /// A new cluster begins with nothing that has halted.

@@ -71,7 +71,7 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
         fetched: found.and_then(|gitops| gitops.source_revision.clone()),
         applied: applied(key, status),
         runs: runs(key, status),
-        held: recorded(key, status).is_some(),
+        held: is_held(key, status),
         unhealthy: turn::unhealthy(status),
     })
 }
@@ -110,11 +110,24 @@ fn recorded(source: SourceKey, status: &EksClusterStatus) -> Option<&str> {
     held.allowed.as_deref().filter(|_| held.source == source.to_string())
 }
 
+/// Whether status records a revision at which a source is held, or begins.
+pub fn is_held(source: SourceKey, status: &EksClusterStatus) -> bool {
+    recorded(source, status).is_some()
+}
+
+/// Whether an agent is installed, as far as is known.
+fn has_agent(status: &EksClusterStatus) -> bool {
+    status.gitops.as_ref().is_some_and(|gitops| {
+        gitops.last_contact.is_some() || gitops.last_applied_revision.is_some() || !gitops.applied.is_empty()
+    })
+}
+
 /// The revision to apply now, and whether status must record the next one first: after a crash, the record says which one it
 /// may have.
 pub fn to_apply<'a>(held: &'a HeldRevisionStatus, previous: &'a EksClusterStatus) -> (Option<&'a str>, bool) {
     let allowed = held.allowed.as_deref();
     let before = SourceKey::parse(&held.source).and_then(|source| recorded(source, previous));
+    let before = before.filter(|_| has_agent(previous));
     match (allowed, before) {
         (Some(allowed), Some(before)) if allowed != before => (Some(before), true),
         _ => (allowed, false),
@@ -122,8 +135,9 @@ pub fn to_apply<'a>(held: &'a HeldRevisionStatus, previous: &'a EksClusterStatus
 }
 
 impl Input<'_> {
+    /// The revision on record. It counts once there is an agent: before, its release may have halted since it was recorded.
     fn recorded(&self) -> Option<&str> {
-        recorded(self.source, self.previous)
+        recorded(self.source, self.previous).filter(|_| has_agent(self.previous))
     }
 
     fn candidate(&self) -> Option<&Candidate> {
@@ -150,10 +164,7 @@ impl Input<'_> {
 
     /// Whether its agent is not installed yet: nothing is taken away from it while it waits.
     fn is_new(&self) -> bool {
-        let has_agent = |gitops: &GitOpsStatus| {
-            gitops.last_contact.is_some() || gitops.last_applied_revision.is_some() || !gitops.applied.is_empty()
-        };
-        !self.previous.gitops.as_ref().is_some_and(has_agent) && self.recorded().is_none()
+        !has_agent(self.previous)
     }
 
     /// Why a new cluster gets no revision yet.

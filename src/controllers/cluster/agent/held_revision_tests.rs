@@ -114,6 +114,34 @@ fn new_cluster_begins_with_what_its_wave_may_have() {
     assert_eq!(input.decide(&WaveState::Free).held.unwrap().allowed.as_deref(), Some(OLD));
 }
 
+/// The status of a cluster whose agent is not installed yet, and that would begin at `allowed`.
+fn without_agent(allowed: &str) -> EksClusterStatus {
+    let mut status = status(None, Some(allowed), "False");
+    status.gitops.as_mut().unwrap().applied.clear();
+    status
+}
+
+#[test]
+fn record_from_before_there_is_an_agent_does_not_count() {
+    let nothing_yet = without_agent(NEW);
+    let decide = |follow: &Follow| input(&nothing_yet, follow).decide(&WaveState::Free);
+    // The release on record has halted since.
+    let found = decide(&held(Some(OLD), Some(NEW)));
+    assert_eq!((found.held.unwrap().allowed.as_deref(), found.waits), (Some(OLD), None));
+    for follow in [held(None, None), unchanged("not decided", None)] {
+        let found = decide(&follow);
+        assert!(found.waits.is_some(), "{follow:?}");
+        assert_eq!(found.held.unwrap().allowed, None, "{follow:?}");
+    }
+    assert_eq!(decide(&unchanged("is suspended", Some(OLD))).held.unwrap().allowed.as_deref(), Some(OLD));
+    let at_old = HeldRevisionStatus {
+        source: main().to_string(),
+        allowed: Some(OLD.to_owned()),
+        ..HeldRevisionStatus::default()
+    };
+    assert_eq!(to_apply(&at_old, &nothing_yet), (Some(OLD), false), "nothing runs that would move");
+}
+
 #[test]
 fn what_is_not_decided_changes_nothing_and_what_is_not_gated_is_free() {
     let previous = status(Some(OLD), Some(OLD), "True");
@@ -143,9 +171,12 @@ fn new_cluster_waits_while_there_is_no_revision_that_it_may_have() {
     assert_eq!(decide(&nothing, &held(None, Some(NEW))).0, text(NEW));
     let waits = (None, text("nothing is known"), text("nothing is known"));
     assert_eq!(decide(&nothing, &held(None, None)), waits);
-    // A process that has just started, or a rollout that has halted.
-    let halted = (None, text("has halted"), text("has halted"));
-    assert_eq!(decide(&nothing, &unchanged("has halted", None)), halted);
+    // A process that has just started, or a rollout that is suspended.
+    let undecided = (None, text("not decided"), text("not decided"));
+    assert_eq!(decide(&nothing, &unchanged("not decided", None)), undecided);
+    let first = First::Wait("none is good".to_owned());
+    let halted = (None, text("none is good"), text("none is good"));
+    assert_eq!(decide(&nothing, &Follow::Unchanged { why: "has halted".to_owned(), first }), halted);
     assert_eq!(decide(&nothing, &unchanged("is suspended", Some(OLD))), (text(OLD), text("is suspended"), None));
     // What runs is left as it is, also with a new source.
     let running = status(Some(OLD), None, "True");

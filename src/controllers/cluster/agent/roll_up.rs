@@ -169,7 +169,7 @@ impl Reconcile<'_> {
             self.ask_rollout(Lane::Revision, None, dropped).await;
             return SourceDecision::default();
         };
-        let follow = self.follow_source(source);
+        let follow = self.follow_source(source, held_revision::is_held(source, previous));
         let is_held = part.waits || part.on_hold || self.observes();
         let has_api = Facts(&self.state.memory).has_api();
         let input = held_revision::Input { source, previous, follow: &follow, is_held, has_api };

@@ -112,12 +112,12 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Whether the cluster follows the source of its agent.
-    pub(in crate::controllers::cluster) fn follow_source(&self, source: SourceKey) -> Follow {
+    /// Whether the cluster follows the source of its agent. `is_held`: whether it is held at a revision.
+    pub(in crate::controllers::cluster) fn follow_source(&self, source: SourceKey, is_held: bool) -> Follow {
         let snapshot = self.ctx.rollouts.snapshot(&self.ctx.unreadable);
         let rollouts = snapshot.rollouts();
         let plans = self.ctx.rollouts.plans();
-        follow(&self.question("", &rollouts), source, |name| plans.get(name).map(Vec::as_slice))
+        follow(&self.question("", &rollouts), (source, is_held), |name| plans.get(name).map(Vec::as_slice))
     }
 
     /// When to record again what the cluster says.
