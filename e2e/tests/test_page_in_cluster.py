@@ -38,7 +38,7 @@ PATHS = ("/", "/?q=a", "/?state=blocked&sort=-since", "/?label=plum", "/accounts
 FOREIGN_PATHS = ("/clusters/team-b/banana", "/nodegroups/team-b/plantain", "/accounts/orchard", "/rollouts/harvest")
 PAGE_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 # Of 60, which are those of a release build with the pages of its binary.
-MEGABYTES = 35
+MEGABYTES = 42
 # All that one user may have.
 STREAMS = 50
 
