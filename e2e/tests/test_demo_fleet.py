@@ -51,8 +51,8 @@ def test_canary_passes_with_its_smoke_test_and_the_checks_of_its_wave(output):
     in_cluster, _, outside = canary.partition("on the management cluster, the checks of the wave")
     ended = r"^ +canary-{}-[0-9a-f]+ +Complete +1/1 "
     assert len(re.findall(ended.format("smoke"), in_cluster, re.MULTILINE)) == 1, in_cluster
-    # After the control planes, and after the node groups.
-    assert len(re.findall(ended.format("synthetic"), outside, re.MULTILINE)) == 2, outside
+    # After the control planes, and after the node groups; again where the canary was not healthy in between.
+    assert len(re.findall(ended.format("synthetic"), outside, re.MULTILINE)) >= 2, outside
 
 
 def test_halt_names_the_cluster_the_pods_and_the_budget_and_nothing_begins(output):

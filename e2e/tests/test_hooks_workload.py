@@ -191,6 +191,34 @@ def test_job_that_is_deleted_by_hand_is_lost_and_a_hanging_one_ends_at_its_timeo
     shop.go_away()
 
 
+def test_hook_whose_job_cannot_be_deleted_fails_at_its_timeout(on, running, said):
+    """A webhook that nobody serves refuses the deletion of Jobs."""
+    kind = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "broken")
+    deletions = [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["jobs"]}]
+    webhook = {
+        "name": "broken.example.com", "rules": deletions, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail", "timeoutSeconds": 1, "clientConfig": {"url": "https://127.0.0.1:9/"},
+    }
+    inner = on.cloud.workload.api
+    inner.apply({"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": kind[2]}, "webhooks": [webhook]})
+    try:
+        shop = upgrading(on, hook("slow", ["BeforeControlPlane"], "sleep 600", **WORKLOAD, timeout="3s"))
+        shop.edit(version="1.34")
+        await_message(shop, "hook slow (BeforeControlPlane, 1.33->1.34) failed: the Job did not end within 3s")
+        state = entry(shop, "slow")
+        assert (state["state"], list(inside(on, shop))) == ("Failed", [state["job"]]) and state["uid"]
+        # Another try waits until it is deleted.
+        shop.edit(hooks=[hook("slow", ["BeforeControlPlane"], tells(said), **WORKLOAD)])
+        message = await_message(shop, "its Job", "is not deleted yet")
+        assert "keelson.dev/skip-hook=slow" in message, message
+        stays(lambda: list(inside(on, shop)) == [state["job"]] and upgrades(shop) == 0, A_MOMENT, "no second Job")
+    finally:
+        inner.delete(*kind, None)
+    await_version(shop, "1.34")
+    assert lines(said) == ["BeforeControlPlane 1.33 1.34 2"]
+    shop.go_away()
+
+
 def test_hook_waits_for_an_api_server_that_does_not_answer_and_goes_on_when_it_does(on, running, closed, said):
     shop = upgrading(on, hook("smoke", ["BeforeControlPlane"], tells(said), **WORKLOAD))
     closed.close()

@@ -134,8 +134,18 @@ pub fn created(entry: HookStatus, uid: String, digest: String, now: Timestamp) -
 }
 
 /// The try of `entry` that has no name yet: its Job is not created.
-pub(super) fn without_job(entry: HookStatus) -> HookStatus {
-    HookStatus { state: HookState::Pending, job: None, ..entry }
+pub fn without_job(entry: HookStatus) -> HookStatus {
+    HookStatus { state: HookState::Pending, job: None, waiting_since: None, ..entry }
+}
+
+/// The same entry, which no longer waits for a cluster that does not answer: it answered, or nothing is tried.
+pub(super) fn not_waiting(entry: HookStatus) -> HookStatus {
+    HookStatus { waiting_since: None, ..entry }
+}
+
+/// Whether it waits for a cluster that does not answer, with its time running.
+pub(super) fn is_waiting(entry: &HookStatus) -> bool {
+    entry.waiting_since.is_some() && matches!(entry.state, HookState::Pending | HookState::Intended)
 }
 
 /// The Job of `entry` is not created, since now, because the cluster in which it runs does not answer.

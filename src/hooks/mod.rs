@@ -21,7 +21,7 @@ mod unanswered;
 #[cfg(test)]
 mod properties;
 
-pub use entry::{JobId, Notice, created, deleted};
+pub use entry::{JobId, Notice, created, deleted, without_job};
 pub use moment::{Moment, UpgradeFacts, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
 pub use passed::{has_passed_before, is_waited_for_before, passes};

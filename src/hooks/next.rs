@@ -68,6 +68,19 @@ pub struct Record {
     pub notice: Option<Notice>,
 }
 
+impl Record {
+    /// The same, though the Job is not deleted: its entry names it, so that it is deleted before another try.
+    pub fn keeping_job(mut self) -> Self {
+        let Some(JobId { place, name, uid }) = self.delete.take() else { return self };
+        for entry in &mut self.entries {
+            if entry.job.as_ref() == Some(&name) && entry.place() == place {
+                entry.uid = Some(uid.clone());
+            }
+        }
+        self
+    }
+}
+
 /// Why what follows does not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -110,6 +123,9 @@ impl<'a> Question<'a> {
         if let Some(record) = self.skipped(hook, Some(index), entry) {
             return Action::Record(record);
         }
+        if entry::is_waiting(entry) {
+            return Action::Record(self.not_waiting(Some(index), entry));
+        }
         match hook.on_failure {
             HookFailurePolicy::Continue => {
                 let (failed, notice) = entry::failed_to_start(entry.clone(), why, self.now);
@@ -119,6 +135,24 @@ impl<'a> Question<'a> {
                 self.failed(hook, entry, &format!("{}: its Job cannot be created", entry.describe()), why)
             }
         }
+    }
+
+    /// Why a try does not begin, or nothing is recorded: the Job of that name, which must go first, is not deleted.
+    pub fn undeleted(&self, job: &str, why: &str, requires_change: bool, again: SignedDuration) -> Held {
+        let entry = self.entries.iter().find(|entry| entry.job.as_deref() == Some(job));
+        let hook = entry.and_then(|entry| self.hooks.iter().find(|hook| hook.name == entry.name));
+        let Some((entry, hook)) = entry.zip(hook) else {
+            return Held { failed: requires_change, message: why.to_owned(), again };
+        };
+        let (what, skip) = (entry.describe(), self.skip_advice(hook, entry));
+        let message = format!("{what}: to go on at once, {skip}; its Job {job} is not deleted yet: {why}");
+        let has_failed = matches!(entry.state, HookState::Failed | HookState::Lost);
+        Held { failed: requires_change || has_failed, message, again }
+    }
+
+    /// The status in which `entry` no longer waits for a cluster that does not answer.
+    fn not_waiting(&self, at: Option<usize>, entry: &HookStatus) -> Record {
+        Record { delete: None, entries: self.with(at, entry::not_waiting(entry.clone())), notice: None }
     }
 
     pub(super) fn with(&self, at: Option<usize>, entry: HookStatus) -> Vec<HookStatus> {
@@ -205,6 +239,10 @@ fn about<'a>(question: &Question<'a>, hook: &'a Hook) -> Option<Action<'a>> {
     {
         return Some(Action::Record(record));
     }
+    // On hold nothing is tried: the next time that the cluster does not answer, all its time is left.
+    if !question.may_begin && entry::is_waiting(&entry) {
+        return Some(Action::Record(question.not_waiting(at, &entry)));
+    }
     Some(match (entry.state, at) {
         // The hook moved to another cluster: its author may do there what he may not do here. A Job whose creation had no answer ends at
         // its deadline.
@@ -246,6 +284,8 @@ fn begin<'a>(
     let digest = match question.digests.get(&hook.name) {
         None => return Action::ReadTemplate(hook),
         Some(Ok(digest)) => digest,
+        // The cluster has answered.
+        Some(Err(_)) if entry::is_waiting(&entry) => return Action::Record(question.not_waiting(at, &entry)),
         Some(Err(error)) if !is_failure && hook.on_failure == HookFailurePolicy::Continue => {
             let (failed, notice) = entry::failed_to_start(entry, error, question.now);
             let entries = question.with(at, failed);

@@ -226,6 +226,21 @@ fn job_is_where_the_hook_said_when_it_was_about_to_be_created() {
 }
 
 #[test]
+fn job_that_is_not_deleted_is_named_with_the_hook_and_how_to_pass_it() {
+    let mut case = Case::new(vec![before("a")], vec![failed("a")]);
+    let undeleted = |case: &Case| case.question().undeleted("demo-a-abc", "a webhook", false, SignedDuration::ZERO);
+    let held = undeleted(&case);
+    assert_eq!(
+        held.message,
+        "hook a (BeforeControlPlane, 1.33->1.34): to go on at once, pass it with kubectl annotate --overwrite ekscluster demo -n team \
+         keelson.dev/skip-hook=a; its Job demo-a-abc is not deleted yet: a webhook"
+    );
+    assert!(held.failed, "it needs a person still");
+    case.entries[0].state = HookState::Running;
+    assert!(!undeleted(&case).failed);
+}
+
+#[test]
 fn nothing_begins_on_hold_and_what_runs_is_observed() {
     let mut case = Case::new(vec![before("a")], Vec::new());
     case.may_begin = false;
@@ -256,6 +271,12 @@ fn hanging_job_is_deleted_at_its_timeout() {
     let entry = &record.entries[0];
     assert_eq!((entry.state, entry.uid.as_deref()), (HookState::Failed, None));
     assert_eq!(entry.message.as_deref(), Some("the Job did not end within 10m; ImagePullBackOff"));
+    // It cannot be deleted: the next try deletes it first.
+    let kept = record.keeping_job();
+    assert_eq!(
+        (kept.delete, kept.entries[0].state, JobId::of(&kept.entries[0])),
+        (None, HookState::Failed, job_of("a"))
+    );
     // It succeeded while nobody looked.
     let Observation::Record(record) = observe(0, &JobOutcome::Succeeded) else { panic!() };
     assert_eq!((record.entries[0].state, record.delete), (HookState::Succeeded, None));

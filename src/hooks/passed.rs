@@ -36,7 +36,8 @@ pub fn has_passed_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to:
     have_all_run && before.all(|entry| passes(hooks, entry))
 }
 
-/// Whether a hook before the step of `gate` to `to` has an entry and has not passed: then the step has not begun.
+/// Whether a hook before the step of `gate` to `to` has an entry that never let the step begin. One that has failed may have: with
+/// `onFailure: Continue`, before that was edited.
 pub fn is_waited_for_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, to: KubernetesVersion) -> bool {
     let point = match gate {
         Gate::ControlPlane => HookPoint::BeforeControlPlane,
@@ -45,7 +46,9 @@ pub fn is_waited_for_before(hooks: &[Hook], entries: &[HookStatus], gate: Gate, 
     };
     let to = to.to_string();
     let is_of_step = |entry: &HookStatus| entry.at == point && entry.step.rsplit("->").next() == Some(to.as_str());
-    entries.iter().any(|entry| !entry.closed && is_of_step(entry) && !passes(hooks, entry))
+    let may_have_passed = |entry: &HookStatus| matches!(entry.state, HookState::Failed | HookState::Lost);
+    let mut open = entries.iter().filter(|entry| !entry.closed && is_of_step(entry));
+    open.any(|entry| !may_have_passed(entry) && !passes(hooks, entry))
 }
 
 #[cfg(test)]
@@ -91,24 +94,28 @@ mod tests {
     }
 
     #[test]
-    fn step_has_not_begun_while_a_hook_before_it_has_an_entry_and_has_not_passed() {
+    fn step_has_not_begun_while_a_hook_before_it_has_an_entry_that_never_let_it() {
         use HookPoint::{BeforeControlPlane, BeforeNodeGroups};
         let hooks = [hook("a", &[BeforeControlPlane])];
         let waits = |entries: &[HookStatus], gate| is_waited_for_before(&hooks, entries, gate, "1.34".parse().unwrap());
         let of = |at, step: &str, state| entry("a", at, step, state);
         let table = [
+            (BeforeControlPlane, "1.33->1.34", HookState::Pending, true),
+            (BeforeControlPlane, "1.33->1.34", HookState::Intended, true),
             (BeforeControlPlane, "1.33->1.34", HookState::Running, true),
-            (BeforeControlPlane, "1.33->1.34", HookState::Failed, true),
+            // It may have been passed with onFailure: Continue.
+            (BeforeControlPlane, "1.33->1.34", HookState::Failed, false),
+            (BeforeControlPlane, "1.33->1.34", HookState::Lost, false),
             (BeforeControlPlane, "1.33->1.34", HookState::Succeeded, false),
-            (BeforeControlPlane, "1.32->1.33", HookState::Failed, false),
-            (BeforeNodeGroups, "1.34", HookState::Failed, false),
+            (BeforeControlPlane, "1.32->1.33", HookState::Running, false),
+            (BeforeNodeGroups, "1.34", HookState::Running, false),
         ];
         for (at, step, state, expected) in table {
             assert_eq!(waits(&[of(at, step, state)], Gate::ControlPlane), expected, "{at} {step} {state:?}");
         }
         // Nothing is known of it: it may be over.
         assert!(!waits(&[], Gate::ControlPlane));
-        let closed = HookStatus { closed: true, ..of(BeforeControlPlane, "1.33->1.34", HookState::Failed) };
+        let closed = HookStatus { closed: true, ..of(BeforeControlPlane, "1.33->1.34", HookState::Running) };
         assert!(!waits(&[closed], Gate::ControlPlane));
     }
 }

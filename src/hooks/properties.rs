@@ -18,6 +18,8 @@ const UID: &str = "cluster";
 struct Job {
     uid: String,
     hook: String,
+    /// Of which template it was made.
+    template: usize,
     outcome: JobOutcome,
 }
 
@@ -38,6 +40,10 @@ enum Event {
     Wait(i64),
     /// From now on, the workload cluster answers, or does not.
     Answers(bool),
+    /// From now on, it deletes Jobs, or refuses that.
+    Deletes(bool),
+    /// The templates change.
+    Correct,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -52,6 +58,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Retry),
         1 => (1..900_i64).prop_map(Event::Wait),
         1 => any::<bool>().prop_map(Event::Answers),
+        1 => any::<bool>().prop_map(Event::Deletes),
+        1 => Just(Event::Correct),
     ]
 }
 
@@ -70,6 +78,10 @@ struct World {
     lose_answer: bool,
     /// Whether the workload cluster does not answer.
     is_away: bool,
+    /// Whether it refuses to delete Jobs.
+    keeps_jobs: bool,
+    /// The number of the templates.
+    template: usize,
     passed: bool,
 }
 
@@ -93,18 +105,24 @@ impl World {
             reject_write: false,
             lose_answer: false,
             is_away: false,
+            keeps_jobs: false,
+            template: 0,
             passed: false,
         }
     }
 
-    fn write(&mut self, record: Record) -> bool {
-        if let Some(JobId { place, name, uid }) = &record.delete {
-            let is_away = self.is_away && *place != HookPlace::Management;
-            if is_away && !matches!(record.notice, Some(Notice::Skipped(_))) {
-                return false;
-            }
-            if !is_away && self.jobs.get(name).is_some_and(|job| job.uid == *uid) {
-                self.jobs.remove(name);
+    fn write(&mut self, mut record: Record) -> bool {
+        if let Some(JobId { place, name, uid }) = record.delete.clone() {
+            let stays = (self.is_away || self.keeps_jobs) && place != HookPlace::Management;
+            match record.notice {
+                _ if !stays => {
+                    if self.jobs.get(&name).is_some_and(|job| job.uid == uid) {
+                        self.jobs.remove(&name);
+                    }
+                }
+                Some(Notice::Skipped(_)) => {}
+                Some(Notice::Failed(_)) => record = record.keeping_job(),
+                Some(Notice::Started(_) | Notice::Succeeded(_)) | None => return false,
             }
         }
         if std::mem::take(&mut self.reject_write) {
@@ -126,7 +144,7 @@ impl World {
     /// One step of the operator. `false`: its reconcile ends.
     fn step(&mut self) -> bool {
         let (hooks, entries, moment) = (self.hooks.clone(), self.entries.clone(), self.moment.clone());
-        let digests = hooks.iter().map(|hook| (hook.name.clone(), Ok("d".to_owned()))).collect();
+        let digests = hooks.iter().map(|hook| (hook.name.clone(), Ok(self.digest()))).collect();
         let (skip, reconcile_at) = (self.skip.clone(), self.reconcile_at.clone());
         let question = Question {
             hooks: &hooks,
@@ -150,8 +168,22 @@ impl World {
             }
             Action::Create(hook, index) => {
                 let name = entries[index].job.clone().expect("an intended entry has a name");
+                if self.jobs.get(&name).is_some_and(|job| job.template != self.template) {
+                    // The name is taken by a try whose creation had no answer.
+                    let in_workload = hook.in_ == HookCluster::Workload;
+                    if in_workload && (self.is_away || self.keeps_jobs) {
+                        return self.unanswered(&question, hook);
+                    }
+                    self.jobs.remove(&name);
+                    return self.write(self.replaced(index, without_job(entries[index].clone())));
+                }
                 self.uids += 1;
-                let new = Job { uid: self.uids.to_string(), hook: hook.name.clone(), outcome: JobOutcome::Running };
+                let new = Job {
+                    uid: self.uids.to_string(),
+                    hook: hook.name.clone(),
+                    template: self.template,
+                    outcome: JobOutcome::Running,
+                };
                 let job = self.jobs.entry(name).or_insert(new);
                 assert_eq!(job.hook, hook.name, "a name is of one hook");
                 let uid = job.uid.clone();
@@ -159,7 +191,7 @@ impl World {
                     // It was created all the same.
                     return self.is_away && hook.in_ == HookCluster::Workload && self.unanswered(&question, hook);
                 }
-                let (entry, _) = created(entries[index].clone(), uid, "d".into(), self.now);
+                let (entry, _) = created(entries[index].clone(), uid, self.digest(), self.now);
                 self.write(self.replaced(index, entry))
             }
             Action::Observe(hook, index) => {
@@ -180,6 +212,10 @@ impl World {
                 false
             }
         }
+    }
+
+    fn digest(&self) -> String {
+        format!("d{}", self.template)
     }
 
     fn unanswered(&mut self, question: &Question<'_>, hook: &Hook) -> bool {
@@ -217,6 +253,8 @@ impl World {
             Event::Retry => self.reconcile_at = Some(number.to_string()),
             Event::Wait(seconds) => self.now += SignedDuration::from_secs(*seconds),
             Event::Answers(answers) => self.is_away = !answers,
+            Event::Deletes(deletes) => self.keeps_jobs = !deletes,
+            Event::Correct => self.template += 1,
         }
     }
 
@@ -247,7 +285,7 @@ proptest! {
             world.turn(event, number);
             world.check();
         }
-        (world.reject_write, world.lose_answer, world.is_away) = (false, false, false);
+        (world.reject_write, world.lose_answer, world.is_away, world.keeps_jobs) = (false, false, false, false);
         for number in 100..120 {
             world.turn(&Event::Retry, number);
             world.turn(&Event::Work(10), number);

@@ -24,6 +24,7 @@ struct Case {
     digests: BTreeMap<String, Result<String, String>>,
     skip: Option<&'static str>,
     reconcile_at: Option<&'static str>,
+    may_begin: bool,
     now: i64,
 }
 
@@ -33,7 +34,7 @@ impl Case {
         let hook = Hook { in_: HookCluster::Workload, ..hook("smoke", &[HookPoint::AfterControlPlane]) };
         let moment = Moment::new(HookPoint::AfterControlPlane, STEP);
         let digests = BTreeMap::from([("smoke".to_owned(), Ok("d1".to_owned()))]);
-        Self { hooks: vec![hook], entries, moment, digests, skip: None, reconcile_at: None, now: 1000 }
+        Self { hooks: vec![hook], entries, moment, digests, skip: None, reconcile_at: None, may_begin: true, now: 1000 }
     }
 
     fn question(&self) -> Question<'_> {
@@ -46,7 +47,7 @@ impl Case {
             digests: &self.digests,
             uid: "uid",
             object: ("demo", "team"),
-            may_begin: true,
+            may_begin: self.may_begin,
             now: at(self.now),
         }
     }
@@ -98,6 +99,38 @@ fn job_that_cannot_be_created_is_waited_for_until_the_timeout() {
     let message = failed.message.as_deref().unwrap();
     assert_eq!(message, "the Job was not created within 10m, as far as is known: no route to host");
     assert!(matches!(notice, Some(Notice::Failed(_))));
+}
+
+#[test]
+fn wait_that_is_interrupted_begins_anew() {
+    let waiting = |state| HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(state) };
+    let since = |entries: &[HookStatus]| entries[0].waiting_since.clone();
+    for state in [HookState::Pending, HookState::Intended] {
+        let mut case = Case::new(vec![waiting(state)]);
+        // A hold.
+        case.may_begin = false;
+        let Action::Record(Record { entries, .. }) = next(&case.question()) else { panic!("{state:?}") };
+        assert_eq!((entries[0].state, since(&entries)), (state, None));
+        case.entries = entries;
+        assert!(matches!(next(&case.question()), Action::Held(held) if !held.failed), "{state:?}");
+        let recorded = case.recorded();
+        assert_eq!((recorded.entries[0].state, since(&recorded.entries)), (state, Some(Time(at(1000)))));
+    }
+    // The cluster answers that the template cannot be used, or the Job not be created.
+    for policy in [HookFailurePolicy::Stop, HookFailurePolicy::Continue] {
+        let mut case = Case::new(vec![waiting(HookState::Pending)]);
+        case.hooks[0].on_failure = policy;
+        case.digests.insert("smoke".into(), Err("no such CronJob".into()));
+        let Action::Record(record) = next(&case.question()) else { panic!("{policy:?}") };
+        assert_eq!((record.entries[0].state, since(&record.entries)), (HookState::Pending, None), "{policy:?}");
+    }
+    let case = Case::new(vec![waiting(HookState::Intended)]);
+    let Action::Record(record) = case.question().create_refused(&case.hooks[0], 0, "quota") else { panic!() };
+    assert_eq!((record.entries[0].state, since(&record.entries)), (HookState::Intended, None));
+    // What has failed says what it waited for.
+    let mut case = Case::new(vec![waiting(HookState::Failed)]);
+    case.may_begin = false;
+    assert!(matches!(next(&case.question()), Action::Held(_)));
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum JobError {
         namespace: String,
         /// Its name.
         name: String,
+        /// Its UID, if it is a Job that Keelson created, of another template.
+        uid: Option<String>,
     },
     /// The operator has no permission there.
     #[error(

@@ -92,8 +92,11 @@ impl JobRunner {
             Err(failure) => match failure.kind {
                 FailureKind::Conflict => {
                     let existing = self.find(&namespace, &name).await?;
-                    let uid = existing.filter(|existing| is_same(existing, job)).as_ref().and_then(uid);
-                    uid.ok_or(JobError::NameTaken { namespace, name })
+                    let existing = existing.filter(|existing| digest(existing).is_some());
+                    match existing.as_ref().and_then(uid) {
+                        Some(uid) if existing.as_ref().is_some_and(|existing| is_same(existing, job)) => Ok(uid),
+                        uid => Err(JobError::NameTaken { namespace, name, uid }),
+                    }
                 }
                 FailureKind::NotFound => Err(JobError::NoNamespace { namespace, of: self.target.suffix() }),
                 FailureKind::Refused => Err(JobError::Invalid(failure.error.to_string())),
@@ -162,9 +165,13 @@ fn uid(job: &Job) -> Option<String> {
     job.uid().filter(|uid| !uid.is_empty() && uid.len() <= MAX_UID)
 }
 
+/// The digest of the template of a Job that Keelson created.
+fn digest(job: &Job) -> Option<&String> {
+    job.annotations().get(DIGEST_ANNOTATION)
+}
+
 /// Whether `existing` is the Job that was built, with the same owner.
 fn is_same(existing: &Job, built: &Job) -> bool {
-    let digest = |job: &Job| job.annotations().get(DIGEST_ANNOTATION).cloned();
     let owners = |job: &Job| job.owner_references().iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>();
     digest(existing).is_some() && digest(existing) == digest(built) && owners(existing) == owners(built)
 }

@@ -48,12 +48,17 @@ fn overall(status: &FleetRolloutStatus, problem: Option<&str>) -> Overall {
 /// Longest message of a condition, in characters: `kubectl get` prints it in a column. The whole message is that of the release.
 const MAX_MESSAGE: usize = 160;
 
-/// `control planes to 1.36 (3/9): wave canary waits for ...`: the first sentence of the release's message.
+/// `control planes to 1.36 (3/9): wave canary waits for ...`: the first sentence of the release's message. One that asks for an approval
+/// is never cut: it ends with the value that a person writes.
 fn describe(release: &ReleaseStatus) -> String {
     let ReleaseStatus { gate, target, progress, message, .. } = release;
     let sentence = message.as_ref().and_then(|message| message.split("; ").next());
     let sentence = sentence.map(|sentence| format!(": {sentence}")).unwrap_or_default();
-    bounded(&format!("{} to {target} ({progress}){sentence}", gate.describe()), MAX_MESSAGE)
+    let text = format!("{} to {target} ({progress}){sentence}", gate.describe());
+    match release.state {
+        ReleaseState::WaitingForApproval => text,
+        _ => bounded(&text, MAX_MESSAGE),
+    }
 }
 
 #[cfg(test)]
@@ -77,15 +82,18 @@ mod tests {
 
     #[test]
     fn message_is_one_sentence_that_fits_into_a_column() {
-        let message = |text: &str| {
-            let release = json!({"gate": "ControlPlane", "target": "1.36", "state": "Halted", "progress": "1/3",
+        let in_state = |state: &str, text: &str| {
+            let release = json!({"gate": "ControlPlane", "target": "1.36", "state": state, "progress": "1/3",
                 "message": text, "since": "2026-11-28T00:00:00Z"});
             describe(&serde_json::from_value(release).unwrap())
         };
+        let message = |text: &str| in_state("Halted", text);
         let halted = "wave canary has halted: a/b: PodEvictionFailure; correct what is named, then set the annotation";
         assert_eq!(message(halted), "control planes to 1.36 (1/3): wave canary has halted: a/b: PodEvictionFailure");
         let long = message(&"x".repeat(1024));
         assert!(long.chars().count() == MAX_MESSAGE && long.ends_with('…'), "{long}");
+        let waits = format!("wave {} waits for an approval: set the annotation to 3f9a1c20d4e5b678", "w".repeat(120));
+        assert!(in_state("WaitingForApproval", &waits).ends_with(" 3f9a1c20d4e5b678"));
     }
 
     #[test]

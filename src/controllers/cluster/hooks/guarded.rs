@@ -161,7 +161,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Whether a hook before `step`, which the cluster has claimed, runs or has failed: nothing of the step has begun in AWS.
+    /// Whether a hook before `step`, which the cluster has claimed, is about to run or runs: nothing of the step has begun in AWS.
     pub(in crate::controllers::cluster) fn waits_for_hooks_before(&self, step: GatedStep) -> bool {
         match step.target {
             Target::Kubernetes(to) => {

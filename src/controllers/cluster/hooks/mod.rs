@@ -15,13 +15,13 @@ use kube::ResourceExt;
 
 pub use self::record::Memory;
 use super::Reconcile;
-use crate::api::hook::{Hook, HookPlace, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
+use crate::api::hook::{Hook, HookPlace, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
 use crate::controllers::runtime::events::EventMessage;
 use crate::hooks::{
     Action, Held, JobId, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next,
-    observed, without_removed,
+    observed, without_job, without_removed,
 };
 use crate::jobs::{JobError, JobRunner};
 use crate::resources::cloud::Cloud;
@@ -76,7 +76,7 @@ impl Reconcile<'_> {
                         Step::Again
                     }
                 },
-                Action::Record(record) => self.record_change(record, cloud).await,
+                Action::Record(record) => self.record_change(&question, record, cloud).await,
                 Action::Create(hook, index) => self.create_hook_job(&question, hook, index, cloud).await,
                 Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index, cloud).await,
             };
@@ -103,17 +103,42 @@ impl Reconcile<'_> {
                 let (changed, notice) = self::created(entry, uid, digest, self.now);
                 (changed, Some(notice))
             }
-            // It was made of another template, right before a crash: the next try has another name.
-            Err(JobError::NameTaken { .. }) => (HookStatus { state: HookState::Pending, job: None, ..entry }, None),
-            Err(error) if error.is_unanswered() => return self.await_answer(question, hook, &error, cloud).await,
-            Err(error) if !error.requires_change() => return Step::Held(wait(&error.to_string(), RETRY)),
-            Err(error) => match question.create_refused(hook, index, &error.to_string()) {
-                Action::Held(held) => return Step::Held(held),
-                Action::Record(record) => return self.record_change(record, cloud).await,
-                _ => return Step::Again,
-            },
+            // It was made of another template, right before a crash or without an answer: it goes before the next try has another name.
+            Err(JobError::NameTaken { name, uid, .. }) => {
+                if !self.ctx.gate.may_write() {
+                    return Step::Held(wait("this replica no longer leads", RETRY));
+                }
+                if let Some(uid) = uid
+                    && let Err(error) = self.delete_job(&entry.place(), (&name, &uid), cloud).await
+                {
+                    return self.not_created(question, (hook, index), &error, cloud).await;
+                }
+                (without_job(entry), None)
+            }
+            Err(error) => return self.not_created(question, (hook, index), &error, cloud).await,
         };
-        self.record_change(Record { delete: None, entries: with(changed), notice }, cloud).await
+        self.record_change(question, Record { delete: None, entries: with(changed), notice }, cloud).await
+    }
+
+    /// What follows while the Job of an intended entry cannot be created.
+    async fn not_created(
+        &mut self,
+        question: &Question<'_>,
+        (hook, index): (&Hook, usize),
+        error: &JobError,
+        cloud: &Cloud,
+    ) -> Step {
+        if error.is_unanswered() {
+            return self.await_answer(question, hook, error, cloud).await;
+        }
+        if !error.requires_change() {
+            return Step::Held(wait(&error.to_string(), RETRY));
+        }
+        match question.create_refused(hook, index, &error.to_string()) {
+            Action::Held(held) => Step::Held(held),
+            Action::Record(record) => self.record_change(question, record, cloud).await,
+            _ => Step::Again,
+        }
     }
 
     /// Creates the Job of an intended entry. Returns its UID, and the digest of its template.
@@ -134,7 +159,7 @@ impl Reconcile<'_> {
         let again = error.requeue_after().and_then(|again| SignedDuration::try_from(again).ok());
         match question.unanswered(hook, &error.to_string(), again.unwrap_or(RETRY)) {
             Action::Held(held) => Step::Held(held),
-            Action::Record(record) => self.record_change(record, cloud).await,
+            Action::Record(record) => self.record_change(question, record, cloud).await,
             _ => Step::Again,
         }
     }
@@ -151,7 +176,7 @@ impl Reconcile<'_> {
         match observation {
             Ok(found) => match observed(question, hook, index, &found.outcome, found.waiting.as_deref()) {
                 Observation::Held(held) => Step::Held(held),
-                Observation::Record(record) => self.record_change(record, cloud).await,
+                Observation::Record(record) => self.record_change(question, record, cloud).await,
             },
             Err(error) if error.is_unanswered() => self.await_answer(question, hook, &error, cloud).await,
             Err(error) => {
@@ -162,23 +187,29 @@ impl Reconcile<'_> {
     }
 
     /// Writes a change to status, after the Job that it gives up is deleted, and tells about it.
-    async fn record_change(&mut self, record: Record, cloud: &Cloud) -> Step {
-        let Record { delete, entries, notice } = record;
+    async fn record_change(&mut self, question: &Question<'_>, mut record: Record, cloud: &Cloud) -> Step {
         if !self.ctx.gate.may_write() {
             return Step::Held(wait("this replica no longer leads", RETRY));
         }
-        if let Some(JobId { place, name, uid }) = delete
-            && let Err(error) = self.delete_job(&place, (&name, &uid), cloud).await
+        if let Some(JobId { place, name, uid }) = &record.delete
+            && let Err(error) = self.delete_job(place, (name, uid), cloud).await
         {
-            let failed = error.requires_change();
-            let is_skip = matches!(notice, Some(Notice::Skipped(_)));
-            // A person passes the hook, whatever becomes of its Job, which ends at its deadline.
-            if is_skip && (failed || error.is_unanswered()) {
-                tracing::warn!(%error, job = name, "the Job of a skipped hook was not deleted");
-            } else {
-                return Step::Held(Held { failed, message: error.to_string(), again: RETRY });
+            let requires_change = error.requires_change();
+            let may_stay = requires_change || error.is_unanswered();
+            match record.notice {
+                // A person passes the hook, whatever becomes of its Job, which ends at its deadline.
+                Some(Notice::Skipped(_)) if may_stay => {
+                    tracing::warn!(%error, job = name, "the Job of a skipped hook was not deleted");
+                }
+                // The hook has failed, and its Job ends at its deadline. It is deleted before another try.
+                Some(Notice::Failed(_)) if may_stay => {
+                    tracing::warn!(%error, job = name, "the Job of a failed hook was not deleted");
+                    record = record.keeping_job();
+                }
+                _ => return Step::Held(question.undeleted(name, &error.to_string(), requires_change, RETRY)),
             }
         }
+        let Record { entries, notice, .. } = record;
         if let Err(held) = self.record_hooks(entries).await {
             return Step::Held(held);
         }
