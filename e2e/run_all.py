@@ -245,9 +245,9 @@ def print_slowest(done: list[Run]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    # Each uses 0.4 of a core.
-    default = 5 * (os.cpu_count() or 2) // 2
-    parser.add_argument("--jobs", type=int, default=default, help="parallel processes (default: five for two cores)")
+    # Each uses a third of a core.
+    default = 3 * (os.cpu_count() or 2)
+    parser.add_argument("--jobs", type=int, default=default, help="parallel processes (default: three for each core)")
     parser.add_argument("runs", nargs="*", help="aws, harness, or a file of e2e/tests without .py (default: all)")
     options = parser.parse_args()
     began = time.monotonic()

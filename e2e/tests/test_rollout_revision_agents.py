@@ -18,7 +18,8 @@ from keelson_harness.registry import Registry
 DURATIONS = Durations(1, 1, 0.5, 0.8, 0.2, 0.5)
 # A fetch, a sync, and a busy machine.
 SECONDS = 90
-BROKEN = {f"{PATH}/broken.yaml": "apiVersion: v1\nkind: [\n"}
+# Argo CD skips files that do not look like a manifest: the API server rejects this one.
+BROKEN = {f"{PATH}/lost.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost, namespace: nowhere}\n"}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 const RIGHTS_FOR: Duration = Duration::from_secs(45);
 /// How often a stream asks whether its viewer may still see it.
 pub const RECHECK: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
-/// A right that was asked about this long ago is not shown, also if the reviews that followed took so long.
+/// A right that was asked about this long ago is not shown, also if it is the reviews of other namespaces that took so long.
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// Tokens and refusals that are kept. With more, the oldest are asked about again: first those of the same user.
 pub const MAX_TOKENS: usize = 4096;
@@ -237,13 +237,16 @@ impl Access {
         let mut answers = futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT);
         while let Some(answer) = answers.next().await {
             let (namespace, allowed) = answer?;
+            if !is_fresh(decided, Instant::now(), MAX_AGE) {
+                return Err(Denied::Undecided);
+            }
             learn(&mut viewer, &allowed, namespace);
             let mut tokens = self.tokens.lock();
             if let Some((kept, _)) = tokens.get_mut(&digest).and_then(|known| known.rights.as_mut()) {
                 learn(kept, &allowed, namespace);
             }
         }
-        if is_fresh(decided, Instant::now(), MAX_AGE) { Ok(viewer) } else { Err(Denied::Undecided) }
+        Ok(viewer)
     }
 
     /// The kinds that the user may list in a namespace.

@@ -182,14 +182,16 @@ async fn sign_in(page: &Page, cluster: &Cluster, parts: &Parts, body: Body) -> R
     if token.is_empty() || token.len() > MAX_TOKEN {
         return form(StatusCode::BAD_REQUEST, &next, "Enter a token.");
     }
-    match admit(page, cluster, (token, false), &client_of(parts)).await {
-        Ok(_) => {}
+    let from = client_of(parts);
+    let user = match admit(page, cluster, (token, false), &from).await {
+        Ok(Admitted { user, .. }) => user,
         Err(Denied::Invalid) => {
+            tracing::info!(from, "somebody could not sign in on the page: the token is not accepted");
             let problem = "The API server of this cluster does not accept this token: it is wrong, has expired, or is for another cluster.";
             return form(StatusCode::UNAUTHORIZED, &next, problem);
         }
         Err(denied) => return unavailable(denied),
-    }
+    };
     let (cookie, seconds) = match cluster.seal.close(token, Timestamp::now()) {
         Ok(cookie) => cookie,
         Err(SealError::Expired) => return form(StatusCode::UNAUTHORIZED, &next, "This token has expired."),
@@ -201,6 +203,7 @@ async fn sign_in(page: &Page, cluster: &Cluster, parts: &Parts, body: Body) -> R
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The system has no random numbers for a session.\n");
         }
     };
+    tracing::info!(user, from, "somebody has signed in on the page");
     let mut response = see_other(next_path(&next));
     add_cookie(&mut response, &sign_in::set_cookie(&parts.headers, &cookie, seconds));
     response

@@ -380,6 +380,8 @@ NO_EDIT = [
     "has this source any more, so no commit follows: give a cluster",
     "cannot be read, and may select this cluster: correct it, or delete it",
     "waits for an approval: set the annotation keelson.dev/approve",
+    ": set the annotation keelson.dev/approve to {hash}",
+    "This token is too long for a cookie of your browser: use one with fewer claims",
     "is no label key: write one such as",
     "are set by Argo CD, Kubernetes or Keelson: choose others",
     "and the cluster stays registered: delete it",

@@ -96,7 +96,7 @@ class ManyClusters:
             def do_POST(self) -> None:  # noqa: N802
                 """Reviews: each token is of a user who may list everything."""
                 self.rfile.read(int(self.headers["Content-Length"]))
-                status = {"authenticated": True, "user": {"username": "viewer"}} if self.path.endswith("/tokenreviews") else {"allowed": True}
+                status = {"authenticated": True, "user": {"username": "viewer"}} if urlsplit(self.path).path.endswith("/tokenreviews") else {"allowed": True}
                 body = json.dumps({"metadata": {}, "spec": {}, "status": status}).encode()
                 self.send_response(201)
                 self.send_header("Content-Type", "application/json")

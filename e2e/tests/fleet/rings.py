@@ -65,7 +65,8 @@ class Rings:
 
     def make(self) -> None:
         self.on.apply(self.rollout, *self.clusters, *self.groups)
-        self.on.ready(*self.clusters, *self.groups)
+        # With an API server for each, on a busy machine.
+        self.on.ready(*self.clusters, *self.groups, timeout=240)
 
     # What people do
 

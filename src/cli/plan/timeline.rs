@@ -1,6 +1,6 @@
 //! When each step would start and end if everything takes its expected time, and which steps determine the end. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::planned::Planned;
@@ -28,12 +28,16 @@ impl Slot {
 /// The timeline of a cluster and its node groups.
 pub struct Timeline {
     slots: BTreeMap<Key, Slot>,
+    /// What others replace: it is deleted, and nothing waits for that.
+    replaced: BTreeSet<Key>,
 }
 
 impl Timeline {
     /// Of the plans of a cluster (the first) and its node groups.
     pub fn of(all: &[Planned]) -> Self {
-        let mut timeline = Self { slots: BTreeMap::new() };
+        let nodes = all.iter().flat_map(|planned| planned.graph.nodes());
+        let replaced = nodes.filter(|node| node.succession().is_some()).map(|node| node.key()).collect();
+        let mut timeline = Self { slots: BTreeMap::new(), replaced };
         let Some((cluster, groups)) = all.split_first() else { return timeline };
         // Add-ons that need nodes come after the node groups, and those after the cluster; new ones also after the add-ons that nodes
         // need.
@@ -50,7 +54,7 @@ impl Timeline {
             let gates = if group.plan.steps().any(is_new) { &before_new } else { &before_changes };
             timeline.add(group, &|_| true, gates);
         }
-        let nodes = timeline.last(|key| key.kind() == "nodeGroup");
+        let nodes = timeline.last_node_group();
         let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
         timeline.add(cluster, &needs_nodes, &gate);
         timeline.add_agent(cluster);
@@ -118,11 +122,16 @@ impl Timeline {
     fn add_agent(&mut self, cluster: &Planned) {
         let key = steps::key();
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
-        let nodes = self.last(|key| key.kind() == "nodeGroup");
+        let nodes = self.last_node_group();
         let after = nodes.or_else(|| self.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
         let start = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::end);
         let takes = steps::expected(step.action);
         self.slots.insert(key, Slot { start, takes, after, waits_for_window: false });
+    }
+
+    /// The last node group that comes or changes.
+    fn last_node_group(&self) -> Option<Key> {
+        self.last(|key| key.kind() == "nodeGroup" && !self.replaced.contains(key))
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {

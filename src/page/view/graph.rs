@@ -151,7 +151,9 @@ fn of_step(step: &PlanStep, context: &Context<'_>) -> Part {
         StepState::Failed => "failed",
         StepState::Done => "done",
     };
-    let parts = [action(step.action).to_owned(), time(step, context), detail(step)];
+    let since = step.since.as_ref().filter(|_| step.state == StepState::Running);
+    let since = since.map(|since| format!("since {}", context.time(since.0))).unwrap_or_default();
+    let parts = [action(step.action).to_owned(), since, time(step, context), detail(step)];
     Part {
         key: Key::parse(&step.resource),
         badge: Badge::with_text(state, word),

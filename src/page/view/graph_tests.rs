@@ -88,6 +88,9 @@ fn each_state_has_its_shape_and_its_words() {
         assert_eq!((node.badge.shape, node.lines[2].as_str(), node.is_late), (shape, short, is_late), "{state}");
     }
     assert!(of(&fleet(json!({"plan": {}}), false, &[])).is_none(), "nothing is planned");
+    let runs = step("vpc", "Running", json!({"since": "2026-11-30T23:58:00Z", "expectedSeconds": 300}));
+    let graph = of(&fleet(creating(json!([runs]), json!([])), false, &[])).unwrap();
+    assert_eq!(graph.nodes[0].detail, "create; since 2026-11-30 23:58; about 3 min left, until 00:03:00");
 }
 
 #[test]
