@@ -58,7 +58,8 @@ def test_each_point_comes_once_a_minor_and_the_job_knows_where_it_is(on, running
     on.ready(*shop.items)
     assert lines(said) == ["BeforeCreate   1", "AfterCreate   1"]
     shop.edit(version="1.35")
-    await_version(shop, "1.35")
+    # Seven Jobs, one after the other.
+    await_version(shop, "1.35", 150)
     await_state(shop, "log", "Succeeded", "AfterUpgrade")
     assert lines(said)[2:] == [
         "BeforeUpgrade 1.33 1.35 1",

@@ -88,7 +88,8 @@ def test_hook_runs_in_the_workload_cluster_at_each_point_at_which_it_exists(on, 
     on.ready(*shop.items)
     assert lines(said) == ["AfterCreate   1"]
     shop.edit(version="1.35")
-    await_version(shop, "1.35")
+    # Seven Jobs, one after the other.
+    await_version(shop, "1.35", 150)
     await_state(shop, "log", "Succeeded", "AfterUpgrade")
     assert lines(said)[1:] == [
         "BeforeUpgrade 1.33 1.35 1",

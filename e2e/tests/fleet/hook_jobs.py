@@ -74,8 +74,8 @@ def await_state(shop: Shop, name: str, state: str, at: str = "BeforeControlPlane
     return entry(shop, name, at)
 
 
-def await_version(shop: Shop, version: str) -> None:
-    until(lambda: shop.in_sync() and shop.found()["status"].get("version") == version, 60, version)
+def await_version(shop: Shop, version: str, timeout: float = 60) -> None:
+    until(lambda: shop.in_sync() and shop.found()["status"].get("version") == version, timeout, version)
 
 
 def failed(shop: Shop) -> str:
