@@ -26,7 +26,7 @@ def on():
 
 
 class Crashing:
-    """A cluster in an account of its own, whose operators are killed at every write."""
+    """A cluster in an account of its own, whose operators are killed at every write of an edit."""
 
     def __init__(self, on: Environment, name: str, **spec: object):
         self.on, self.name, self.account = on, name, on.account(fresh_account())
@@ -37,19 +37,27 @@ class Crashing:
         return bool(found) and is_in_sync(found) and conditions(found).get("Ready", {}).get("status") == "True"
 
     def create(self) -> None:
+        """`test_crash.py` kills operators that create clusters."""
         self.on.apply(self.item)
-        self.killed()
+        with self.on.operator(*FLAGS, account=self.account.id):
+            self.on.ready(self.item)
 
     def edit(self, **spec: object) -> Killings:
         self.on.api.patch(*key_of(self.item)[:3], {"spec": spec})
         return self.killed()
 
     def killed(self) -> Killings:
-        return killed_at(self.on, self.account.id, self.is_done, flags=FLAGS, timeout=200)
+        try:
+            return killed_at(self.on, self.account.id, self.is_done, flags=FLAGS, timeout=200)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.on.describe(self.item)}") from None
 
     def delete(self) -> Killings:
         self.on.api.delete(*key_of(self.item))
         return killed_at(self.on, self.account.id, lambda: not self.on.api.find(*key_of(self.item)), flags=FLAGS, timeout=200)
+
+    def forget(self) -> None:
+        self.on.force_delete(self.item)
 
     def described(self) -> dict:
         return self.account.eks.describe_cluster(name=self.name)["cluster"]
@@ -92,7 +100,7 @@ def test_settings_of_the_control_plane_reach_eks_once(on: Environment, capsys) -
     assert times(off, UPDATE) == 2, off.writes
     with capsys.disabled():
         print(f"\n  {edited.summary('settings')}\n  {off.summary('off')}")
-    shop.delete()
+    shop.forget()
 
 
 def test_parts_of_the_cluster_are_made_changed_and_removed_once(on: Environment, capsys) -> None:
@@ -122,7 +130,7 @@ def test_parts_of_the_cluster_are_made_changed_and_removed_once(on: Environment,
         assert times(changed, action) == 1, changed.writes
     with capsys.disabled():
         print(f"\n  {made.summary('make')}\n  {changed.summary('remove')}")
-    shop.delete()
+    shop.forget()
 
 
 def test_flow_logs_are_made_replaced_and_removed_once(on: Environment, capsys) -> None:
@@ -146,7 +154,7 @@ def test_flow_logs_are_made_replaced_and_removed_once(on: Environment, capsys) -
     assert logs() == [] and times(removed, "ec2:DeleteFlowLogs") == 1, removed.writes
     with capsys.disabled():
         print(f"\n  {replaced.summary('replace')}\n  {removed.summary('remove')}")
-    shop.delete()
+    shop.forget()
 
 
 def test_log_group_is_edited_and_deleted_once(on: Environment, capsys) -> None:
