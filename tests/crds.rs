@@ -50,6 +50,18 @@ fn parts_by_which_older_crds_are_found_are_up_to_date() {
     assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
 }
 
+/// An older operator demands what its own version had, also of newer CRDs: without a part, it could not be rolled back to.
+/// A release copies `src/api/schema_parts.txt` to this file.
+#[test]
+fn no_part_of_the_last_release_is_missing() {
+    let parts = installed_schema::parts().unwrap();
+    let parts: BTreeSet<&str> = parts.lines().collect();
+    let released: BTreeSet<&str> = include_str!("released_schema_parts.txt").lines().collect();
+    assert!(released.contains("NodeGroup status.deletion.retainedNodeGroups"), "{released:?}");
+    let missing: Vec<_> = released.difference(&parts).collect();
+    assert!(missing.is_empty(), "put them back, and describe them as unused: {missing:?}");
+}
+
 #[test]
 fn crd_round_trips_through_yaml() {
     for crd in crds::all() {

@@ -60,11 +60,18 @@ pub struct NodeGroupDeletionStatus {
     /// The `deletionPolicy` at its start: resources to be retained then are not deleted after a later edit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<DeletionPolicy>,
+    /// Unused in a NodeGroup: an older version of the operator needs it in the CRD.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub retained_node_groups: Vec<String>,
+    /// Unused in a NodeGroup: an older version of the operator needs it in the CRD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<AlsoDeleted>,
 }
 
 impl From<NodeGroupDeletionStatus> for DeletionStatus {
     fn from(of: NodeGroupDeletionStatus) -> Self {
-        let NodeGroupDeletionStatus { began, release, approval_uid, policy } = of;
+        let NodeGroupDeletionStatus { began, release, approval_uid, policy, retained_node_groups: _, also: _ } = of;
         Self { began, release, approval_uid, policy, ..Self::default() }
     }
 }
@@ -102,6 +109,13 @@ impl DeletionStatus {
         })
     }
 
+    /// As [`DeletionStatus::with_hold`], where the time for load balancers matters no more, because they are `past` or
+    /// retained by policy `requested`. Until then, only what deletes them ends a hold: they get their time again.
+    pub fn with_hold_of(&self, requested: DeletionPolicy, is_held: bool, past: bool, now: Timestamp) -> Option<Self> {
+        let may_end = past || self.effective_policy(requested) == DeletionPolicy::Retain;
+        if is_held || may_end { self.with_hold(is_held, now) } else { None }
+    }
+
     /// The policy of a started deletion whose spec now has policy `requested`: an edit may retain more than at the
     /// start, never less.
     pub fn effective_policy(&self, requested: DeletionPolicy) -> DeletionPolicy {
@@ -135,6 +149,26 @@ mod tests {
         let resumed = held.with_hold(false, at(3600)).unwrap();
         assert_eq!((resumed.held_at.clone(), resumed.load_balancers_since(at(4000))), (None, Some(at(3600))));
         assert_eq!(resumed.with_hold(true, at(4001)).unwrap().load_balancers_since(at(5000)), Some(at(5000)));
+    }
+
+    #[test]
+    fn hold_ends_in_status_even_if_no_load_balancer_is_awaited_any_more() {
+        use DeletionPolicy::{Delete, Retain};
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let started = DeletionStatus { began: Some(Time(at(0))), ..DeletionStatus::default() };
+        let held = started.with_hold_of(Delete, true, true, at(10)).unwrap();
+        assert_eq!(held.held_at, Some(Time(at(10))));
+        assert_eq!(held.with_hold_of(Delete, true, true, at(20)), None, "it is the same hold");
+        assert_eq!(
+            held.with_hold_of(Delete, false, false, at(20)),
+            None,
+            "its load balancers get their time again first"
+        );
+        for (policy, is_past) in [(Delete, true), (Retain, false)] {
+            let resumed = held.with_hold_of(policy, false, is_past, at(20)).unwrap();
+            assert_eq!((resumed.held_at, resumed.resumed_at), (None, Some(Time(at(20)))), "{policy:?}");
+        }
+        assert_eq!(started.with_hold_of(Delete, false, true, at(20)), None, "it was not held");
     }
 
     #[test]

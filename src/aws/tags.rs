@@ -22,7 +22,13 @@ pub const NAME: &str = "Name";
 /// Whether IAM may take two tag keys for one: it ignores case. Beyond ASCII too, because it takes letters of all alphabets, and some of them
 /// are an ASCII letter in another case, such as the Kelvin sign.
 pub fn is_same_key(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase() || one.to_uppercase() == other.to_uppercase()
+    fold_case(one) == fold_case(other)
+}
+
+/// A key without its case. Either direction alone misses some: the Kelvin sign has only a lowercase letter, the long s only
+/// an uppercase one.
+fn fold_case(key: &str) -> String {
+    key.to_uppercase().to_lowercase()
 }
 
 /// The tags that define the owner of a resource.
@@ -251,7 +257,7 @@ pub fn is_never_removed(key: &str) -> bool {
 
 /// Whether a key begins with `prefix`, compared as in [`is_same_key`].
 fn begins_with(key: &str, prefix: &str) -> bool {
-    key.to_lowercase().starts_with(&prefix.to_lowercase()) || key.to_uppercase().starts_with(&prefix.to_uppercase())
+    fold_case(key).starts_with(&fold_case(prefix))
 }
 
 #[cfg(test)]

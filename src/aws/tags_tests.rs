@@ -62,10 +62,16 @@ fn installation_tag_never_displaces_a_user_tag() {
 #[test]
 fn reserved_keys_are_recognised_in_every_case_of_every_alphabet() {
     let removed = |key: &str| Tags::new().without([key.to_owned()]).removed().count();
-    for key in
-        ["keelson.dev/owner", "Keelson.Dev/owner", "\u{212a}eelson.dev/owner", "keel\u{17f}on.dev/owner", "AWS:x"]
-    {
+    for key in [
+        "keelson.dev/owner",
+        "Keelson.Dev/owner",
+        "\u{212a}eelson.dev/owner",
+        "keel\u{17f}on.dev/owner",
+        "\u{212a}eel\u{17f}on.dev/owner",
+        "AWS:x",
+    ] {
         assert_eq!(removed(key), 0, "{key}");
     }
+    assert!(is_same_key("\u{212a}ey\u{17f}", "KEYS") && !is_same_key("key", "keys"));
     assert_eq!(removed("keelson/team"), 1);
 }

@@ -267,7 +267,7 @@ impl Reconcile<'_> {
     /// The status of a deletion that starts.
     pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> NodeGroupDeletionStatus {
         let policy = Some(self.object.spec.deletion_policy);
-        NodeGroupDeletionStatus { began: Some(at), release: None, approval_uid, policy }
+        NodeGroupDeletionStatus { began: Some(at), approval_uid, policy, ..NodeGroupDeletionStatus::default() }
     }
 
     /// Removes the finalizer. `note`: what is retained, for an event.

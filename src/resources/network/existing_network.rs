@@ -77,7 +77,7 @@ fn if_readable<T>(read: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
 
 impl ExistingNetwork {
     /// The subnets that the spec lists or selects, and the ids that it lists.
-    async fn wanted(&self, cloud: &Cloud, age: MaxStaleness) -> Result<Network, Failure> {
+    async fn wanted(&self, cloud: &Cloud, refs: &Refs, age: MaxStaleness) -> Result<Network, Failure> {
         let snapshots = &cloud.aws.snapshots;
         Ok(match self.wanted.subnets().map_err(|error| Failure::of(Class::Invalid, error))? {
             ExistingSubnets::Ids(ids) => {
@@ -90,7 +90,8 @@ impl ExistingNetwork {
             }
             ExistingSubnets::Listed { vpc_id, subnets } => {
                 let all = snapshots.subnets_by_tags(vpc_id, &BTreeMap::new(), age).await?;
-                Network::of_list(vpc_id, &all, subnets)
+                let have = refs.output(&cluster::key(), SUBNET_IDS).unwrap_or_default();
+                Network::of_list(vpc_id, &all, subnets, &have.split(',').filter(|id| !id.is_empty()).collect())
             }
         })
     }
@@ -156,6 +157,17 @@ impl ExistingNetwork {
 async fn find_by_id(cloud: &Cloud, ids: &[String], age: MaxStaleness) -> Result<Vec<Subnet>, Failure> {
     let all = cloud.aws.snapshots.subnets_by_id(ids, age).await?;
     Ok(all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect())
+}
+
+/// What a deletion observes. `vpc`: that of the spec, which is searched for leftovers even if no subnet is found in it, as
+/// an entry may mean several by now, and tags may have changed.
+fn to_presence_at_deletion(network: &Network, vpc: &str) -> Presence<Detail> {
+    if network.subnets.is_empty() && vpc.is_empty() {
+        return Presence::Absent;
+    }
+    let ids = network.subnets.iter().map(|one| one.id.clone()).collect();
+    let placement = Placement { ids, reported: Vec::new() };
+    Presence::External(to_observation(network, placement, BTreeMap::new(), vpc))
 }
 
 fn to_observation(
@@ -235,16 +247,10 @@ impl Resource for ExistingNetwork {
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let (age, last) = (max_staleness(options), last.map(|last| &last.detail));
-        let wanted = self.wanted(cloud, age).await?;
+        let wanted = self.wanted(cloud, refs, age).await?;
         // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
         if options.goal == Goal::Deleted {
-            if wanted.subnets.is_empty() {
-                return Ok(Presence::Absent);
-            }
-            let network = wanted;
-            let placement =
-                Placement { ids: network.subnets.iter().map(|one| one.id.clone()).collect(), reported: Vec::new() };
-            return Ok(Presence::External(to_observation(&network, placement, BTreeMap::new(), "")));
+            return Ok(to_presence_at_deletion(&wanted, self.wanted.vpc_id.as_deref().unwrap_or_default()));
         }
         let cluster = self.placed(cloud, refs, &wanted.subnets, age, last).await?;
         let network = self.read(cloud, wanted, options, last, cluster.is_empty()).await?;
@@ -275,5 +281,24 @@ impl Resource for ExistingNetwork {
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         Err(Failure::invalid("an existing network is never deleted"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::existing_subnets::tests::subnet;
+    use super::*;
+
+    #[test]
+    fn deletion_searches_the_vpc_of_the_spec_even_if_no_subnet_is_found() {
+        let vpc_of = |network: &Network, vpc: &str| match to_presence_at_deletion(network, vpc) {
+            Presence::External(observed) => observed.outputs.get("vpcId").cloned(),
+            _ => None,
+        };
+        let ambiguous = Network { is_listed: true, unresolved: vec!["several".into()], ..Network::default() };
+        assert_eq!(vpc_of(&ambiguous, "vpc-1").as_deref(), Some("vpc-1"));
+        assert_eq!(vpc_of(&ambiguous, ""), None, "nothing is known of it");
+        let found = Network { subnets: vec![subnet("s-a", "vpc-2", "z1", 9)], ..Network::default() };
+        assert_eq!(vpc_of(&found, "").as_deref(), Some("vpc-2"));
     }
 }

@@ -59,6 +59,8 @@ pub fn place(network: &Network, cluster: &BTreeMap<String, Placed>) -> Placement
     let mut ids = sorted(kept.clone());
     let covered: BTreeSet<&String> = kept.iter().map(|subnet| &subnet.zone).collect();
     let mut is_complete = true;
+    // One of the cluster's subnets may be what an entry means.
+    let is_open = !network.unresolved.is_empty();
     for (id, placed) in cluster {
         let listed = network.subnets.iter().any(|subnet| subnet.id == *id);
         let needed = placed.zone.as_ref().is_none_or(|zone| !covered.contains(zone));
@@ -66,10 +68,14 @@ pub fn place(network: &Network, cluster: &BTreeMap<String, Placed>) -> Placement
             let why = format!("{id}, where the cluster is placed, does not exist any more");
             placement.reported.push(report(id, "", why));
             is_complete &= !needed;
-        } else if needed && !listed {
+        } else if (needed || is_open) && !listed {
             let zone = placed.zone.as_deref().unwrap_or_default();
-            let why =
-                format!("EKS keeps a cluster in all its zones: {id} stays until there is another subnet in {zone}");
+            let why = match needed {
+                true => {
+                    format!("EKS keeps a cluster in all its zones: {id} stays until there is another subnet in {zone}")
+                }
+                false => format!("{id} stays until each entry of subnets is one subnet: it may be one of them"),
+            };
             placement.reported.push(report(id, "", why));
             ids.push(id.clone());
         }
@@ -162,6 +168,11 @@ mod tests {
         let gone = cluster(&[("s-a", Some("z1"), true), ("s-b", Some("z2"), false)]);
         check(std::slice::from_ref(&a), &gone, &["s-a", "s-b"], &["s-b, where the cluster is placed, does not exist"]);
         check(&[a.clone(), subnet("s-d", "v", "z2", 99)], &gone, &["s-a", "s-d"], &["does not exist any more"]);
+        let three = cluster(&[("s-a", Some("z1"), true), ("s-b", Some("z2"), true), ("s-e", Some("z1"), true)]);
+        check(&[a.clone(), b.clone()], &three, &["s-a", "s-b"], &[]);
+        let placement = place(&unresolved, &three);
+        assert_eq!(placement.ids, ["s-a", "s-b", "s-e"], "nothing is taken away while it is unclear what is meant");
+        assert!(whys(&placement)[1].starts_with("s-e stays until each entry"), "{placement:?}");
         let unknown = cluster(&[("s-a", Some("z1"), true), ("s-b", None, false)]);
         let replaced = [a, subnet("s-d", "v", "z2", 99)];
         check(&replaced, &unknown, &["s-a", "s-b"], &["s-d is in z2", "does not exist any more"]);

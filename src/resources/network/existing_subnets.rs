@@ -62,8 +62,9 @@ impl Network {
         self.requested.is_empty() && !self.is_listed
     }
 
-    /// The subnets that the list `wanted` refers to, of those of the VPC.
-    pub fn of_list(vpc_id: &str, all: &[Subnet], wanted: &[SubnetReference]) -> Self {
+    /// The subnets that the list `wanted` refers to, of those of the VPC. `have`: those that the cluster has. If one of them
+    /// is the only such one of several, as others added a subnet, it remains; that the list is ambiguous is reported.
+    pub fn of_list(vpc_id: &str, all: &[Subnet], wanted: &[SubnetReference], have: &BTreeSet<&str>) -> Self {
         let mut network = Self { is_listed: true, ..Self::default() };
         for one in wanted {
             let SubnetReference { id, cidr, zone } = one;
@@ -90,6 +91,10 @@ impl Network {
                     network.unresolved.push(format!("{vpc_id} has no subnet {what}: correct it, or name another one"))
                 }
                 ref several => {
+                    let mut of_cluster = several.iter().filter(|subnet| have.contains(subnet.id.as_str()));
+                    if let (Some(subnet), None) = (of_cluster.next(), of_cluster.next()) {
+                        network.subnets.push((*subnet).clone());
+                    }
                     let several = first_few(several.iter().map(|subnet| &subnet.id), MAX_NAMED);
                     let why =
                         format!("{vpc_id} has several subnets {what} ({several}): name one by its id or its cidr");

@@ -202,7 +202,7 @@ fn each_reference_is_one_subnet_of_the_vpc() {
     ];
     let listed = |wanted: serde_json::Value| {
         let wanted: Vec<SubnetReference> = serde_json::from_value(wanted).unwrap();
-        Network::of_list("v", &all, &wanted)
+        Network::of_list("v", &all, &wanted, &BTreeSet::new())
     };
     let ids = |network: &Network| network.subnets.iter().map(|subnet| subnet.id.clone()).collect::<Vec<_>>();
     let found = listed(serde_json::json!([{"cidr": "10.0.1.0/24"}, {"id": "s-c"}, {"zone": "z1"}, {"id": "s-b"}]));
@@ -221,4 +221,23 @@ fn each_reference_is_one_subnet_of_the_vpc() {
     assert_eq!(unknown.find_problem().unwrap(), format!("subnets: {}", unknown.unresolved[0]));
     let none = listed(serde_json::json!([{"zone": "z9"}, {"zone": "z8"}]));
     assert!(none.find_problem().unwrap().contains("v has no subnet in z9"), "it is no selection by tags");
+}
+
+#[test]
+fn subnet_of_the_cluster_remains_after_others_add_one_to_its_zone() {
+    let all = [subnet("s-a", "v", "z1", 99), subnet("s-b", "v", "z2", 99), subnet("s-other", "v", "z1", 99)];
+    let wanted: Vec<SubnetReference> =
+        serde_json::from_value(serde_json::json!([{"zone": "z1"}, {"zone": "z2"}])).unwrap();
+    let with = |have: &[&str]| {
+        let network = Network::of_list("v", &all, &wanted, &have.iter().copied().collect());
+        assert_eq!(
+            network.unresolved,
+            ["v has several subnets in z1 (s-a, s-other): name one by its id or its cidr"],
+            "{have:?}"
+        );
+        network.subnets.into_iter().map(|subnet| subnet.id).collect::<Vec<_>>()
+    };
+    assert_eq!(with(&["s-a", "s-b"]), ["s-a", "s-b"]);
+    assert_eq!(with(&["s-a", "s-other", "s-b"]), ["s-b"], "it has both");
+    assert_eq!(with(&[]), ["s-b"], "it does not exist yet");
 }

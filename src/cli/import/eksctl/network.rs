@@ -233,6 +233,9 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
 
 const THERE_ALREADY: &str = "the network already exists, and Keelson creates nothing in it";
 
+const NODES_ELSEWHERE: &str =
+    "node groups find subnets by range or zone only among those of the control plane: set their ids";
+
 const NO_SECOND_FAMILY: &str = "a VPC that Keelson creates for an IPv4 cluster has no IPv6 range: its instances have no IPv6 addresses; its Pods and \
      Services have IPv4 addresses only in any case";
 
@@ -299,6 +302,12 @@ impl Network {
             if !groups.is_empty() {
                 spec["securityGroupIds"] = json!(groups);
             }
+        }
+        let has_no_id = |place: &SubnetPlace| place.id().is_none();
+        let is_of_others = !control_plane.is_empty() && self.private.iter().any(has_no_id);
+        let leaves_public = !control_plane.is_empty() || only_private;
+        if is_of_others || leaves_public && self.public.iter().any(has_no_id) {
+            file.report_mistake("vpc.subnets", NODES_ELSEWHERE);
         }
         let all = self.private.iter().chain(self.public.iter().filter(|_| !only_private));
         let ids: Option<Vec<_>> = all.clone().map(|place| place.id().map(str::to_owned)).collect();

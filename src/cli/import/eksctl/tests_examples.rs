@@ -74,6 +74,33 @@ fn subnets_without_an_id_are_named_by_range_or_zone() {
 }
 
 #[test]
+fn subnets_outside_the_control_plane_need_an_id() {
+    let left = |vpc: &str| {
+        let file = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\nmetadata: {name: own, region: us-east-2}\n";
+        let text = format!("{file}vpc: {{id: vpc-1, {vpc}}}\n");
+        left_of(&text, &Options::default()).join("\n")
+    };
+    let why = "vpc.subnets: node groups find subnets by range or zone only among those of the control plane";
+    let ids = "controlPlaneSubnetIDs: [subnet-1, subnet-2]";
+    let private = "private: {us-east-2a: {cidr: 10.0.0.0/24}, us-east-2b: {cidr: 10.0.1.0/24}}";
+    let only_private = "controlPlaneOnPrivateSubnets: true";
+    for vpc in [
+        format!("{ids}, subnets: {{{private}}}"),
+        format!("{ids}, subnets: {{public: {{us-east-2a: {{}}}}}}"),
+        format!("{only_private}, subnets: {{{private}, public: {{us-east-2a: {{cidr: 10.0.2.0/24}}}}}}"),
+    ] {
+        assert!(left(&vpc).contains(why), "{vpc}: {}", left(&vpc));
+    }
+    for vpc in [
+        format!("{ids}, subnets: {{private: {{us-east-2a: {{id: subnet-3}}}}}}"),
+        format!("{only_private}, subnets: {{{private}, public: {{us-east-2a: {{id: subnet-3}}}}}}"),
+        format!("subnets: {{{private}}}"),
+    ] {
+        assert!(!left(&vpc).contains(why), "{vpc}: {}", left(&vpc));
+    }
+}
+
+#[test]
 fn what_is_left_of_usual_files() {
     let mut text = String::new();
     for (title, file) in examples() {

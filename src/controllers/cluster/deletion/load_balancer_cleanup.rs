@@ -105,7 +105,8 @@ impl LoadBalancerCleanups {
         let deletion = cluster.status.as_ref().and_then(|status| status.deletion.as_ref());
         let since = deletion.and_then(|deletion| deletion.load_balancers_since(now));
         let (Some(since), Some(uid)) = (since, cluster.uid()) else { return false };
-        let is_deleted = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
+        let policy = deletion.map(|deletion| deletion.effective_policy(cluster.spec.deletion_policy));
+        let is_deleted = policy == Some(DeletionPolicy::Delete) && !cluster.spec.suspend;
         let in_time = now.duration_since(since) < span(timeout).saturating_add(SLACK);
         is_deleted && !timeout.is_zero() && !self.of(&uid).is_done() && in_time
     }

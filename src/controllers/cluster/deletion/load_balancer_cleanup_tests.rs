@@ -124,6 +124,11 @@ fn node_groups_of_a_retained_or_suspended_cluster_do_not_wait() {
         assert!(!holds(&cluster(&spec), TIMEOUT), "{spec}");
     }
     let deleted = cluster(&serde_json::json!({}));
+    let mut retained_at_start = deleted.clone();
+    if let Some(deletion) = retained_at_start.status.as_mut().and_then(|status| status.deletion.as_mut()) {
+        deletion.policy = Some(DeletionPolicy::Retain);
+    }
+    assert!(!holds(&retained_at_start, TIMEOUT), "a later edit deletes nothing more");
     assert!(!holds(&deleted, Duration::ZERO));
     assert!(!holds(&EksCluster { status: None, ..deleted }, TIMEOUT), "its deletion did not start");
 }

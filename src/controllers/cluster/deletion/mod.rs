@@ -52,7 +52,9 @@ impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         let outcome = self.delete_step(previous).await?;
         let is_held = self.object.spec.suspend || self.holds.any();
-        let held = previous.deletion.as_ref().filter(|_| is_held).and_then(|one| one.with_hold(true, self.now));
+        let is_past = self.controller.cleanups.of(&self.owner().uid).is_done();
+        let policy = self.object.spec.deletion_policy;
+        let held = previous.deletion.as_ref().and_then(|one| one.with_hold_of(policy, is_held, is_past, self.now));
         Some(Outcome { deletion: outcome.deletion.or(held), ..outcome })
     }
 
@@ -131,7 +133,10 @@ impl Reconcile<'_> {
             {
                 return Some(waiting);
             }
-            self.controller.cleanups.of(&self.owner().uid).finish();
+            // If it is retained now, an edit may still have it deleted, with its load balancers.
+            if goal == Goal::Deleted {
+                self.controller.cleanups.of(&self.owner().uid).finish();
+            }
             self.delete_node_groups().await;
         }
         let left = self.node_groups_left();
