@@ -84,15 +84,13 @@ pub(super) fn intended(
     digest: &str,
     reconcile_at: Option<&str>,
 ) -> HookStatus {
-    // A Job that may exist is adopted: it is the same try.
-    let is_new = entry.job.as_ref() != Some(&job);
     let (in_, namespace) = match place {
         HookPlace::Management => (HookCluster::Management, None),
         HookPlace::Workload { namespace } => (HookCluster::Workload, Some(namespace)),
     };
     HookStatus {
         state: HookState::Intended,
-        attempt: entry.attempt.saturating_add(i32::from(is_new)),
+        attempt: entry.attempt.saturating_add(1),
         in_,
         namespace,
         job: Some(job),
@@ -135,7 +133,8 @@ pub fn created(entry: HookStatus, uid: String, digest: String, now: Timestamp) -
 
 /// The try of `entry` that has no name yet: its Job is not created.
 pub fn without_job(entry: HookStatus) -> HookStatus {
-    HookStatus { state: HookState::Pending, job: None, waiting_since: None, ..entry }
+    let pending = HookStatus { state: HookState::Pending, job: None, waiting_since: None, ..entry };
+    HookStatus { finished_at: None, message: None, ..pending }
 }
 
 /// The same entry, which no longer waits for a cluster that does not answer: it answered, or nothing is tried.

@@ -22,7 +22,8 @@ mod unanswered;
 mod properties;
 
 pub use entry::{JobId, Notice, created, deleted, without_job};
-pub use moment::{Moment, UpgradeFacts, moments, settle};
+pub use moment::{Moment, UpgradeFacts, is_of_upgrade, moments, settle};
 pub use next::{Action, Held, Observation, Question, Record, next, observed};
 pub use passed::{has_passed_before, is_waited_for_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};
+pub use unanswered::without_interrupted_waits;

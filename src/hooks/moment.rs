@@ -104,6 +104,11 @@ impl UpgradeFacts {
     }
 }
 
+/// Whether the point is one of an upgrade.
+pub fn is_of_upgrade(point: HookPoint) -> bool {
+    !matches!(point, HookPoint::BeforeCreate | HookPoint::AfterCreate | HookPoint::BeforeDelete)
+}
+
 /// Whether the point comes after a step.
 pub(super) fn is_after(point: HookPoint) -> bool {
     matches!(

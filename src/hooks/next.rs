@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::entry::{self, JobId, Notice};
 use super::moment::{Moment, is_after};
+use super::unanswered::without_interrupted_waits;
 use crate::api::duration;
 use crate::api::hook::{Hook, HookFailurePolicy, HookState, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::jobs::{JobOutcome, job_name};
@@ -51,6 +52,8 @@ pub enum Action<'a> {
     Create(&'a Hook, usize),
     /// Observe the Job of this entry.
     Observe(&'a Hook, usize),
+    /// Delete the Job of this entry, if it exists: whether it was created is not known. Then its next try begins.
+    Discard(&'a Hook, usize),
     /// What follows does not begin.
     Held(Held),
     /// All hooks of the point have passed.
@@ -155,6 +158,14 @@ impl<'a> Question<'a> {
         Record { delete: None, entries: self.with(at, entry::not_waiting(entry.clone())), notice: None }
     }
 
+    /// While `hook` is evaluated, no other one is tried: one that waited for an answer has all its time left afterwards.
+    fn without_other_waits(&self, hook: &Hook) -> Option<Record> {
+        let entries = self.entries.to_vec();
+        let entries =
+            without_interrupted_waits(entries, |entry| entry.name == hook.name && self.moment.is_of(entry));
+        (entries.as_slice() != self.entries).then_some(Record { delete: None, entries, notice: None })
+    }
+
     pub(super) fn with(&self, at: Option<usize>, entry: HookStatus) -> Vec<HookStatus> {
         let mut all = self.entries.to_vec();
         match at {
@@ -201,7 +212,7 @@ impl<'a> Question<'a> {
 pub fn next<'a>(question: &Question<'a>) -> Action<'a> {
     for hook in question.hooks.iter().filter(|hook| hook.at.contains(&question.moment.point)) {
         if let Some(action) = about(question, hook) {
-            return action;
+            return question.without_other_waits(hook).map_or(action, Action::Record);
         }
     }
     // What comes after the step is recorded before the step begins: a crash in between does not lose it.
@@ -304,11 +315,12 @@ fn begin<'a>(
         }
     }
     let (delete, place) = (JobId::of(&entry), hook.place());
-    let job = match &entry.job {
-        // Whether it was created is not known: it is adopted, so that no second one runs beside it.
-        Some(job) if entry.uid.is_none() && entry.waiting_since.is_some() && entry.place() == place => job.clone(),
-        _ => question.job_name(&entry),
-    };
+    let may_exist = is_failure && entry.waiting_since.is_some() && entry.job.is_some() && delete.is_none();
+    // It may be over since long, with a result that is not one of this try.
+    if let Some(at) = at.filter(|_| may_exist && entry.place() == place) {
+        return Action::Discard(hook, at);
+    }
+    let job = question.job_name(&entry);
     let entry = entry::intended(entry, (job, place), digest, question.reconcile_at);
     Action::Record(Record { delete, entries: question.with(at, entry), notice: None })
 }

@@ -44,6 +44,8 @@ enum Event {
     Deletes(bool),
     /// The templates change.
     Correct,
+    /// From now on, the step is held by something else, or not.
+    Halt(bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -60,6 +62,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Answers),
         1 => any::<bool>().prop_map(Event::Deletes),
         1 => Just(Event::Correct),
+        1 => any::<bool>().prop_map(Event::Halt),
     ]
 }
 
@@ -82,6 +85,12 @@ struct World {
     keeps_jobs: bool,
     /// The number of the templates.
     template: usize,
+    /// Whether something else holds the step.
+    is_halted: bool,
+    /// Since when hooks have been tried without a halt that the operator recorded.
+    tried_since: Timestamp,
+    /// The number of Jobs when the last try of a hook failed.
+    failed_at: BTreeMap<String, usize>,
     passed: bool,
 }
 
@@ -107,6 +116,9 @@ impl World {
             is_away: false,
             keeps_jobs: false,
             template: 0,
+            is_halted: false,
+            tried_since: Timestamp::from_second(1_000_000).unwrap(),
+            failed_at: BTreeMap::new(),
             passed: false,
         }
     }
@@ -131,6 +143,15 @@ impl World {
         for entry in record.entries.iter().filter(|entry| entry.state == HookState::Skipped) {
             self.good.push(entry.name.clone());
         }
+        if let Some(Notice::Failed(_)) = record.notice {
+            let has_failed = |state| matches!(state, HookState::Failed | HookState::Lost);
+            for entry in record.entries.iter().filter(|entry| has_failed(entry.state)) {
+                let before = self.entries.iter().find(|before| before.name == entry.name);
+                if before.is_none_or(|before| !has_failed(before.state)) {
+                    self.failed_at.insert(entry.name.clone(), self.uids);
+                }
+            }
+        }
         self.entries = record.entries;
         true
     }
@@ -143,6 +164,13 @@ impl World {
 
     /// One step of the operator. `false`: its reconcile ends.
     fn step(&mut self) -> bool {
+        if self.is_halted {
+            let entries = without_interrupted_waits(self.entries.clone(), |_| false);
+            if entries == self.entries || self.write(Record { delete: None, entries, notice: None }) {
+                self.tried_since = self.now;
+            }
+            return false;
+        }
         let (hooks, entries, moment) = (self.hooks.clone(), self.entries.clone(), self.moment.clone());
         let digests = hooks.iter().map(|hook| (hook.name.clone(), Ok(self.digest()))).collect();
         let (skip, reconcile_at) = (self.skip.clone(), self.reconcile_at.clone());
@@ -161,10 +189,20 @@ impl World {
         match next(&question) {
             Action::ReadTemplate(_) => unreachable!("every template was read"),
             Action::Record(record) => self.write(record),
-            Action::Create(hook, _) | Action::Observe(hook, _)
+            Action::Create(hook, _) | Action::Observe(hook, _) | Action::Discard(hook, _)
                 if self.is_away && hook.in_ == HookCluster::Workload && !self.lose_answer =>
             {
                 self.unanswered(&question, hook)
+            }
+            Action::Discard(hook, index) => {
+                let job = entries[index].job.as_ref().filter(|name| self.jobs.contains_key(*name));
+                if job.is_some() && self.keeps_jobs && hook.in_ == HookCluster::Workload {
+                    return false;
+                }
+                if let Some(name) = job {
+                    self.jobs.remove(name);
+                }
+                self.write(self.replaced(index, without_job(entries[index].clone())))
             }
             Action::Create(hook, index) => {
                 let name = entries[index].job.clone().expect("an intended entry has a name");
@@ -187,6 +225,8 @@ impl World {
                 let job = self.jobs.entry(name).or_insert(new);
                 assert_eq!(job.hook, hook.name, "a name is of one hook");
                 let uid = job.uid.clone();
+                let before = self.failed_at.get(&hook.name).copied().unwrap_or_default();
+                assert!(uid.parse::<usize>().unwrap() > before, "a try has the Job of one that failed: {:?}", self.entries);
                 if std::mem::take(&mut self.lose_answer) {
                     // It was created all the same.
                     return self.is_away && hook.in_ == HookCluster::Workload && self.unanswered(&question, hook);
@@ -220,7 +260,15 @@ impl World {
 
     fn unanswered(&mut self, question: &Question<'_>, hook: &Hook) -> bool {
         match question.unanswered(hook, "no answer", SignedDuration::from_secs(1)) {
-            Action::Record(record) => self.write(record),
+            Action::Record(record) => {
+                if let Some(Notice::Failed(why)) = &record.notice
+                    && why.contains("was not created")
+                {
+                    let tried = self.now.duration_since(self.tried_since);
+                    assert!(tried >= SignedDuration::from_mins(10), "it failed after {tried:?}: {why}");
+                }
+                self.write(record)
+            }
             Action::Held(_) => false,
             other => panic!("{other:?}"),
         }
@@ -255,6 +303,7 @@ impl World {
             Event::Answers(answers) => self.is_away = !answers,
             Event::Deletes(deletes) => self.keeps_jobs = !deletes,
             Event::Correct => self.template += 1,
+            Event::Halt(halts) => self.is_halted = *halts,
         }
     }
 
@@ -286,6 +335,7 @@ proptest! {
             world.check();
         }
         (world.reject_write, world.lose_answer, world.is_away, world.keeps_jobs) = (false, false, false, false);
+        world.is_halted = false;
         for number in 100..120 {
             world.turn(&Event::Retry, number);
             world.turn(&Event::Work(10), number);

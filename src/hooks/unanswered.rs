@@ -3,6 +3,8 @@
 //! It is no failure of the hook: the Job may run, or have ended. So the hook waits, and status says for what, until its timeout has passed
 //! since its Job was created, or since the cluster did not answer where the Job should have been created. Then it has failed. Its Job is
 //! deleted before another try, as soon as the cluster answers; the Job's own deadline ends it otherwise.
+//!
+//! The time runs only while the hook is tried: what keeps its step from beginning is no failure of it.
 
 use jiff::SignedDuration;
 
@@ -49,6 +51,19 @@ impl<'a> Question<'a> {
         let left = until.duration_since(self.now).max(SignedDuration::from_secs(1));
         Action::Held(Held { failed: false, message, again: again.min(left) })
     }
+}
+
+/// The entries, of which those that are not tried no longer wait for an answer: the next time that the cluster does not answer, all their
+/// time is left. `is_tried`: whether an entry is tried now.
+pub fn without_interrupted_waits(
+    entries: Vec<HookStatus>,
+    is_tried: impl Fn(&HookStatus) -> bool,
+) -> Vec<HookStatus> {
+    let continued = |entry: HookStatus| match entry::is_waiting(&entry) && !is_tried(&entry) {
+        true => entry::not_waiting(entry),
+        false => entry,
+    };
+    entries.into_iter().map(continued).collect()
 }
 
 #[cfg(test)]

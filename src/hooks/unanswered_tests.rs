@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::hook::{HookCluster, HookFailurePolicy, HookPoint};
 use crate::hooks::entry::tests::{entry, hook};
-use crate::hooks::{JobId, Moment, next};
+use crate::hooks::{JobId, Moment, next, without_job};
 
 const STEP: &str = "1.33->1.34";
 const AGAIN: SignedDuration = SignedDuration::from_secs(7);
@@ -134,16 +134,51 @@ fn wait_that_is_interrupted_begins_anew() {
 }
 
 #[test]
-fn job_that_may_exist_is_adopted_by_the_next_try() {
+fn hook_that_is_not_tried_has_all_its_time_left() {
+    let since = Some(Time(at(100)));
+    let of = |name: &str, state| {
+        let entry = HookStatus { waiting_since: since.clone(), ..entry_in(state) };
+        HookStatus { name: name.into(), ..entry }
+    };
+    let entries = vec![of("a", HookState::Pending), of("b", HookState::Intended), of("c", HookState::Failed)];
+    let waits = |entries: &[HookStatus]| entries.iter().map(|entry| entry.waiting_since.is_some()).collect::<Vec<_>>();
+    let none = without_interrupted_waits(entries.clone(), |_| false);
+    assert_eq!(waits(&none), [false, false, true], "what has failed says what it waited for");
+    assert_eq!(without_interrupted_waits(none.clone(), |_| false), none);
+    assert_eq!(waits(&without_interrupted_waits(entries.clone(), |entry| entry.name == "b")), [false, true, true]);
+    assert_eq!(without_interrupted_waits(entries.clone(), |_| true), entries);
+}
+
+#[test]
+fn hook_behind_another_one_is_not_tried() {
+    let waiting = HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(HookState::Pending) };
+    let mut case = Case::new(vec![waiting]);
+    case.hooks.insert(0, hook("first", &[HookPoint::AfterControlPlane]));
+    let first = entry("first", HookPoint::AfterControlPlane, STEP, HookState::Running);
+    case.entries.push(first);
+    let Action::Record(record) = next(&case.question()) else { panic!() };
+    assert_eq!((record.entries[0].state, record.entries[0].waiting_since.clone()), (HookState::Pending, None));
+    case.entries = record.entries;
+    assert!(matches!(next(&case.question()), Action::Observe(hook, 1) if hook.name == "first"));
+}
+
+#[test]
+fn job_that_may_exist_is_deleted_before_the_next_try() {
     let failed = HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(HookState::Failed) };
     let mut case = Case::new(vec![failed]);
     assert!(matches!(next(&case.question()), Action::Held(held) if held.failed), "a person decides");
     case.reconcile_at = Some("now");
+    assert!(matches!(next(&case.question()), Action::Discard(hook, 0) if hook.name == "smoke"));
+    let discarded = without_job(case.entries[0].clone());
+    assert_eq!((discarded.state, discarded.job.as_deref(), discarded.waiting_since.as_ref()), (HookState::Pending, None, None));
+    let attempt = discarded.attempt;
+    let before = std::mem::replace(&mut case.entries, vec![discarded]);
     let Action::Record(again) = next(&case.question()) else { panic!() };
     let entry = &again.entries[0];
-    assert_eq!((entry.state, entry.attempt, entry.job.as_deref()), (HookState::Intended, 1, Some("demo-smoke-abc")));
-    assert_eq!(entry.waiting_since, None, "it has all its time again");
+    assert_eq!((entry.state, entry.attempt, entry.waiting_since.as_ref()), (HookState::Intended, attempt + 1, None));
+    assert_ne!(entry.job.as_deref(), Some("demo-smoke-abc"), "the Job before may be over");
     // In another namespace it is another Job.
+    case.entries = before;
     case.hooks[0].namespace = Some("checks".into());
     let Action::Record(elsewhere) = next(&case.question()) else { panic!() };
     assert_ne!(elsewhere.entries[0].job.as_deref(), Some("demo-smoke-abc"));

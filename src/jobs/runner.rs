@@ -149,6 +149,15 @@ impl JobRunner {
         }
     }
 
+    /// The UID of the Job `name`, if it exists and Keelson created it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn find_own(&self, namespace: &str, name: &str) -> Result<Option<String>, JobError> {
+        let job = self.find(namespace, name).await?.filter(|job| digest(job).is_some());
+        Ok(job.as_ref().and_then(uid))
+    }
+
     /// The Job `name`, if it exists.
     async fn find(&self, namespace: &str, name: &str) -> Result<Option<Job>, JobError> {
         let request = jobs(namespace).get(name, &GetParams::default());

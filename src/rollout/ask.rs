@@ -9,6 +9,7 @@ use super::policy::{Placement, Policy};
 use super::request::{Request, RequestId, Step};
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseStatus, WaveState};
+use crate::api::listing::counted;
 
 /// That the FleetRollouts are not known yet.
 pub(super) const UNLISTED: &str = "the FleetRollouts are not listed yet; if this lasts longer than a minute, install the CRD \
@@ -263,10 +264,14 @@ fn describe_turn(rollout: &Rollout<'_>, release: Option<&ReleaseStatus>, wave: &
                 hash.map(|hash| format!(": set the annotation keelson.dev/approve to {hash}")).unwrap_or_default();
             format!("FleetRollout {name}: wave {wave} waits for an approval{how}")
         }
-        _ => format!(
-            "FleetRollout {name}: {} of {} clusters of wave {wave} are in progress",
-            found.in_progress, found.members
-        ),
+        _ => {
+            let is = if found.in_progress == 1 { "is" } else { "are" };
+            format!(
+                "FleetRollout {name}: {} of {} of wave {wave} {is} in progress",
+                found.in_progress,
+                counted(found.members, "cluster")
+            )
+        }
     }
 }
 

@@ -219,7 +219,7 @@ fn nothing_holds_a_cluster_without_a_rollout_or_a_gate() {
 fn message_says_what_is_waited_for() {
     let spec = spec(json!({}));
     let canary = with(&spec, &status(&[], false), &Case::default());
-    assert_eq!(message(&canary).1, "FleetRollout main: 1 of 3 clusters of wave canary are in progress");
+    assert_eq!(message(&canary).1, "FleetRollout main: 1 of 3 clusters of wave canary is in progress");
     let prod = with(&spec, &status(&[], false), &Case { labels: "fleet=main,ring=1", ..Case::default() });
     assert_eq!(message(&prod).1, "FleetRollout main: wave prod is not open yet: wave canary of 1.36 has not passed");
 }

@@ -97,6 +97,7 @@ pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckSt
     };
     let others = match bad.len() {
         0 | 1 => String::new(),
+        2 => "; 1 more cluster is not good".to_owned(),
         number => format!("; {} more clusters are not good", number - 1),
     };
     let is_per_cluster = worst.cluster.is_some();

@@ -9,7 +9,7 @@ use super::target::Target;
 use super::wave::{Evaluation, describe};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
-use crate::api::listing::first_few_joined;
+use crate::api::listing::{counted, first_few_joined};
 
 /// Longest message.
 const MAX_LENGTH: usize = 1024;
@@ -35,7 +35,8 @@ impl RolloutEvent {
     }
 
     pub(super) fn approved(step: Step, wave: &str, hash: &str, clusters: usize) -> Self {
-        let note = format!("{step}: wave {wave} is approved for {clusters} clusters (hash {hash})");
+        let clusters = counted(clusters, "cluster");
+        let note = format!("{step}: wave {wave} is approved for {clusters} (hash {hash})");
         Self { annotation: Some(crate::api::APPROVE_ANNOTATION), ..Self::normal("WaveApproved", note) }
     }
 

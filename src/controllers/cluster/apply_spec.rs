@@ -77,6 +77,7 @@ impl Reconcile<'_> {
         if spec.suspend {
             self.pause_agent();
             self.withdraw_requests().await;
+            self.interrupt_hook_waits(|_| false).await;
             return Err(self.suspended(previous, grant).await.map_or_else(|stop| stop, Stop::with_outcome));
         }
         if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {

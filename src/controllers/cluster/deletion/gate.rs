@@ -94,6 +94,7 @@ impl Reconcile<'_> {
         if agreed.is_new || report.plan.is_settled() {
             return self.release_deletion(previous, cloud, goal, agreed.approval_uid).await;
         }
+        self.interrupt_hook_waits(|_| false).await;
         let mut next = report.next.map_or(Next::change(), Next::at);
         if removal.is_some() {
             next = next.or(Next::after(REMOVAL_INTERVAL, self.now));

@@ -70,11 +70,13 @@ impl Reconcile<'_> {
         }
         let spec = &self.object.spec;
         if spec.suspend {
+            self.interrupt_hook_waits(|_| false).await;
             return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
         if !gate::has_started(previous)
             && let Some(held) = self.held_before_deletion(previous)
         {
+            self.interrupt_hook_waits(|_| false).await;
             return Some(held);
         }
         if self.change_policy() == ChangePolicy::Observe {

@@ -9,7 +9,10 @@ use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
-use crate::hooks::{Held, Moment, UpgradeFacts, has_passed_before, is_waited_for_before, moments, passes, settle};
+use crate::hooks::{
+    Held, Moment, UpgradeFacts, has_passed_before, is_of_upgrade, is_waited_for_before, moments, passes, settle,
+    without_interrupted_waits,
+};
 use crate::resources::cloud::Cloud;
 use crate::rollout::{Step as GatedStep, Target};
 use crate::upgrade::{ControlPlaneWork, Decision, Goal, Observation, Step};
@@ -72,7 +75,14 @@ impl Reconcile<'_> {
         let held = match (&state, of_upgrade) {
             (Overall::Ready(_), Some(held)) => Some(held),
             (Overall::Ready(_), None) => self.hooks_after_create(cloud).await,
-            _ => None,
+            _ => {
+                // One that has begun is observed by `upgrade_hooks`.
+                self.interrupt_hook_waits(|entry| {
+                    entry.at != HookPoint::AfterCreate || entry.state != HookState::Pending
+                })
+                .await;
+                None
+            }
         };
         self.tidy_hooks(cloud).await;
         match held {
@@ -108,7 +118,11 @@ impl Reconcile<'_> {
         (decision, observed): (&Decision, &Observation),
         may_begin: bool,
     ) -> Option<Held> {
-        if !self.has_hooks() || self.observes() {
+        if !self.has_hooks() {
+            return None;
+        }
+        if self.observes() {
+            self.interrupt_hook_waits(|_| false).await;
             return None;
         }
         // One that has begun is observed to its end, and holds the first upgrade, also while the cluster is not Ready.
@@ -138,7 +152,12 @@ impl Reconcile<'_> {
         };
         let stored = self.stored_hooks();
         let settled = settle(&stored, &facts, |entry| self.passes(entry));
-        let is_due = !moments(&settled, &facts).is_empty();
+        let due = moments(&settled, &facts);
+        // A halt, a window or a missing approval is no failure of a hook: its time runs only while it is tried.
+        let settled = without_interrupted_waits(settled, |entry| {
+            !is_of_upgrade(entry.at) || due.iter().any(|moment| moment.is_of(entry))
+        });
+        let is_due = !due.is_empty();
         if settled != stored
             && let Err(held) = self.record_hooks(settled).await
         {
@@ -151,6 +170,15 @@ impl Reconcile<'_> {
             }
         }
         None
+    }
+
+    /// Records that hooks that are not tried do not wait for an answer. The next reconcile repeats a write that fails.
+    pub(in crate::controllers::cluster) async fn interrupt_hook_waits(&mut self, is_tried: impl Fn(&HookStatus) -> bool) {
+        let stored = self.stored_hooks();
+        let entries = without_interrupted_waits(stored.clone(), is_tried);
+        if entries != stored {
+            let _ = self.record_hooks(entries).await;
+        }
     }
 
     /// Whether the hooks before `step`, which the cluster has claimed, have passed: nothing of the step has begun in AWS before.

@@ -79,6 +79,7 @@ impl Reconcile<'_> {
                 Action::Record(record) => self.record_change(&question, record, cloud).await,
                 Action::Create(hook, index) => self.create_hook_job(&question, hook, index, cloud).await,
                 Action::Observe(hook, index) => self.observe_hook_job(&question, hook, index, cloud).await,
+                Action::Discard(hook, index) => self.discard_hook_job(&question, hook, index, cloud).await,
             };
             if let Step::Held(held) = step {
                 return Some(held);
@@ -152,6 +153,35 @@ impl Reconcile<'_> {
         let (runner, _) = self.job_runner(&entry.place(), cloud).await?;
         let uid = runner.create(&self.hook_job(entry, hook, template, cloud)).await?;
         Ok((uid, digest))
+    }
+
+    /// Deletes the Job of a failed entry, if its creation had an effect: its result would not be one of the next try.
+    async fn discard_hook_job(&mut self, question: &Question<'_>, hook: &Hook, index: usize, cloud: &Cloud) -> Step {
+        let entry = &question.entries[index];
+        let Some(job) = &entry.job else { return Step::Held(wait("status has no name of its Job", RETRY)) };
+        let found = match self.job_runner(&entry.place(), cloud).await {
+            Ok((runner, namespace)) => runner.find_own(&namespace, job).await,
+            Err(error) => Err(error),
+        };
+        let discarded = match found {
+            Ok(Some(_)) if !self.ctx.gate.may_write() => {
+                return Step::Held(wait("this replica no longer leads", RETRY));
+            }
+            Ok(Some(uid)) => self.delete_job(&entry.place(), (job, &uid), cloud).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match discarded {
+            Ok(()) => {
+                let mut entries = question.entries.to_vec();
+                entries[index] = without_job(entry.clone());
+                self.record_change(question, Record { delete: None, entries, notice: None }, cloud).await
+            }
+            Err(error) if error.is_unanswered() => self.await_answer(question, hook, &error, cloud).await,
+            Err(error) => {
+                Step::Held(question.undeleted(job, &error.to_string(), error.requires_change(), RETRY))
+            }
+        }
     }
 
     /// What follows while the workload cluster does not answer.

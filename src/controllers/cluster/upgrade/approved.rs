@@ -1,8 +1,7 @@
 //! Whether a person has approved what a cluster begins when it gets its turn. Pure.
 
-use std::collections::BTreeSet;
-
 use super::status::steps_of;
+use crate::api::KubernetesVersion;
 use crate::api::status::PlanStatus;
 use crate::controllers::approvals::execution_policy::parse_step;
 use crate::engine::ExecutionPolicy;
@@ -12,13 +11,10 @@ use crate::upgrade::{Decision, Step};
 /// Whether the next control plane step is approved, with the add-on updates before it: they are one step of a FleetRollout, and one that
 /// waits for a person in its middle would keep its slot. Node groups have plans of their own. `plan`: the last one in status.
 pub fn is_control_plane_approved(decision: &Decision, plan: Option<&PlanStatus>) -> bool {
-    let approved: Approved = plan.iter().flat_map(|plan| &plan.approved).map(parse_step).collect();
-    let mut needed = BTreeSet::new();
+    let approved = approved_steps(plan);
+    let mut needed = Approved::default();
     for step in &decision.remaining_steps {
-        // No version of a node group is needed: these steps are of the cluster itself.
-        for (key, step) in steps_of(step, &|_: &str| None) {
-            needed.extend(ExecutionPolicy::default().ids(&key, &step).into_iter().map(|id| (key.clone(), id)));
-        }
+        needed.extend(ids_of(step));
         match step {
             Step::Addons { .. } => {}
             Step::ControlPlane { .. } | Step::Rollback { .. } => return needed.is_subset(&approved),
@@ -28,11 +24,44 @@ pub fn is_control_plane_approved(decision: &Decision, plan: Option<&PlanStatus>)
     true
 }
 
+/// Whether the next step is one of the control plane's step to `to`, which a cluster has claimed: it, or an add-on update before it.
+pub fn begins_with(decision: &Decision, to: KubernetesVersion) -> bool {
+    match decision.remaining_steps.first() {
+        Some(Step::Addons { minor, .. }) => *minor == to,
+        Some(Step::ControlPlane { to: next, .. }) => *next == to,
+        Some(Step::Rollback { .. } | Step::NodeGroups { .. }) | None => false,
+    }
+}
+
+/// Whether the control plane's step to `to`, and what of the cluster itself comes before it, is approved. Node groups have plans of their
+/// own.
+pub fn is_approved_up_to(decision: &Decision, to: KubernetesVersion, plan: Option<&PlanStatus>) -> bool {
+    let steps = &decision.remaining_steps;
+    let of_step = |step: &Step| matches!(step, Step::ControlPlane { to: next, .. } if *next == to);
+    let Some(last) = steps.iter().position(of_step) else { return true };
+    let own = steps[..=last].iter().filter(|step| !matches!(step, Step::NodeGroups { .. }));
+    let needed: Approved = own.flat_map(ids_of).collect();
+    needed.is_subset(&approved_steps(plan))
+}
+
+fn approved_steps(plan: Option<&PlanStatus>) -> Approved {
+    plan.iter().flat_map(|plan| &plan.approved).map(parse_step).collect()
+}
+
+/// What an approval of `step` contains. No version of a node group is needed: these steps are of the cluster itself.
+fn ids_of(step: &Step) -> Approved {
+    let mut ids = Approved::default();
+    for (key, step) in steps_of(step, &|_: &str| None) {
+        ids.extend(ExecutionPolicy::default().ids(&key, &step).into_iter().map(|id| (key.clone(), id)));
+    }
+    ids
+}
+
 /// Whether an add-on update that would begin now is approved: it needs a turn, whatever else of its step waits for a person. `decision`:
 /// the one in which no wave holds it.
 pub fn may_begin(decision: &Decision, plan: Option<&PlanStatus>) -> bool {
     let Some(step @ Step::Addons { .. }) = decision.remaining_steps.first() else { return false };
-    let approved: Approved = plan.iter().flat_map(|plan| &plan.approved).map(parse_step).collect();
+    let approved = approved_steps(plan);
     let steps = steps_of(step, &|_: &str| None);
     let mut due = steps.iter().filter(|(key, _)| decision.targets.addons.contains_key(key.name()));
     due.any(|(key, step)| {
@@ -108,6 +137,34 @@ mod tests {
             ids.into_iter().map(|id| ApprovedStep { resource: key.to_string(), id: id.to_string() }).collect::<Vec<_>>()
         };
         PlanStatus { approved: approved.iter().flat_map(one).collect(), ..PlanStatus::default() }
+    }
+
+    #[test]
+    fn claimed_step_needs_its_own_approval_behind_node_groups_and_add_ons_of_the_same_version() {
+        let same_minor = || Step::Addons {
+            minor: "1.33".parse().unwrap(),
+            moves: vec![AddonStep { name: "coredns".into(), from: "v1".into(), to: "v2".into() }],
+        };
+        let coredns = || (Key::named("addon", "coredns"), "v1", "v2");
+        let cluster = |from, to| (Key::single("cluster"), from, to);
+        let later = || Step::ControlPlane { from: "1.34".parse().unwrap(), to: "1.35".parse().unwrap() };
+        let all = || vec![same_minor(), groups("1.33"), control_plane(), groups("1.34"), later()];
+        let table = [
+            (all(), vec![coredns()], false),
+            (all(), vec![cluster("1.33", "1.34")], false),
+            (all(), vec![coredns(), cluster("1.33", "1.34")], true),
+            (vec![groups("1.33"), control_plane()], vec![], false),
+            (vec![groups("1.33"), control_plane()], vec![cluster("1.33", "1.34")], true),
+            (vec![groups("1.34"), later()], vec![], true),
+        ];
+        let to = "1.34".parse().unwrap();
+        for (steps, approved, expected) in table {
+            let found = is_approved_up_to(&decision(steps.clone()), to, Some(&plan(&approved)));
+            assert_eq!(found, expected, "{steps:?} {approved:?}");
+        }
+        let begins = |steps| begins_with(&decision(steps), to);
+        assert!(begins(vec![addons(), control_plane()]) && begins(vec![control_plane()]));
+        assert!(!begins(all()) && !begins(vec![groups("1.34")]) && !begins(vec![later()]) && !begins(vec![]));
     }
 
     #[test]

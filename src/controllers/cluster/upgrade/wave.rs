@@ -178,10 +178,22 @@ impl Reconcile<'_> {
     /// Whether nothing of a step that the cluster has claimed goes on without a person: it gives its slot back then, unless something is
     /// in progress in AWS. The approval may have come to an end, as a new version of an add-on needs one of its own.
     fn waits_for_person(&self, previous: &EksClusterStatus, decision: &Decision, step: GatedStep) -> bool {
-        let lacks_approval = step.gate == Gate::ControlPlane && !self.is_approved(previous, decision);
+        let lacks_approval = step.gate == Gate::ControlPlane && !self.is_claim_approved(previous, decision, step);
         // What is blocked in the middle of the step is a failure, and keeps its slot.
         let is_blocked = matches!(decision.state, State::Blocked { .. }) && self.waits_for_hooks_before(step);
         lacks_approval || is_blocked || self.observes()
+    }
+
+    /// Whether a person has approved what would go on of a step of the control plane that the cluster has claimed. What comes before the
+    /// step, and waits for no wave, says nothing about it.
+    fn is_claim_approved(&self, previous: &EksClusterStatus, decision: &Decision, step: GatedStep) -> bool {
+        match step.target {
+            Target::Kubernetes(to) if decision.gated.is_none() && !approved::begins_with(decision, to) => {
+                self.change_policy() != ChangePolicy::Approval
+                    || approved::is_approved_up_to(decision, to, previous.plan.as_ref())
+            }
+            _ => self.is_approved(previous, decision),
+        }
     }
 
     /// Records what the cluster says. Returns whether the API server has stored it.
