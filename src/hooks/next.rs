@@ -161,8 +161,7 @@ impl<'a> Question<'a> {
     /// While `hook` is evaluated, no other one is tried: one that waited for an answer has all its time left afterwards.
     fn without_other_waits(&self, hook: &Hook) -> Option<Record> {
         let entries = self.entries.to_vec();
-        let entries =
-            without_interrupted_waits(entries, |entry| entry.name == hook.name && self.moment.is_of(entry));
+        let entries = without_interrupted_waits(entries, |entry| entry.name == hook.name && self.moment.is_of(entry));
         (entries.as_slice() != self.entries).then_some(Record { delete: None, entries, notice: None })
     }
 

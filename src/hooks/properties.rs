@@ -226,7 +226,11 @@ impl World {
                 assert_eq!(job.hook, hook.name, "a name is of one hook");
                 let uid = job.uid.clone();
                 let before = self.failed_at.get(&hook.name).copied().unwrap_or_default();
-                assert!(uid.parse::<usize>().unwrap() > before, "a try has the Job of one that failed: {:?}", self.entries);
+                assert!(
+                    uid.parse::<usize>().unwrap() > before,
+                    "a try has the Job of one that failed: {:?}",
+                    self.entries
+                );
                 if std::mem::take(&mut self.lose_answer) {
                     // It was created all the same.
                     return self.is_away && hook.in_ == HookCluster::Workload && self.unanswered(&question, hook);

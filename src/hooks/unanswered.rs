@@ -55,10 +55,7 @@ impl<'a> Question<'a> {
 
 /// The entries, of which those that are not tried no longer wait for an answer: the next time that the cluster does not answer, all their
 /// time is left. `is_tried`: whether an entry is tried now.
-pub fn without_interrupted_waits(
-    entries: Vec<HookStatus>,
-    is_tried: impl Fn(&HookStatus) -> bool,
-) -> Vec<HookStatus> {
+pub fn without_interrupted_waits(entries: Vec<HookStatus>, is_tried: impl Fn(&HookStatus) -> bool) -> Vec<HookStatus> {
     let continued = |entry: HookStatus| match entry::is_waiting(&entry) && !is_tried(&entry) {
         true => entry::not_waiting(entry),
         false => entry,

@@ -170,7 +170,10 @@ fn job_that_may_exist_is_deleted_before_the_next_try() {
     case.reconcile_at = Some("now");
     assert!(matches!(next(&case.question()), Action::Discard(hook, 0) if hook.name == "smoke"));
     let discarded = without_job(case.entries[0].clone());
-    assert_eq!((discarded.state, discarded.job.as_deref(), discarded.waiting_since.as_ref()), (HookState::Pending, None, None));
+    assert_eq!(
+        (discarded.state, discarded.job.as_deref(), discarded.waiting_since.as_ref()),
+        (HookState::Pending, None, None)
+    );
     let attempt = discarded.attempt;
     let before = std::mem::replace(&mut case.entries, vec![discarded]);
     let Action::Record(again) = next(&case.question()) else { panic!() };

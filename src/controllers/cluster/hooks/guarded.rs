@@ -173,7 +173,10 @@ impl Reconcile<'_> {
     }
 
     /// Records that hooks that are not tried do not wait for an answer. The next reconcile repeats a write that fails.
-    pub(in crate::controllers::cluster) async fn interrupt_hook_waits(&mut self, is_tried: impl Fn(&HookStatus) -> bool) {
+    pub(in crate::controllers::cluster) async fn interrupt_hook_waits(
+        &mut self,
+        is_tried: impl Fn(&HookStatus) -> bool,
+    ) {
         let stored = self.stored_hooks();
         let entries = without_interrupted_waits(stored.clone(), is_tried);
         if entries != stored {

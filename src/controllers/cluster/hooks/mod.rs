@@ -178,9 +178,7 @@ impl Reconcile<'_> {
                 self.record_change(question, Record { delete: None, entries, notice: None }, cloud).await
             }
             Err(error) if error.is_unanswered() => self.await_answer(question, hook, &error, cloud).await,
-            Err(error) => {
-                Step::Held(question.undeleted(job, &error.to_string(), error.requires_change(), RETRY))
-            }
+            Err(error) => Step::Held(question.undeleted(job, &error.to_string(), error.requires_change(), RETRY)),
         }
     }
 
