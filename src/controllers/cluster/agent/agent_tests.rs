@@ -63,13 +63,48 @@ fn a_paused_agent_is_observed_when_it_resumes() {
     assert_eq!(due(&agent), 260, "it is not watched yet");
 }
 
+fn condition(status: &str, reason: &str) -> Condition {
+    let (status, reason, message) = (status.into(), reason.into(), "as before".into());
+    Condition {
+        type_: "GitOpsReady".into(),
+        status,
+        reason,
+        message,
+        last_transition_time: Time(at(1)),
+        observed_generation: None,
+    }
+}
+
+#[test]
+fn a_new_process_says_what_the_last_one_said_until_a_pass_has_ended() {
+    let known = GitOpsStatus::default();
+    for (status, reason, expected) in [
+        ("True", "Available", ("True", "Available", true)),
+        ("False", "SyncFailed", ("False", "SyncFailed", true)),
+        ("False", "AgentUnreachable", ("False", "AgentUnreachable", true)),
+        ("False", "WaitingForApproval", ("False", "Creating", false)),
+        ("Unknown", "Suspended", ("False", "Creating", false)),
+    ] {
+        let agent = Agent::default();
+        agent.restore(Some(&known), Some(&condition(status, reason)));
+        let told = agent.report().condition;
+        assert_eq!((told.status.as_str(), told.reason.as_str(), told.message == "as before"), expected);
+        agent.record_result(well(), QUICK, at(100));
+        agent.restore(Some(&known), Some(&condition(status, reason)));
+        assert_eq!(agent.report().condition.message, "applied main@sha1:1");
+    }
+    let agent = Agent::default();
+    agent.restore(None, Some(&condition("True", "Available")));
+    assert_eq!(agent.report().condition.reason, Reason::Creating, "it has no agent on record");
+}
+
 #[test]
 fn a_new_process_keeps_the_time_since_which_a_cluster_is_unreachable() {
     let agent = Agent::default();
     let known = GitOpsStatus { unreachable_since: Some(Time(at(50))), ..GitOpsStatus::default() };
-    agent.restore(Some(&known));
+    agent.restore(Some(&known), None);
     agent.record_result(unreachable(100), QUICK, at(100));
-    agent.restore(None);
+    agent.restore(None, None);
     let report = agent.report();
     assert_eq!(report.unreachable_since, Some(at(50)));
     assert!(report.condition.message.contains("since 1970-01-01T00:00:50Z"), "{}", report.condition.message);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
@@ -30,6 +30,7 @@ pub use watches::Watches;
 use crate::agents::agent::ValidSpec;
 use crate::agents::secret_reader::{Missing, UnusableSecret};
 use crate::agents::{self, AgentInput, GitOpsOutcome, Verdict, sync_outcome};
+use crate::api::conditions::ConditionStatus;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
@@ -76,6 +77,8 @@ struct Inner {
     /// Hash of the input of the last pass.
     input_hash: u64,
     verdict: Option<Verdict>,
+    /// The last verdict of the process before this one: it counts until a pass has ended.
+    restored: Option<Verdict>,
     status: Option<GitOpsStatus>,
     /// When the cluster last answered.
     contact: Option<Timestamp>,
@@ -170,11 +173,12 @@ impl Agent {
         (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
 
-    /// Restores what the status says from before this process started.
-    pub fn restore(&self, status: Option<&GitOpsStatus>) {
+    /// Restores what the status says from before this process started. `condition`: the last GitOpsReady.
+    pub fn restore(&self, status: Option<&GitOpsStatus>, condition: Option<&Condition>) {
         let mut inner = self.0.lock();
         if inner.verdict.is_none() {
             inner.unreachable_since = status.and_then(|status| Some(status.unreachable_since.as_ref()?.0));
+            inner.restored = status.and(condition).and_then(last_verdict);
         }
     }
 
@@ -201,7 +205,7 @@ impl Agent {
     /// The last report; each event appears only once.
     pub fn report(&self) -> AgentReport {
         let mut inner = self.0.lock();
-        let condition = match &inner.verdict {
+        let condition = match inner.verdict.as_ref().or(inner.restored.as_ref()) {
             None => ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists"),
             Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
             Some(Verdict { ready: false, reason, message }) => ConditionValue::false_(*reason, message),
@@ -352,7 +356,16 @@ impl Drop for Running {
     }
 }
 
+/// The verdict that a condition tells, if it was one of an installed agent: a restart alone changes nothing of it.
+fn last_verdict(condition: &Condition) -> Option<Verdict> {
+    let reason = Reason::parse(&condition.reason)?;
+    let ready = condition.status == ConditionStatus::True.as_str();
+    let is_verdict = ready || matches!(reason, Reason::SyncFailed | Reason::WaitingForSync | Reason::AgentUnreachable);
+    is_verdict.then(|| Verdict { ready, reason, message: condition.message.clone() })
+}
+
 pub mod roll_up;
+
 #[cfg(test)]
 #[path = "agent_tests.rs"]
 mod tests;

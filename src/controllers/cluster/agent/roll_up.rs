@@ -226,7 +226,8 @@ impl Reconcile<'_> {
     ) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent().name());
-        agent.restore(previous.gitops.as_ref());
+        let last = conditions::get(&previous.conditions, ConditionType::GitOpsReady);
+        agent.restore(previous.gitops.as_ref(), last);
         if let Some(version) = &part.version {
             input.install_version(version);
         }
