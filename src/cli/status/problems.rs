@@ -248,11 +248,11 @@ fn advice_about_wave(message: &str, subject: &Subject) -> String {
 /// The FleetRollout that the message names, or another condition where it has only the step, or the spec.
 fn rollout_of(message: &str, subject: &Subject) -> Option<String> {
     let messages = std::iter::once(message).chain(subject.conditions.iter().map(|one| one.message.as_str()));
-    let mut names = messages.filter_map(|message| message.split_once(ROLLOUT)).filter_map(|(_, rest)| {
+    let named = messages.filter_map(|message| message.split_once(ROLLOUT)).find_map(|(_, rest)| {
         let name = rest.split([' ', ':', ',']).next()?;
         (!name.is_empty()).then(|| name.to_owned())
     });
-    names.next().or_else(|| subject.rollout.clone())
+    named.or_else(|| subject.rollout.clone())
 }
 
 /// How a rollout that a hook has halted goes on: before that, nothing begins in the cluster.

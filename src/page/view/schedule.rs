@@ -198,10 +198,9 @@ mod tests {
             steps: states.iter().map(|state| serde_json::from_value(step(state)).unwrap()).collect(),
             ..PlanStatus::default()
         };
-        let of = |found: &PlanStatus| summary(found);
-        assert_eq!(of(&plan(NOTHING, &["Pending", "Pending", "Done"])), "0 to create, 2 to update, 0 to delete");
-        assert_eq!(of(&plan(NOTHING, &[])), NOTHING);
+        assert_eq!(summary(&plan(NOTHING, &["Pending", "Pending", "Done"])), "0 to create, 2 to update, 0 to delete");
+        assert_eq!(summary(&plan(NOTHING, &[])), NOTHING);
         let own = "1 to create, 0 to update, 0 to delete";
-        assert_eq!(of(&plan(own, &["Pending"])), own);
+        assert_eq!(summary(&plan(own, &["Pending"])), own);
     }
 }
