@@ -136,6 +136,16 @@ impl Member {
         }
     }
 
+    /// Whether its spec asks for what a step gives, or for a later version of Kubernetes, whether it has made the step or not. A
+    /// newer version of an agent supersedes one before it; of revisions that is decided with all clusters of a source.
+    pub fn asks_for(&self, step: Step) -> bool {
+        match step.target {
+            Target::Kubernetes(_) => self.standing(step).is_some_and(|standing| standing.is_asked),
+            Target::Agent(target) => self.agent.as_ref().is_some_and(|agent| agent.wanted == target),
+            Target::Revision(_) => false,
+        }
+    }
+
     /// Whether it asks for a step that it has not made.
     pub fn is_left(&self, step: Step) -> bool {
         self.standing(step).is_some_and(|standing| standing.is_asked && !standing.is_reached)

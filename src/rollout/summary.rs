@@ -106,8 +106,8 @@ pub fn summarize(
             )),
         ),
         (None, _) if halted_by.is_some() && left > 0 => {
-            let target = halted_by.map(|halted| halted.target.to_string()).unwrap_or_default();
-            (ReleaseState::Halted, Some(format!("the release of {target} has halted: retry that one")))
+            let halted = halted_by.map(|halted| halted.to_string()).unwrap_or_default();
+            (ReleaseState::Halted, Some(format!("{halted} has halted: nothing begins until that continues")))
         }
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
@@ -167,9 +167,10 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
     (state, Some(format!("wave {name} waits for {}{notes}", few(found.waits_for.clone()))))
 }
 
-/// The order in which people see releases: what needs attention first, then the lowest target. One whose waves have all passed comes
-/// after those in progress, also while a cluster has lost what it had, such as one whose sync fails.
-pub fn order(release: &Release) -> (bool, ReleaseState, Target, Timestamp) {
+/// The order in which people see releases: what needs attention first, with what has halted before what waits for that, then the lowest
+/// target. One whose waves have all passed comes after those in progress, also while a cluster has lost what it had, such as one whose
+/// sync fails.
+pub fn order(release: &Release) -> (bool, ReleaseState, bool, Target, Timestamp) {
     let has_passed = match release.status.state {
         ReleaseState::Completed => true,
         ReleaseState::Progressing | ReleaseState::Soaking => {
@@ -180,7 +181,7 @@ pub fn order(release: &Release) -> (bool, ReleaseState, Target, Timestamp) {
             false
         }
     };
-    (has_passed, release.status.state, release.step.target, release.status.since.0)
+    (has_passed, release.status.state, release.status.halt.is_none(), release.step.target, release.status.since.0)
 }
 
 /// Sets the state of waves that are not open.

@@ -171,6 +171,8 @@ struct Found<'r> {
     /// Whether its clusters follow their source without a ticket.
     leads: bool,
     ignores: bool,
+    /// Whether node groups are a gate of their own: a cluster is good once those that follow its control plane have the version, too.
+    with_node_groups: bool,
     now: Timestamp,
     /// Its status before.
     before: Option<&'r WaveStatus>,
@@ -183,7 +185,8 @@ impl<'r> Found<'r> {
         let tickets = release.status.tickets.iter().map(|ticket| (ticket.uid.as_str(), ticket)).collect();
         let before = release.status.waves.iter().find(|status| status.name == wave.name);
         let ignores = policy.not_asked == NotAskedPolicy::Ignore;
-        Self { release, wave, step: release.step, leads: false, ignores, now, before, tickets }
+        let with_node_groups = release.step.gate == Gate::ControlPlane && policy.gates.contains(&Gate::NodeGroups);
+        Self { release, wave, step: release.step, leads: false, ignores, with_node_groups, now, before, tickets }
     }
 
     fn status_before(&self) -> WaveStatus {
@@ -234,6 +237,10 @@ impl<'r> Found<'r> {
 
     /// The health that counts for this release.
     fn health(&self, member: &Member) -> Health {
+        let node_groups = Step { gate: Gate::NodeGroups, ..self.step };
+        if self.with_node_groups && self.has_version(member) && member.is_left(node_groups) {
+            return Health::Unhealthy("its node groups follow".to_owned());
+        }
         member.health_of(self.step.gate)
     }
 
