@@ -162,12 +162,12 @@ def test_namespace_that_does_not_exist_is_named_and_the_hook_goes_on_once_it_doe
     shop.go_away()
 
 
-def test_job_without_a_node_says_that_it_needs_one(on, running, said):
+def test_job_without_a_node_says_that_its_pod_is_not_scheduled(on, running, said):
     on.cloud.kubelet.pause()
     try:
         shop = Shop(on, hooks=[hook("smoke", ["AfterCreate"], tells(said), **WORKLOAD)])
         shop.apply()
-        message = await_message(shop, "its Pod is Pending without a node: a Job needs one to run on")
+        message = await_message(shop, "its Pod is Pending: it is not scheduled on a node")
         assert "of the workload cluster runs since" in message, message
     finally:
         on.cloud.kubelet.resume()

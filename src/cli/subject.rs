@@ -8,7 +8,7 @@ use super::estimate;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
-use crate::api::hook::HookStatus;
+use crate::api::hook::{HookFailurePolicy, HookStatus};
 use crate::api::policy::DriftPolicy;
 use crate::api::status::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
@@ -47,6 +47,10 @@ pub struct Subject {
     pub deletion: DeletionStatus,
     /// The hooks of the steps that are not over.
     pub hooks: Vec<HookStatus>,
+    /// Names of the hooks of the spec whose failure stops what follows.
+    pub stopping_hooks: Vec<String>,
+    /// The FleetRollout that the spec names.
+    pub rollout: Option<String>,
     /// What keeps anything from beginning.
     pub holds: Vec<HoldStatus>,
     /// That of its cluster; `None`: its cluster is unknown.
@@ -74,6 +78,7 @@ impl From<&EksCluster> for Subject {
         let authorities = status.certificate_authorities;
         let authorities = if authorities.len() > 1 { authorities } else { Vec::new() };
         let edits = rotation.map(|spec| authorities.iter().filter_map(|one| one.next_edit(spec)).collect());
+        let stopping = object.spec.hooks.iter().filter(|hook| hook.on_failure == HookFailurePolicy::Stop);
         Self {
             kind: Kind::EksCluster,
             metadata: object.metadata.clone(),
@@ -95,6 +100,8 @@ impl From<&EksCluster> for Subject {
             change: status.change,
             deletion: status.deletion.unwrap_or_default(),
             hooks: status.hooks.into_iter().filter(|entry| !entry.closed).collect(),
+            stopping_hooks: stopping.map(|hook| hook.name.clone()).collect(),
+            rollout: object.spec.upgrade.rollout.clone(),
             holds: status.holds,
             drift_policy: Some(object.spec.drift_policy),
             has_drift: !status.drift.is_empty(),
@@ -135,6 +142,8 @@ impl From<&NodeGroup> for Subject {
             change: status.change,
             deletion: status.deletion.unwrap_or_default().into(),
             hooks: Vec::new(),
+            stopping_hooks: Vec::new(),
+            rollout: None,
             holds: status.holds,
             drift_policy: None,
             has_drift: !status.drift.is_empty(),

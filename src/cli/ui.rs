@@ -23,7 +23,8 @@ use crate::telemetry::traces::Traces;
   keelson ui
   keelson ui -n team-a               # what is in one namespace, for those who may not read all
   keelson ui --no-browser --port 8080
-  keelson ui --in-cluster --listen 0.0.0.0:8081   # in a Pod: deploy/ui")]
+  keelson ui --in-cluster --listen 0.0.0.0:8081   # in a Pod: deploy/ui
+  keelson ui --in-cluster --listen 127.0.0.1:8081 # to try that page on this machine: docs/page.md")]
 pub struct Args {
     /// Only EksClusters and NodeGroups of this namespace [default: those of all].
     #[arg(short, long)]
@@ -35,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     no_browser: bool,
     /// Serve everybody who has a token of the cluster's API server, from an Authorization header or a form. Each sees what that token
-    /// may list. For a Pod: deploy/ui.
+    /// may list. In a Pod (deploy/ui), or on this machine with a kubeconfig of its ServiceAccount.
     #[arg(long, conflicts_with_all = ["port", "no_browser"])]
     in_cluster: bool,
     /// Address of the page with --in-cluster. It has no TLS: put a proxy or an Ingress with TLS in front.

@@ -99,7 +99,7 @@ pub fn describe_waiting(pods: &[Pod]) -> Option<String> {
         let mut all = pods.iter().flat_map(conditions);
         let Some(found) = all.find(|one| one.type_ == "PodScheduled" && one.status == "False") else {
             let is_pending = pods.iter().any(is_pending_without_node);
-            return is_pending.then(|| "its Pod is Pending without a node: a Job needs one to run on".to_owned());
+            return is_pending.then(|| "its Pod is Pending: it is not scheduled on a node".to_owned());
         };
         let why = found.message.as_deref().unwrap_or("no node for it");
         Some(bounded(&format!("its Pod is not scheduled: {why}"), MAX_MESSAGE))
@@ -187,7 +187,7 @@ mod tests {
         };
         assert_eq!(
             describe_waiting(&[pending(None)]).as_deref(),
-            Some("its Pod is Pending without a node: a Job needs one to run on")
+            Some("its Pod is Pending: it is not scheduled on a node")
         );
         assert_eq!(describe_waiting(&[pending(Some("ip-10-0-0-1"))]), None);
     }

@@ -85,7 +85,7 @@ pub async fn answer(page: &Arc<Page>, cluster: &Cluster, parts: &Parts, body: Bo
     let viewer = if token.is_session() { viewer.signed_in_as(&user) } else { viewer };
     let management = if viewer.sees_nothing() {
         format!(
-            "{user} may list no objects of Keelson: to show those of a namespace, bind the ClusterRole keelson-view to this user with a RoleBinding there"
+            "No objects of Keelson are in namespaces where {user} may list them. A RoleBinding of the ClusterRole keelson-view to this user shows those of its namespace"
         )
     } else {
         page.management.clone()

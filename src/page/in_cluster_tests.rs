@@ -66,6 +66,10 @@ async fn tenant_sees_nothing_of_others_in_any_byte() {
     let (status, all) = get(&page, "/", &[("authorization", &nobody)]).await;
     assert!(status == StatusCode::OK && all.contains("keelson-view") && all.contains("nobody"), "{all}");
     assert!(!all.contains("apple") && !all.contains("banana"));
+    assert!(
+        all.contains("in namespaces where nobody may list them") && !all.contains("No cluster exists yet"),
+        "{all}"
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import signal
+import socketserver
 import sys
 import threading
 from collections.abc import Callable
@@ -64,6 +65,20 @@ def minimal_manifest(url: str) -> list[dict]:
     return items
 
 
+def collect_traces(cloud: LocalCloud, path: Path) -> str:
+    """Starts a collector of traces, which keeps the file current. Returns its address."""
+    collector = cloud.collector()
+    path.touch()
+
+    def write() -> None:
+        new = path.with_suffix(".new")
+        new.write_text(trace_text(collector.traces()))
+        new.replace(path)
+
+    collector.received = write
+    return collector.url
+
+
 class Demo:
     def __init__(self, transcript: Transcript, cloud: LocalCloud):
         self.transcript = transcript
@@ -84,22 +99,9 @@ class Demo:
         self.cloud.install_policies()
         env = {"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"}
         if self.traces:
-            env[OTLP_ENDPOINT] = self.start_collector(self.traces)
+            env[OTLP_ENDPOINT] = collect_traces(self.cloud, self.traces)
         self.controller = self.cloud.operator(env=env)
         self.transcript.log(f"keelson runs as process {self.controller.pid}, log {self.controller.log}")
-
-    def start_collector(self, path: Path) -> str:
-        """Starts a collector of traces, which keeps the file current. Returns its address."""
-        collector = self.cloud.collector()
-        path.touch()
-
-        def write() -> None:
-            new = path.with_suffix(".new")
-            new.write_text(trace_text(collector.traces()))
-            new.replace(path)
-
-        collector.received = write
-        return collector.url
 
     def start_page(self) -> FleetPage:
         """The fleet page, to watch all of it in a browser."""
@@ -290,9 +292,22 @@ def main() -> None:
 
 def run_interruptible(action: Callable[[], None], stays: bool) -> None:
     """Runs it as a program: SIGTERM and Ctrl-C stop everything, errors are printed. stays: until Ctrl-C, which then is no failure."""
+    report = socketserver.BaseServer.handle_error
+
+    def report_unless_closed(server: socketserver.BaseServer, request: object, address: object) -> None:
+        # A client that ended, as all do after Ctrl-C.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            report(server, request, address)
+
+    def interrupt(*_: object) -> None:
+        # What threads were waiting for ends now.
+        threading.excepthook = lambda _: None
+        raise KeyboardInterrupt
+
+    socketserver.BaseServer.handle_error = report_unless_closed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A shell starts background processes with SIGINT ignored, which Python would keep.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         action()
     except KeyboardInterrupt:

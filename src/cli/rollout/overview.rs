@@ -207,7 +207,10 @@ fn actions(of: &Overview) -> Vec<String> {
             found.push(rollout_approval(name, &wave.status.name));
         }
         let waits = matches!(release.state, ReleaseState::Blocked | ReleaseState::Soaking);
-        if let Some(wave) = release.waves.iter().find(|wave| wave.status.state != WaveState::Passed).filter(|_| waits) {
+        let current = release.waves.iter().position(|wave| wave.status.state != WaveState::Passed);
+        // Nothing waits for the last one.
+        let current = current.filter(|at| waits && at + 1 < release.waves.len());
+        if let Some(wave) = current.and_then(|at| release.waves.get(at)) {
             let wave = &wave.status.name;
             found.push(format!(
                 "let later waves begin without waiting for wave {wave}: keelson rollout promote {name} {target}/{wave}"

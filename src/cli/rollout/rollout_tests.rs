@@ -274,3 +274,18 @@ fn promotion_says_what_it_skips() {
     let passed = with_approval("a");
     assert!(promotion(&passed, None, Some("1.36/canary"), None).unwrap().is_done);
 }
+
+#[test]
+fn last_wave_is_not_to_be_promoted_for_later_ones() {
+    let actions = |canary: &str, prod: &str| {
+        let waves = json!([
+            {"name": "canary", "state": canary, "members": 3, "atTarget": 3}, {"name": "prod", "state": prod, "members": 2},
+        ]);
+        let release = json!({"gate": "ControlPlane", "target": "1.36", "state": "Soaking", "progress": "3/5",
+            "since": "2026-11-27T10:00:00Z", "waves": waves});
+        overview(&rollout(json!([release]), json!([])), None).actions.join("\n")
+    };
+    let promote = "let later waves begin without waiting for wave canary: keelson rollout promote main 1.36/canary";
+    assert!(actions("Soaking", "Pending").contains(promote));
+    assert!(!actions("Passed", "Soaking").contains("promote"));
+}

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::overview::{Activity, Overview};
-use super::problems::Problem;
+use super::problems::{self, Problem};
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::listing::counted;
 use crate::api::status::{ChangeStatus, ChangeType};
@@ -42,7 +42,9 @@ pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     let fallback = if of.problems.is_empty() { wait } else { "see the messages above" };
     section(&mut out, "You can", &listed(of.actions.clone(), fallback));
     if let Some(available) = of.available {
+        let is_unusable = of.problems.iter().any(problems::is_about_api_server);
         let text = match (available, &of.unavailable_because) {
+            (true, _) if is_unusable => "yes, as far as EKS says; Keelson could not use its API server".to_owned(),
             (true, _) => "yes, its API server can be used".to_owned(),
             (false, Some(why)) => format!("not yet: {why}"),
             (false, None) => "not yet".to_owned(),
@@ -204,4 +206,43 @@ fn node_groups(of: &Overview, now: Timestamp) -> String {
         table.row([group.name.clone(), ready.to_owned(), group.state.clone(), version, group.nodes.clone(), until]);
     }
     table.format("")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::EksCluster;
+    use crate::cli::status::overview::overview;
+    use crate::cli::subject::Subject;
+
+    #[test]
+    fn usable_does_not_contradict_an_api_server_that_cannot_be_reached() {
+        let usable = |reason: &str, message: &str| {
+            let at = "2026-11-28T14:00:00Z";
+            let condition = |type_: &str, status: &str, reason: &str, message: &str| -> Value {
+                json!({"type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": at})
+            };
+            let object: EksCluster = serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
+                "spec": {"region": "eu-west-1", "version": "1.34"},
+                "status": {"conditions": [
+                    condition("Ready", "False", reason, message), condition("Available", "True", "Available", ""),
+                ]},
+            }))
+            .unwrap();
+            let now: Timestamp = at.parse().unwrap();
+            let text = text(&overview(&Subject::from(&object), &[], Vec::new(), now), now, &TimeZone::UTC);
+            let text = anstream::adapter::strip_str(&text).to_string();
+            let line = text.lines().find_map(|line| line.strip_prefix("Usable"));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let outage = "hook smoke: failed to read Jobs in namespace shop of the workload cluster: it cannot be reached";
+        let doubtful = "yes, as far as EKS says; Keelson could not use its API server";
+        assert_eq!(usable("WaitingForHook", outage), doubtful);
+        assert_eq!(usable("AgentUnreachable", "the API server cannot be reached"), doubtful);
+        let running = "hook smoke: Job shop/x of the workload cluster runs since 14:00";
+        assert_eq!(usable("WaitingForHook", running), "yes, its API server can be used");
+    }
 }

@@ -183,6 +183,8 @@ const NOT_LISTED: &str = "the owner of the AwsAccount has to add it there";
 /// Part of the message of a node group that EKS does not finish: to try again does not help.
 const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
 
+/// Part of the message of a hook whose workload cluster does not answer.
+const NO_ANSWER: &str = " of the workload cluster: ";
 /// Names the FleetRollout in the message of what waits for it.
 const ROLLOUT: &str = "FleetRollout ";
 /// Names the wave in the message of what waits for an approval of it.
@@ -194,15 +196,19 @@ const WAITS_FOR_APPROVAL: &str = " waits for an approval";
 pub fn advice_for(problem: &Problem, subject: &Subject) -> Vec<String> {
     let hook = subject.hooks.iter().find(|entry| problem.message.contains(&entry.describe()));
     match (Reason::parse(&problem.reason), hook) {
-        (Some(Reason::HookFailed), Some(entry)) => vec![
-            format!("once it is corrected, try it again: keelson reconcile {}", subject.arguments()),
-            format!("pass hook {} without success: {}", entry.name, hooks::skip_command(entry, &subject.metadata)),
-        ],
-        (Some(Reason::WaitingForHook), Some(entry)) => vec![format!(
-            "wait until its Job ends, or pass hook {}: {}",
-            entry.name,
-            hooks::skip_command(entry, &subject.metadata)
-        )],
+        (Some(Reason::HookFailed), Some(entry)) => {
+            let retry = rollout_of(&problem.message, subject).map(|name| rollout_retry(&name));
+            hooks::advice_after_failure(entry, subject).into_iter().chain(retry).collect()
+        }
+        (Some(Reason::WaitingForHook), Some(entry)) => vec![hooks::advice_while_waiting(entry, subject)],
+        (Some(Reason::WaveHalted), _) => {
+            let failed = hooks::failed(subject).flat_map(|entry| hooks::advice_after_failure(entry, subject));
+            let mut all: Vec<String> = failed.collect();
+            let retry = rollout_of(&problem.message, subject).filter(|_| !all.is_empty());
+            all.push(advice_about_wave(&problem.message, subject));
+            all.extend(retry.map(|name| rollout_retry(&name)));
+            all
+        }
         _ => advice_by_message(problem, subject).into_iter().collect(),
     }
 }
@@ -230,17 +236,36 @@ fn advice_by_message(problem: &Problem, subject: &Subject) -> Option<String> {
 
 /// What to do about a wave that has not come, or has halted: an approval, if the wave waits for one.
 fn advice_about_wave(message: &str, subject: &Subject) -> String {
-    // Some messages name only the step: another condition then names the rollout.
-    let messages = std::iter::once(message).chain(subject.conditions.iter().map(|one| one.message.as_str()));
-    let name = messages.filter_map(|message| message.split_once(ROLLOUT)).find_map(|(_, rest)| {
-        let name = rest.split([' ', ':', ',']).next()?;
-        (!name.is_empty()).then_some(name)
-    });
+    let name = rollout_of(message, subject);
     let wave = message.split_once(WAITS_FOR_APPROVAL).and_then(|(before, _)| before.rsplit_once(WAVE));
     match (name, wave) {
-        (Some(name), Some((_, wave))) if !wave.contains(' ') => rollout_approval(name, wave),
+        (Some(name), Some((_, wave))) if !wave.contains(' ') => rollout_approval(&name, wave),
         (Some(name), _) => format!("see the waves, and what holds them: keelson rollout status {name}"),
         (None, _) => "see the waves, and what holds them: keelson rollout status".to_owned(),
+    }
+}
+
+/// The FleetRollout that the message names, or another condition where it has only the step, or the spec.
+fn rollout_of(message: &str, subject: &Subject) -> Option<String> {
+    let messages = std::iter::once(message).chain(subject.conditions.iter().map(|one| one.message.as_str()));
+    let named = messages.filter_map(|message| message.split_once(ROLLOUT)).find_map(|(_, rest)| {
+        let name = rest.split([' ', ':', ',']).next()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    });
+    named.or_else(|| subject.rollout.clone())
+}
+
+/// How a rollout that a hook has halted goes on: before that, nothing begins in the cluster.
+fn rollout_retry(rollout: &str) -> String {
+    format!("if the rollout has halted, continue it after that: keelson rollout retry {rollout}")
+}
+
+/// Whether Keelson cannot use the API server of a cluster that EKS says is active.
+pub fn is_about_api_server(problem: &Problem) -> bool {
+    match Reason::parse(&problem.reason) {
+        Some(Reason::AgentUnreachable) => true,
+        Some(Reason::WaitingForHook | Reason::HookFailed) => problem.message.contains(NO_ANSWER),
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use super::command::Command;
 use super::context::{Context, Frame};
 use super::table::grouped;
 use crate::page::fleet::Kept;
-use crate::page::id::Id;
+use crate::page::id::{Id, Kind};
 use crate::page::query::Query;
 use crate::page::row::Row;
 use crate::page::state::State;
@@ -20,6 +20,8 @@ use crate::page::state::State;
 pub struct Page {
     frame: Frame,
     accounts: Vec<AccountRow>,
+    /// Whether the viewer may see AwsAccounts.
+    sees_all: bool,
 }
 
 /// An account in the list.
@@ -108,6 +110,7 @@ impl Page {
         Self {
             frame: context.frame("Accounts", "/events".to_owned(), "accounts"),
             accounts: rows.iter().map(row).collect(),
+            sees_all: context.viewer.may_see(&Id::new(Kind::AwsAccount, "", "")),
         }
     }
 }

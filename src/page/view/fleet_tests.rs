@@ -99,3 +99,17 @@ fn support_that_ends_is_a_need_of_its_version() {
     assert_eq!((shown.needs[0].href.as_str(), shown.needs[0].kind), ("/?version=1.35", "Support"));
     assert!(page(&fleet, &Viewer::of_namespaces(&["other"])).needs.is_empty());
 }
+
+#[test]
+fn empty_page_does_not_deny_what_the_viewer_may_not_see() {
+    let of = |viewer: &Viewer| {
+        let fleet = Fleet::default();
+        let context = Context { fleet: &fleet, viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
+        (crate::page::view::fleet(&context, &Query::parse("")), crate::page::view::accounts(&context))
+    };
+    let (clusters, accounts) = of(&Viewer::of_namespaces(&["team-a"]));
+    assert!(clusters.contains("No cluster exists that you may see."), "{clusters}");
+    assert!(accounts.contains("No AwsAccount exists that you may see."), "{accounts}");
+    let (clusters, accounts) = of(&Viewer::of_everything());
+    assert!(clusters.contains("No cluster exists yet.") && accounts.contains("No AwsAccount exists."));
+}

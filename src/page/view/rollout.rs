@@ -152,7 +152,7 @@ fn lane(wave: &WaveStatus, of: &ReleaseStatus, object: &FleetRollout, context: &
         WaveState::Pending => "waits for earlier waves",
         WaveState::WaitingForApproval => "needs approval",
         WaveState::Progressing => "in progress",
-        WaveState::Soaking => "observed",
+        WaveState::Soaking => "soaking",
         WaveState::Failed => "failed",
         WaveState::Passed => "passed",
     };

@@ -82,8 +82,27 @@ pub fn schedule(plan: &PlanStatus, context: &Context<'_>) -> Schedule {
         now: if whole > 0.0 { format!("{:.1}", place(context.now)) } else { String::new() },
         span: if end > context.now { format!("about {}", format_between(context.now, end)) } else { String::new() },
         omitted: plan.omitted_steps.unwrap_or_default(),
-        summary: plan.summary.clone(),
+        summary: summary(plan),
     }
+}
+
+/// The summary of a plan that has no step now.
+const NOTHING: &str = "0 to create, 0 to update, 0 to delete";
+
+/// The plan in one line. Steps that wait for a window or a wave are listed, but are not in the plan's own summary yet.
+fn summary(plan: &PlanStatus) -> String {
+    if plan.summary != NOTHING {
+        return plan.summary.clone();
+    }
+    let left = |action: StepAction| {
+        plan.steps.iter().filter(|step| step.action == action && step.state != StepState::Done).count()
+    };
+    format!(
+        "{} to create, {} to update, {} to delete",
+        left(StepAction::Create),
+        left(StepAction::Update),
+        left(StepAction::Delete)
+    )
 }
 
 /// When a step starts and ends; `None`: it does not go on by itself, or its duration is unknown. `depth` limits a chain that is a
@@ -162,5 +181,26 @@ pub(super) fn time(step: &PlanStep, context: &Context<'_>) -> String {
         (StepState::Running, None) => format!("for {}", context.elapsed(step.since.as_ref().map(|since| since.0))),
         (StepState::Pending, _) => takes.map(|takes| format!("takes about {takes}")).unwrap_or_default(),
         (StepState::Blocked | StepState::Failed | StepState::Done, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn summary_counts_the_steps_that_wait() {
+        let step = |state: &str| json!({"action": "Update", "resource": "cluster", "state": state});
+        let plan = |summary: &str, states: &[&str]| PlanStatus {
+            summary: summary.to_owned(),
+            steps: states.iter().map(|state| serde_json::from_value(step(state)).unwrap()).collect(),
+            ..PlanStatus::default()
+        };
+        assert_eq!(summary(&plan(NOTHING, &["Pending", "Pending", "Done"])), "0 to create, 2 to update, 0 to delete");
+        assert_eq!(summary(&plan(NOTHING, &[])), NOTHING);
+        let own = "1 to create, 0 to update, 0 to delete";
+        assert_eq!(summary(&plan(own, &["Pending"])), own);
     }
 }

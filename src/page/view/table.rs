@@ -34,6 +34,8 @@ pub struct Table {
     pub previous: String,
     pub next: String,
     pub total: usize,
+    /// Whether the viewer may see the clusters of all namespaces.
+    pub sees_all: bool,
 }
 
 /// A state, how many clusters have it, and where they are listed.
@@ -112,6 +114,7 @@ pub fn clusters(context: &Context<'_>, query: &Query) -> Table {
         next: if page < pages { on_page(page + 1) } else { String::new() },
         rows: shown.iter().map(|row| table_row(row, context)).collect(),
         total: all.len(),
+        sees_all: !context.viewer.missing_kinds().contains(&Kind::EksCluster),
         query: query.clone(),
     }
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..aws import ACCOUNT, Durations
 from ..cloud import LocalCloud
 from ..controller import Controller
-from ..demo import run_interruptible, show_empty_account
+from ..demo import OTLP_ENDPOINT, collect_traces, run_interruptible, show_empty_account
 from ..fleet_page import FleetPage
 from ..kubeapi import KubeApi, Timeout, conditions
 from ..paths import EXAMPLES, keelson_binary
@@ -268,7 +268,13 @@ def run(stay: bool) -> None:
         cloud.management_kubelet.namespaces.add("default")
         # All clusters are deleted at the end, and no load balancer is waited for where there is no API server.
         limits = {"KEELSON_MAX_DELETIONS": "6", "KEELSON_MAX_DELETIONS_TOTAL": "6", "KEELSON_LOAD_BALANCER_TIMEOUT": "2s"}
-        controller = cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false", **limits})
+        env = {"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false", **limits}
+        more: dict[str, str] = {}
+        # Whoever has a collector gets the traces there.
+        if stay and OTLP_ENDPOINT not in os.environ:
+            more["TRACES"] = str(cloud.directory / "traces.txt")
+            env[OTLP_ENDPOINT] = collect_traces(cloud, Path(more["TRACES"]))
+        controller = cloud.operator(env=env)
         controller.wait_ready()
         transcript.log(f"keelson runs as process {controller.pid}, log {controller.log}")
         demo = FleetDemo(transcript, cloud, controller)
@@ -285,7 +291,8 @@ def run(stay: bool) -> None:
             demo.show_order()
             if stay:
                 transcript.chapter("Everything keeps running until Ctrl-C")
-                print(cloud.describe(demo.repository), flush=True)
+                print(cloud.describe(demo.repository, more), flush=True)
+                print(f"# the fleet page: {page.address}", flush=True)
                 threading.Event().wait()
             demo.delete()
         finally:
