@@ -135,10 +135,10 @@ def test_canary_whose_pods_cannot_be_evicted_halts_and_nothing_is_written(on):
         fleet.make()
         fleet.upgrade()
         halted = fleet.await_state("Halted", 120)
-        assert f"EksCluster default/{name}: " in halted["message"] and "PodEvictionFailure" in halted["message"], halted
+        assert f"EksCluster default/{name}: node group" in halted["message"] and "PodEvictionFailure" in halted["message"], halted
         row = on.api.table(API, "FleetRollout", name=fleet.name)
         # The column has as much of it as fits.
-        assert f"wave canary has halted: EksCluster default/{name}: " in row, row
+        assert f"wave canary has halted: EksCluster default/{name}: node group" in row, row
         mark = on.mark()
         stays(lambda: not on.writes(mark, fleet.account.id), 3 * interval, "no write for three intervals")
         on.aws.control("DELETE", "faults", params={"id": fault})

@@ -159,7 +159,7 @@ fn since_conditions(cluster: &EksCluster, status: &EksClusterStatus) -> Timestam
 const NO_FAILURES: [Reason; 4] =
     [Reason::WaitingForApproval, Reason::OnHold, Reason::WaitingForWave, Reason::WaveHalted];
 
-/// What does not proceed without a person, apart from decisions.
+/// What does not proceed without a person, apart from decisions: the cause at a node group comes before what the cluster says of it.
 fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stalled> {
     let of = |all: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], who: &str| {
         let stalled = conditions::get(all, ConditionType::Stalled)?;
@@ -171,7 +171,13 @@ fn stalled(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<Stall
         let conditions = &group.status.as_ref()?.conditions;
         of(conditions, &format!("node group {}: ", group.node_group_name()))
     };
-    of(&status.conditions, "").or_else(|| groups.iter().find_map(of_group))
+    match (groups.iter().find_map(of_group), of(&status.conditions, "")) {
+        (Some(group), Some(cluster)) => Some(Stalled {
+            since: group.since.max(cluster.since),
+            message: format!("{}; {}", group.message, cluster.message),
+        }),
+        (group, cluster) => group.or(cluster),
+    }
 }
 
 /// What it waits for, if it is not Ready.
@@ -286,6 +292,15 @@ mod tests {
             member(&cluster(active(json!({"conditions": [condition]}))), &[]).stalled.map(|stalled| stalled.message)
         };
         assert_eq!(stalled("UpgradeBlocked").as_deref(), Some("UpgradeBlocked: m"));
+        let mut group = (*group("blue", "1.33", json!({}), "True")).clone();
+        let condition = json!({"type": "Stalled", "status": "True", "reason": "PodEvictionFailure", "message": "web",
+            "lastTransitionTime": "2026-11-28T00:00:00Z"});
+        group.status.as_mut().unwrap().conditions.push(serde_json::from_value(condition).unwrap());
+        let blocked = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "UpgradeBlocked", "message": "m",
+            "lastTransitionTime": "2026-11-28T00:05:00Z"}]});
+        let both = member(&cluster(active(blocked)), &[Arc::new(group)]).stalled.unwrap();
+        assert_eq!(both.message, "node group team-blue: PodEvictionFailure: web; UpgradeBlocked: m");
+        assert_eq!(both.since, "2026-11-28T00:05:00Z".parse().unwrap());
         for reason in ["WaitingForApproval", "OnHold", "WaitingForWave", "WaveHalted"] {
             assert_eq!(stalled(reason), None, "{reason}");
         }

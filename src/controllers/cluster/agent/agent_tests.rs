@@ -87,8 +87,8 @@ fn a_new_process_says_what_the_last_one_said_until_a_pass_has_ended() {
     ] {
         let agent = Agent::default();
         agent.restore(Some(&known), Some(&condition(status, reason)));
-        let told = agent.report().condition;
-        assert_eq!((told.status.as_str(), told.reason.as_str(), told.message == "as before"), expected);
+        let reported = agent.report().condition;
+        assert_eq!((reported.status.as_str(), reported.reason.as_str(), reported.message == "as before"), expected);
         agent.record_result(well(), QUICK, at(100));
         agent.restore(Some(&known), Some(&condition(status, reason)));
         assert_eq!(agent.report().condition.message, "applied main@sha1:1");
