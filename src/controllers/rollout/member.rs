@@ -299,7 +299,7 @@ mod tests {
         let blocked = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "UpgradeBlocked", "message": "m",
             "lastTransitionTime": "2026-11-28T00:05:00Z"}]});
         let both = member(&cluster(active(blocked)), &[Arc::new(group)]).stalled.unwrap();
-        assert_eq!(both.message, "node group team-blue: PodEvictionFailure: web; UpgradeBlocked: m");
+        assert_eq!(both.message, "node group blue: PodEvictionFailure: web; UpgradeBlocked: m");
         assert_eq!(both.since, "2026-11-28T00:05:00Z".parse().unwrap());
         for reason in ["WaitingForApproval", "OnHold", "WaitingForWave", "WaveHalted"] {
             assert_eq!(stalled(reason), None, "{reason}");
