@@ -26,7 +26,7 @@ def abridged(output: str) -> str:
         logs = [line for line in lines if line.startswith("[")]
         is_routine = title.removeprefix("== ").startswith(ROUTINE)
         kept += [title, *marked(lines, [line for line in lines if not is_routine or line not in logs[1:-1]]), ""]
-    return "\n".join(kept).strip()
+    return re.sub("token=[0-9a-f]+", "token=...", "\n".join(kept).strip())
 
 
 def marked(lines: list[str], shown: list[str]) -> list[str]:
