@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 from fleet.cluster_page import ClusterPage
@@ -14,8 +13,9 @@ from .resource_usage import memory_mb, peak_mb
 
 CLUSTERS = 1000
 LIMIT_MB = 60
-# In that time the node groups are listed, too.
-SECONDS = 5
+# The last of the node groups.
+LAST = f"/nodegroups/team-39/cluster-{CLUSTERS - 1:05}-1"
+SECONDS = 60
 
 
 def rows(log) -> list[Figure]:
@@ -23,7 +23,7 @@ def rows(log) -> list[Figure]:
         server = ManyClusters(Path(folder), CLUSTERS, is_rich=True)
         try:
             with ClusterPage(server.kubeconfig, Path(folder)) as page:
-                time.sleep(SECONDS)
+                page.wait_ready(lambda: page.get(LAST, "token").status_code == 200, SECONDS)
                 used, peak = memory_mb(page), peak_mb(page)
         finally:
             server.stop()
@@ -34,7 +34,7 @@ def rows(log) -> list[Figure]:
             f"{used:.0f} MB",
             goal=f"<= {LIMIT_MB} MB",
             met=peak <= LIMIT_MB,
-            note=f"At most {peak:.0f} MB. Nobody looked at it.",
+            note=f"At most {peak:.0f} MB. One viewer looked at a node group.",
             numbers={"used_mb": used, "peak_mb": peak},
         )
     ]

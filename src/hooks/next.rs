@@ -382,4 +382,4 @@ pub fn observed(
 
 #[cfg(test)]
 #[path = "next_tests.rs"]
-mod tests;
+pub mod tests;

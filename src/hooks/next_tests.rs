@@ -8,28 +8,30 @@ use crate::hooks::entry::tests::{entry, hook};
 
 const STEP: &str = "1.33->1.34";
 
-fn at(second: i64) -> Timestamp {
+pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-struct Case {
-    hooks: Vec<Hook>,
-    entries: Vec<HookStatus>,
-    moment: Moment,
-    digests: BTreeMap<String, Result<String, String>>,
-    skip: Option<&'static str>,
-    reconcile_at: Option<&'static str>,
-    may_begin: bool,
+/// What a question is about.
+pub struct Case {
+    pub hooks: Vec<Hook>,
+    pub entries: Vec<HookStatus>,
+    pub moment: Moment,
+    pub digests: BTreeMap<String, Result<String, String>>,
+    pub skip: Option<&'static str>,
+    pub reconcile_at: Option<&'static str>,
+    pub may_begin: bool,
+    pub now: i64,
 }
 
 impl Case {
-    fn new(hooks: Vec<Hook>, entries: Vec<HookStatus>) -> Self {
+    pub fn new(hooks: Vec<Hook>, entries: Vec<HookStatus>) -> Self {
         let digests = hooks.iter().map(|hook| (hook.name.clone(), Ok("d1".to_owned()))).collect();
         let moment = Moment::new(HookPoint::BeforeControlPlane, STEP);
-        Self { hooks, entries, moment, digests, skip: None, reconcile_at: None, may_begin: true }
+        Self { hooks, entries, moment, digests, skip: None, reconcile_at: None, may_begin: true, now: 1000 }
     }
 
-    fn question(&self) -> Question<'_> {
+    pub fn question(&self) -> Question<'_> {
         Question {
             hooks: &self.hooks,
             entries: &self.entries,
@@ -40,7 +42,7 @@ impl Case {
             uid: "uid",
             object: ("demo", "team"),
             may_begin: self.may_begin,
-            now: at(1000),
+            now: at(self.now),
         }
     }
 

@@ -8,66 +8,33 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::hook::{HookCluster, HookFailurePolicy, HookPoint};
 use crate::hooks::entry::tests::{entry, hook};
+use crate::hooks::next::tests::{Case, at};
 use crate::hooks::{JobId, Moment, next, without_job};
 
 const STEP: &str = "1.33->1.34";
 const AGAIN: SignedDuration = SignedDuration::from_secs(7);
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+/// A hook in the workload cluster with a timeout of ten minutes, and its entry.
+fn case_of(entries: Vec<HookStatus>) -> Case {
+    let hook = Hook { in_: HookCluster::Workload, ..hook("smoke", &[HookPoint::AfterControlPlane]) };
+    Case { moment: Moment::new(HookPoint::AfterControlPlane, STEP), ..Case::new(vec![hook], entries) }
 }
 
-struct Case {
-    hooks: Vec<Hook>,
-    entries: Vec<HookStatus>,
-    moment: Moment,
-    digests: BTreeMap<String, Result<String, String>>,
-    skip: Option<&'static str>,
-    reconcile_at: Option<&'static str>,
-    may_begin: bool,
-    now: i64,
+fn unanswered(case: &Case) -> Action<'_> {
+    case.question().unanswered(&case.hooks[0], "no route to host", AGAIN)
 }
 
-impl Case {
-    /// A hook with a timeout of ten minutes, and its entry.
-    fn new(entries: Vec<HookStatus>) -> Self {
-        let hook = Hook { in_: HookCluster::Workload, ..hook("smoke", &[HookPoint::AfterControlPlane]) };
-        let moment = Moment::new(HookPoint::AfterControlPlane, STEP);
-        let digests = BTreeMap::from([("smoke".to_owned(), Ok("d1".to_owned()))]);
-        Self { hooks: vec![hook], entries, moment, digests, skip: None, reconcile_at: None, may_begin: true, now: 1000 }
+fn recorded(case: &Case) -> Record {
+    match unanswered(case) {
+        Action::Record(record) => record,
+        other => panic!("{other:?}"),
     }
+}
 
-    fn question(&self) -> Question<'_> {
-        Question {
-            hooks: &self.hooks,
-            entries: &self.entries,
-            moment: &self.moment,
-            skip: self.skip,
-            reconcile_at: self.reconcile_at,
-            digests: &self.digests,
-            uid: "uid",
-            object: ("demo", "team"),
-            may_begin: self.may_begin,
-            now: at(self.now),
-        }
-    }
-
-    fn unanswered(&self) -> Action<'_> {
-        self.question().unanswered(&self.hooks[0], "no route to host", AGAIN)
-    }
-
-    fn recorded(&self) -> Record {
-        match self.unanswered() {
-            Action::Record(record) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn held(&self) -> Held {
-        match self.unanswered() {
-            Action::Held(held) => held,
-            other => panic!("{other:?}"),
-        }
+fn held(case: &Case) -> Held {
+    match unanswered(case) {
+        Action::Held(held) => held,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -79,13 +46,13 @@ fn entry_in(state: HookState) -> HookStatus {
 
 #[test]
 fn job_that_cannot_be_created_is_waited_for_until_the_timeout() {
-    let mut case = Case::new(vec![entry_in(HookState::Intended)]);
-    let Record { delete, entries, notice } = case.recorded();
+    let mut case = case_of(vec![entry_in(HookState::Intended)]);
+    let Record { delete, entries, notice } = recorded(&case);
     assert_eq!((delete, notice), (None, None));
     assert_eq!((entries[0].state, entries[0].waiting_since.clone()), (HookState::Intended, Some(Time(at(1000)))));
     case.entries = entries;
     case.now = 1599;
-    let held = case.held();
+    let held = held(&case);
     assert_eq!((held.failed, held.again), (false, SignedDuration::from_secs(1)));
     assert_eq!(
         held.message,
@@ -93,7 +60,7 @@ fn job_that_cannot_be_created_is_waited_for_until_the_timeout() {
          failed; to go on at once, pass it with kubectl annotate --overwrite ekscluster demo -n team keelson.dev/skip-hook=smoke"
     );
     case.now = 1600;
-    let Record { entries, notice, .. } = case.recorded();
+    let Record { entries, notice, .. } = recorded(&case);
     let failed = &entries[0];
     assert_eq!((failed.state, failed.job.as_deref()), (HookState::Failed, Some("demo-smoke-abc")));
     let message = failed.message.as_deref().unwrap();
@@ -106,29 +73,29 @@ fn wait_that_is_interrupted_begins_anew() {
     let waiting = |state| HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(state) };
     let since = |entries: &[HookStatus]| entries[0].waiting_since.clone();
     for state in [HookState::Pending, HookState::Intended] {
-        let mut case = Case::new(vec![waiting(state)]);
+        let mut case = case_of(vec![waiting(state)]);
         // A hold.
         case.may_begin = false;
         let Action::Record(Record { entries, .. }) = next(&case.question()) else { panic!("{state:?}") };
         assert_eq!((entries[0].state, since(&entries)), (state, None));
         case.entries = entries;
         assert!(matches!(next(&case.question()), Action::Held(held) if !held.failed), "{state:?}");
-        let recorded = case.recorded();
+        let recorded = recorded(&case);
         assert_eq!((recorded.entries[0].state, since(&recorded.entries)), (state, Some(Time(at(1000)))));
     }
     // The cluster answers that the template cannot be used, or the Job not be created.
     for policy in [HookFailurePolicy::Stop, HookFailurePolicy::Continue] {
-        let mut case = Case::new(vec![waiting(HookState::Pending)]);
+        let mut case = case_of(vec![waiting(HookState::Pending)]);
         case.hooks[0].on_failure = policy;
         case.digests.insert("smoke".into(), Err("no such CronJob".into()));
         let Action::Record(record) = next(&case.question()) else { panic!("{policy:?}") };
         assert_eq!((record.entries[0].state, since(&record.entries)), (HookState::Pending, None), "{policy:?}");
     }
-    let case = Case::new(vec![waiting(HookState::Intended)]);
+    let case = case_of(vec![waiting(HookState::Intended)]);
     let Action::Record(record) = case.question().create_refused(&case.hooks[0], 0, "quota") else { panic!() };
     assert_eq!((record.entries[0].state, since(&record.entries)), (HookState::Intended, None));
     // What has failed says what it waited for.
-    let mut case = Case::new(vec![waiting(HookState::Failed)]);
+    let mut case = case_of(vec![waiting(HookState::Failed)]);
     case.may_begin = false;
     assert!(matches!(next(&case.question()), Action::Held(_)));
 }
@@ -152,7 +119,7 @@ fn hook_that_is_not_tried_has_all_its_time_left() {
 #[test]
 fn hook_behind_another_one_is_not_tried() {
     let waiting = HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(HookState::Pending) };
-    let mut case = Case::new(vec![waiting]);
+    let mut case = case_of(vec![waiting]);
     case.hooks.insert(0, hook("first", &[HookPoint::AfterControlPlane]));
     let first = entry("first", HookPoint::AfterControlPlane, STEP, HookState::Running);
     case.entries.push(first);
@@ -165,7 +132,7 @@ fn hook_behind_another_one_is_not_tried() {
 #[test]
 fn job_that_may_exist_is_deleted_before_the_next_try() {
     let failed = HookStatus { waiting_since: Some(Time(at(100))), ..entry_in(HookState::Failed) };
-    let mut case = Case::new(vec![failed]);
+    let mut case = case_of(vec![failed]);
     assert!(matches!(next(&case.question()), Action::Held(held) if held.failed), "a person decides");
     case.reconcile_at = Some("now");
     assert!(matches!(next(&case.question()), Action::Discard(hook, 0) if hook.name == "smoke"));
@@ -195,9 +162,9 @@ fn template_that_was_not_read_in_time_is_not_corrected_by_itself() {
         template_digest: None,
         ..entry_in(HookState::Failed)
     };
-    let mut case = Case::new(vec![unread]);
+    let mut case = case_of(vec![unread]);
     assert!(matches!(next(&case.question()), Action::Held(held) if held.failed));
-    let held = case.held();
+    let held = held(&case);
     assert!(held.failed && held.message.contains("; now: no route to host: "), "{}", held.message);
     case.reconcile_at = Some("now");
     assert!(matches!(next(&case.question()), Action::Record(_)));
@@ -205,18 +172,18 @@ fn template_that_was_not_read_in_time_is_not_corrected_by_itself() {
 
 #[test]
 fn hook_without_an_entry_waits_as_well() {
-    let case = Case::new(Vec::new());
-    let entries = case.recorded().entries;
+    let case = case_of(Vec::new());
+    let entries = recorded(&case).entries;
     assert_eq!((entries[0].state, entries[0].waiting_since.is_some()), (HookState::Pending, true));
 }
 
 #[test]
 fn running_job_has_failed_at_its_timeout_and_is_deleted_before_another_try() {
     let running = HookStatus { uid: Some("u".into()), started_at: Some(Time(at(500))), ..entry_in(HookState::Running) };
-    let mut case = Case::new(vec![running]);
-    assert!(!case.held().failed);
+    let mut case = case_of(vec![running]);
+    assert!(!held(&case).failed);
     case.now = 1100;
-    let failed = case.recorded().entries.remove(0);
+    let failed = recorded(&case).entries.remove(0);
     assert_eq!((failed.state, failed.uid.as_deref()), (HookState::Failed, Some("u")));
     assert!(failed.message.as_deref().unwrap().starts_with("the Job did not end within 10m, as far as is known: "));
     let job = JobId::of(&failed);
@@ -232,8 +199,8 @@ fn running_job_has_failed_at_its_timeout_and_is_deleted_before_another_try() {
 #[test]
 fn person_passes_a_hook_whose_cluster_does_not_answer() {
     for state in [HookState::Pending, HookState::Intended, HookState::Running, HookState::Failed] {
-        let mut case = Case::new(vec![entry_in(state)]);
+        let mut case = case_of(vec![entry_in(state)]);
         case.skip = Some("smoke");
-        assert_eq!(case.recorded().entries[0].state, HookState::Skipped, "{state:?}");
+        assert_eq!(recorded(&case).entries[0].state, HookState::Skipped, "{state:?}");
     }
 }

@@ -148,11 +148,11 @@ pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed
     let in_waves = || placed.iter().filter(|one| one.placement != Placement::Ungated && !one.member.deleting);
     releases.retain(|release| {
         // A halt stays while a cluster asks for the version, also if all have it; it goes with what was asked for.
-        let is_last = match release.status.halt {
+        let stays = match release.status.halt {
             Some(_) => in_waves().any(|one| one.member.asks_for(release.step)),
             None => last.contains(&release.step),
         };
-        demanded.contains(&release.step) || is_last || !release.status.tickets.is_empty()
+        demanded.contains(&release.step) || stays || !release.status.tickets.is_empty()
     });
     // A cluster far behind asks for many: the first ones come first. What has halted or is in progress is not forgotten.
     let mut numbers: BTreeMap<Lane, usize> = BTreeMap::new();

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import signal
-import ssl
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import conditions
 from keelson_harness.kubernetes import ControlPlane
-from keelson_harness.pki import Authority
 
+from .admission_webhook import shown_writes
 from .environment import Environment, until
 from .manifests import key_of
 from .shop import A_MOMENT, LOOK_NOW, Shop
 
 SKIP = "keelson.dev/skip-hook"
+# What a Job at each point says of an upgrade from 1.33 to 1.35: the point, from, to, the attempt.
+UPGRADE_BY_TWO = [
+    "BeforeUpgrade 1.33 1.35 1",
+    "BeforeControlPlane 1.33 1.34 1",
+    "AfterControlPlane 1.33 1.34 1",
+    "BeforeControlPlane 1.34 1.35 1",
+    "AfterControlPlane 1.34 1.35 1",
+    "BeforeNodeGroups  1.35 1",
+    "AfterNodeGroups  1.35 1",
+    "AfterUpgrade 1.33 1.35 1",
+]
 OPERATOR = "system:serviceaccount:keelson-system:keelson"
 UPGRADE = "UpdateClusterVersion"
 RBAC = "rbac.authorization.k8s.io/v1"
-KILLER = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
 FLAGS = ("--drift-interval=2s",)
 BINDING = {
     "apiVersion": RBAC,
@@ -107,62 +114,25 @@ def upgrading(on: Environment, *hooks: dict, version: str = "1.33", **spec: obje
 
 
 class Killer:
-    """A webhook of API servers that kills an operator while it writes hooks: the write is stored, and the operator never sees its answer.
+    """Kills an operator while it writes hooks: the write is stored, and the operator never sees its answer."""
 
-    plane: the cluster in which the Jobs run.
-    """
-
-    def __init__(self, on: Environment, directory: Path, plane: ControlPlane):
+    def __init__(self) -> None:
         self.victim: Controller | None = None
         self.killed: list[str] = []
         self.jobs: set[tuple[str, str]] = set()
-        authority = Authority(directory / "killer", "killer-ca")
-        pair = authority.serving("killer", ("127.0.0.1",))
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(pair.cert, pair.key)
-        killer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
-                killer.called(request)
-                answer = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": request["uid"], "allowed": True}}
-                body = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        bundle = base64.b64encode(authority.cert_file.read_bytes()).decode()
-        client = {"url": f"https://127.0.0.1:{self.server.server_port}/", "caBundle": bundle}
-        jobs = {"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["CREATE", "DELETE"]}
-        status = {"apiGroups": ["keelson.dev"], "apiVersions": ["*"], "resources": ["eksclusters/status"], "operations": ["UPDATE"]}
-        self._installed = [(on.cloud.management, [status])]
-        if plane is on.cloud.management:
-            self._installed[0][1].append(jobs)
-        else:
-            self._installed.append((plane, [jobs]))
-        for at, rules in self._installed:
-            at.api.apply({
-                "apiVersion": KILLER[0],
-                "kind": KILLER[1],
-                "metadata": {"name": KILLER[2]},
-                "webhooks": [{
-                    "name": "killer.example.com", "rules": rules, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-                    "failurePolicy": "Ignore", "clientConfig": client,
-                }],
-            })
-
-    def remove(self) -> None:
-        for at, _ in self._installed:
-            at.api.delete(*KILLER, None)
+    @contextmanager
+    def installed(self, on: Environment, plane: ControlPlane) -> Iterator[None]:
+        """For a block. plane: the cluster in which the Jobs run."""
+        jobs = {"apiGroups": ["batch"], "resources": ["jobs"], "operations": ["CREATE", "DELETE"]}
+        status = {"apiGroups": ["keelson.dev"], "resources": ["eksclusters/status"], "operations": ["UPDATE"]}
+        with ExitStack() as stack:
+            if plane is on.cloud.management:
+                stack.enter_context(shown_writes(plane, "killer", [status, jobs], self.called))
+            else:
+                stack.enter_context(shown_writes(on.cloud.management, "killer", [status], self.called))
+                stack.enter_context(shown_writes(plane, "killer", [jobs], self.called))
+            yield
 
     def called(self, request: dict) -> None:
         manager = (request.get("options") or {}).get("fieldManager")
@@ -181,17 +151,18 @@ class Killer:
             threading.Timer(A_MOMENT / 2, victim.process.kill).start()
 
 
-def kill_at_every_write(on: Environment, directory: Path, is_done: Callable[[], bool], plane: ControlPlane | None = None) -> list[str]:
-    """Runs operators until `is_done`, each killed at its first write of hooks. Returns the writes. plane: as for `Killer`."""
-    killer = Killer(on, directory, plane or on.cloud.management)
+def kill_at_every_write(on: Environment, is_done: Callable[[], bool], plane: ControlPlane | None = None) -> list[str]:
+    """Runs operators until `is_done`, each killed at its first write of hooks. Returns the writes. plane: in which the Jobs run; the
+    management cluster unless it is given."""
+    killer = Killer()
     deadline = time.monotonic() + 200
-    while not is_done():
-        assert time.monotonic() < deadline, killer.killed
-        killer.victim = on.start(*FLAGS, wait=False)
-        try:
-            until(lambda: not killer.victim.alive or is_done(), 60, f"a write after {killer.killed}")
-        finally:
-            victim, killer.victim = killer.victim, None
-            victim.stop()
-    killer.remove()
+    with killer.installed(on, plane or on.cloud.management):
+        while not is_done():
+            assert time.monotonic() < deadline, killer.killed
+            killer.victim = on.start(*FLAGS, wait=False)
+            try:
+                until(lambda: not killer.victim.alive or is_done(), 60, f"a write after {killer.killed}")
+            finally:
+                victim, killer.victim = killer.victim, None
+                victim.stop()
     return killer.killed

@@ -7,25 +7,22 @@ count: a restarted operator applies everything again, and objects that match sta
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from fleet.admission_webhook import shown_writes
 from fleet.environment import Environment
 from fleet.killing import runs_on
 from keelson_harness.kubernetes import ControlPlane
 
 from . import FIELD_MANAGER
 
-HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
 # Seconds until an admitted write is stored.
 SECONDS_UNTIL_STORED = 0.05
 RULES = {
@@ -60,7 +57,7 @@ class Killer:
     def intercept(self, request: dict) -> None:
         if not self._counts(request) or not changes(request):
             return
-        with self._lock:
+        with self._lock, contextlib.suppress(ProcessLookupError):
             if self._pid is None:
                 return
             os.kill(self._pid, signal.SIGSTOP)
@@ -76,12 +73,14 @@ class Killer:
             operator = on.start(wait=False, **options)
             self.starts += 1
             self.arm(operator.pid)
-            while runs_on(operator, done):
-                late = time.monotonic() > deadline
-                assert not late, f"not done after {self.starts} starts, last {self.points[-3:]}"
-            self.arm(None)
-            if operator.alive:
-                operator.stop()
+            try:
+                while runs_on(operator, done):
+                    late = time.monotonic() > deadline
+                    assert not late, f"not done after {self.starts} starts, last {self.points[-3:]}"
+            finally:
+                self.arm(None)
+                if operator.alive:
+                    operator.stop()
         return self.points[before:]
 
 
@@ -103,74 +102,8 @@ def comparable(item: dict | None) -> dict:
 def killer(
     on: Environment, plane: ControlPlane | None = None, rules: dict[str, list[str]] = RULES, found: Killer | None = None
 ) -> Iterator[Killer]:
-    """Installs the webhook in the workload cluster for a block. `rules`: the kinds, by group; found: one that kills at other servers, too."""
-    plane = plane or on.cloud.workload
+    """Kills at writes to the workload cluster for a block. `rules`: the kinds, by group; found: one that kills at other servers, too."""
     found = found or Killer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            request = review["request"]
-            with contextlib.suppress(ProcessLookupError):
-                found.intercept(request)
-            answer = {
-                "apiVersion": review["apiVersion"],
-                "kind": review["kind"],
-                "response": {"uid": request["uid"], "allowed": True},
-            }
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            """Nothing: `points` has what matters."""
-
-    pair = plane.authority.serving("killer", ())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.cert, pair.key)
-    server.socket = context.wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    bundle = base64.b64encode(plane.ca_file.read_bytes()).decode()
-    webhook_rules = [
-        {
-            "apiGroups": [group],
-            "apiVersions": ["*"],
-            "operations": ["CREATE", "UPDATE"],
-            "resources": resources,
-            "scope": "*",
-        }
-        for group, resources in rules.items()
-    ]
-    hook = {
-        "name": "killer.keelson.dev",
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "failurePolicy": "Ignore",
-        "timeoutSeconds": 5,
-        "clientConfig": {
-            "url": f"https://127.0.0.1:{server.server_address[1]}/",
-            "caBundle": bundle,
-        },
-        "rules": webhook_rules,
-    }
-    configuration = {
-        "apiVersion": HOOK[0],
-        "kind": HOOK[1],
-        "metadata": {"name": HOOK[2]},
-        "webhooks": [hook],
-    }
-    plane.api.apply(configuration)
-    try:
+    kinds = [{"apiGroups": [group], "operations": ["CREATE", "UPDATE"], "resources": resources} for group, resources in rules.items()]
+    with shown_writes(plane or on.cloud.workload, "killer", kinds, found.intercept):
         yield found
-    finally:
-        plane.api.delete(*HOOK)
-        server.shutdown()
