@@ -291,6 +291,67 @@ def test_page_says_when_it_is_not_current(on: Environment, browser: Browser, peo
     expect(page.get_by_role("link", name="fine", exact=True)).to_be_visible()
 
 
+def test_focus_stays_with_its_object_when_the_order_changes(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, permissions=["clipboard-read", "clipboard-write"])
+    titles = page.locator(".need .title")
+    focused = lambda: page.evaluate("(({dataset, attributes}) => dataset.copy ?? attributes.href?.value ?? '')(document.activeElement)")  # noqa: E731
+
+    def waits(name: str, status: dict) -> None:
+        write(on, cluster(name, changePolicy="Approval"), {"plan": {"hash": "1f2e3d4c", "steps": []}, **status})
+
+    def order(*names: str) -> None:
+        """Waits until the page shows these in this order, of the clusters of this test."""
+        own = lambda: [text.partition("/")[2] for text in titles.all_inner_texts() if text.startswith("default/focus-")]  # noqa: E731
+        until(lambda: own() == list(names), 10, f"the order {names}")
+
+    def of(name: str) -> str:
+        return f"keelson approve {name} -n default"
+
+    try:
+        waits("focus-b", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=50)})
+        waits("focus-c", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=40)})
+        order("focus-b", "focus-c")
+        button = page.locator(f'button[data-copy="{of("focus-b")}"]')
+        button.focus()
+        # Another one above it, then the others change places, then one goes away.
+        waits("focus-a", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=55)})
+        order("focus-a", "focus-b", "focus-c")
+        assert focused() == of("focus-b")
+        waits("focus-c", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=53)})
+        order("focus-a", "focus-c", "focus-b")
+        assert focused() == of("focus-b")
+        on.api.delete(API, "EksCluster", "focus-a")
+        order("focus-c", "focus-b")
+        assert focused() == of("focus-b")
+        page.keyboard.press("Enter")
+        assert page.evaluate("navigator.clipboard.readText()") == of("focus-b")
+        # What is gone is copied by nobody: the focus is lost, and is not another's.
+        on.api.delete(API, "EksCluster", "focus-b")
+        order("focus-c")
+        assert focused() == ""
+        # The same with the link of a row: the rows are in the order of their needs.
+        page.locator("tbody th a", has_text="focus-c").focus()
+        waits("focus-a", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=55)})
+        order("focus-a", "focus-c")
+        assert focused() == "/clusters/default/focus-c"
+    finally:
+        for name in ("focus-a", "focus-b", "focus-c"):
+            on.api.delete(API, "EksCluster", name)
+    expect(page.locator("tbody th a", has_text="focus-")).to_have_count(0)
+
+
+def test_page_says_when_it_cannot_be_refreshed(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people)
+    expect(page.locator("#live")).to_have_text("Live")
+    # The stream stays open: as a busy page answers.
+    page.route(f"{ui.root}/", lambda route: route.fulfill(status=503, body=""))
+    on.api.patch(API, "EksCluster", "fine", {"metadata": {"labels": {"touched": "once"}}})
+    expect(page.locator("#live")).to_contain_text("The page cannot be refreshed. What is shown is from", timeout=LIVE_MILLISECONDS)
+    page.unroute(f"{ui.root}/")
+    # Nothing changes: it tries again by itself.
+    expect(page.locator("#live")).to_have_text("Live", timeout=10_000)
+
+
 def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, tmp_path) -> None:
     server = ManyClusters(tmp_path, MANY)
     ui = Ui(on, "--kubeconfig", str(server.kubeconfig))
