@@ -297,7 +297,8 @@ def test_focus_stays_with_its_object_when_the_order_changes(on: Environment, ui:
     focused = lambda: page.evaluate("(({dataset, attributes}) => dataset.copy ?? attributes.href?.value ?? '')(document.activeElement)")  # noqa: E731
 
     def waits(name: str, status: dict) -> None:
-        write(on, cluster(name, changePolicy="Approval"), {"plan": {"hash": "1f2e3d4c", "steps": []}, **status})
+        step = {"action": "Update", "resource": "cluster", "detail": "version: 1.34 -> 1.35", "state": "Pending"}
+        write(on, cluster(name, changePolicy="Approval"), {"plan": {"hash": "1f2e3d4c", "steps": [step]}, **status})
 
     def order(*names: str) -> None:
         """Waits until the page shows these in this order, of the clusters of this test."""
