@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from fleet import API, page as fleet_page
 from fleet.environment import Environment, environment, until
@@ -339,6 +339,30 @@ def test_focus_stays_with_its_object_when_the_order_changes(on: Environment, ui:
         for name in ("focus-a", "focus-b", "focus-c"):
             on.api.delete(API, "EksCluster", name)
     expect(page.locator("tbody th a", has_text="focus-")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/rollouts/main", "/"])
+def test_cluster_moves_through_the_lanes(on: Environment, ui: Ui, browser: Browser, people: list, path: str) -> None:
+    page = enter(ui, browser, people, path)
+
+    def lane(name: str) -> Locator:
+        """What a lane of the wave has, without what its checks found."""
+        return page.locator(".lane", has=page.locator(".lane-head strong", has_text=name)).locator("> .tickets a")
+
+    expect(lane("early")).to_have_text(["default/upgrading", "default/orders"])
+    expect(lane("prod")).to_have_count(0)
+    moved = fleet_page.releases()
+    (release,) = moved["releases"]
+    release["waves"][2].update(state="Progressing", inProgress=1)
+    release["tickets"][0]["wave"] = "prod"
+    try:
+        on.api.patch(API, "FleetRollout", "main", {"status": moved}, None, subresource="status")
+        expect(lane("prod")).to_have_text(["default/upgrading"], timeout=LIVE_MILLISECONDS)
+        expect(lane("early")).to_have_text(["default/orders"])
+        assert lane("prod").get_attribute("href") == "/clusters/default/upgrading"
+    finally:
+        on.api.patch(API, "FleetRollout", "main", {"status": fleet_page.releases()}, None, subresource="status")
+    expect(lane("early")).to_have_text(["default/upgrading", "default/orders"], timeout=LIVE_MILLISECONDS)
 
 
 def test_page_says_when_it_cannot_be_refreshed(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
