@@ -62,7 +62,11 @@ def fill(on: Environment) -> None:
             {"action": "Update", "resource": "cluster", "detail": "version: 1.34 -> 1.35", "state": "Pending", "expectedSeconds": 600},
         ]},
     })
-    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": ready("Suspended", "spec.suspend is true", days=4)})
+    # As the operator leaves a cluster that was ready.
+    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": [
+        condition("Ready", "True", "Suspended", "spec.suspend is true", days=4),
+        *(condition(kind, "False", "Suspended", days=4) for kind in ("Reconciling", "Stalled")),
+    ]})
     write(on, cluster("hostile"), {
         "version": HOSTILE[:30], "conditions": ready("AwsError", HOSTILE, hours=1),
         "upgrade": {"message": HOSTILE, "to": HOSTILE[:30]},
@@ -143,6 +147,61 @@ def test_hooks_are_shown_with_what_they_hold_and_how_to_pass_them(ui: Ui, browse
     expect(hook).to_contain_text(HOSTILE)
     expect(page.locator(".hook", has_text="smoke").locator(".badge")).to_have_text("to come")
     assert page.problems == []
+
+
+def test_page_of_a_cluster_has_all_that_its_status_says(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, "/clusters/default/upgrading")
+    panel = lambda name: page.locator(f"section[aria-labelledby={name}]")  # noqa: E731
+
+    def badges(rows: Locator) -> list[list[str]]:
+        return rows.evaluate_all("all => all.map(one => one.querySelector('.badge')).map(one => [one.classList[1], one.textContent])")
+
+    support = page.locator(".state-line + .checks li")
+    expect(support).to_have_text(re.compile(r"Standard support ends in 4[01] days, on \d{4}-\d\d-\d\d"))
+    assert badges(support)[0][0] == "warning"
+    # The upgrade: its path, and the checks before it.
+    upgrade = panel("upgrade")
+    expect(upgrade.locator("h2")).to_contain_text(re.compile(r"step 2 of 5 · for 4 min.*left, until"))
+    path = upgrade.locator(".path li").evaluate_all("all => all.map(one => [one.className, one.firstChild.textContent])")
+    assert path == [["done", "1.33"], ["current", "1.34"], ["next", "1.35"]]
+    expect(upgrade.locator(".path .done")).to_contain_text("took 10 min 40 s")
+    checks = upgrade.locator(".checks li")
+    assert badges(checks) == [["ready", "passed"], ["ready", "passed"], ["warning", "warning"]]
+    expect(checks.last).to_contain_text("DisruptionBudgets shop/cart allows no disruption")
+    # The plan, step by step as keelson plan prints it, and in time.
+    steps = panel("plan").locator(".step")
+    expect(panel("plan").locator("h2")).to_contain_text("0 to create, 1 to update, 0 to delete")
+    assert badges(steps) == [["progressing", "runs"], ["unknown", "waits"]]
+    expect(steps.first).to_contain_text(re.compile(r"~.*control plane.*about .* left, until .*version: 1\.33 -> 1\.34", re.DOTALL))
+    expect(steps.last).to_contain_text(re.compile(r"add-on kube-proxy.*starts in about .*, takes about 45 s.*after control plane", re.DOTALL))
+    left, right = (float(step.locator("rect").first.get_attribute("x")) for step in steps.all())
+    assert left == 0 < right, (left, right)
+    # Node groups.
+    (row,) = panel("groups").locator("tbody tr").all()
+    assert row.get_by_role("link").get_attribute("href") == "/nodegroups/default/upgrading-default"
+    assert badges(panel("groups").locator("tbody tr")) == [["progressing", "In progress"]]
+    expect(row).to_contain_text(re.compile(r"WaitingForCluster.*6.*1\.33.*m7i\.large"))
+    # The agent, with its revision and what fails.
+    agent = panel("agent")
+    assert badges(agent) == [["failing", "Failing"]]
+    expect(agent).to_contain_text("12 running, 1 failing, 1 suspended")
+    for name, value in (("Agent", "flux v2.7.3"), ("Applied revision", "main@sha1:9f2c1d4e"), ("Source", "https://github.com/acme/fleet")):
+        expect(agent.locator(".facts div", has=page.get_by_text(name, exact=True)).locator("dd")).to_have_text(value)
+    expect(agent.locator(".problems li")).to_contain_text("Kustomization flux-system/apps DependencyNotReady")
+    expect(agent.locator(".problems li")).to_contain_text("dependency 'flux-system/infra' is not ready")
+    # What is not as it should be comes first.
+    names = panel("conditions").locator(".name").all_inner_texts()
+    assert names.index("GitOpsReady") < names.index("Available"), names
+    network = panel("network")
+    assert [network.locator(f"svg .{part}").count() for part in ("zone", "subnet", "gateway")] == [3, 6, 1]
+    assert page.problems == []
+
+
+def test_what_is_suspended_is_nowhere_green(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, "/clusters/default/asleep")
+    expect(page.locator(".head .badge")).to_have_text("Held")
+    expect(page.locator(".conditions .badge.held")).to_have_count(3)
+    expect(page.locator(".badge.ready")).to_have_count(0)
 
 
 def test_checks_of_a_wave_stand_against_what_is_good(ui: Ui, browser: Browser, people: list) -> None:
