@@ -102,7 +102,7 @@ pub enum ReleaseState {
     Progressing,
     /// A wave is observed before the next one begins.
     Soaking,
-    /// All waves have passed.
+    /// All waves have passed, or no cluster asks for more: a wave is at rest while the specs of its clusters do not ask for the version.
     Completed,
 }
 
@@ -194,7 +194,7 @@ pub struct WaveStatus {
 /// State of a wave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum WaveState {
-    /// An earlier wave has not passed.
+    /// An earlier wave has not passed, or no cluster asks for the version.
     Pending,
     WaitingForApproval,
     Progressing,
