@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.environment import Environment, environment, stays
+from fleet.environment import Environment, environment, stays, until
 from fleet.manifests import cluster, existing, key_of, node_group
 from keelson_harness.aws import Durations
 
