@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.environment import Environment, actions, environment, stays, until
+from fleet.environment import Environment, actions, environment, stays, until, within
 from fleet.manifests import cluster, key_of, node_group
 from keelson_harness.aws import Durations
 
@@ -133,7 +133,7 @@ def test_blocked_deletion_reacts_to_its_node_groups_and_reads_aws_less_and_less_
     stays(lambda: reads()[-1] == last, 18, "no further read: with a fixed interval there would be one")
     on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Delete"}})
     # Twelve seconds before the third read.
-    until(lambda: on.status(scene.item).get("deletion", {}).get("began"), 11, "the deletion to start at once")
+    within(lambda: on.status(scene.item).get("deletion", {}).get("began"), 11, "the deletion to start at once")
     on.api.wait_gone(*key_of(scene.item), 90)
 
 

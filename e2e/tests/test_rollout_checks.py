@@ -13,7 +13,7 @@ import pytest
 
 from fleet import API
 from fleet.check_servers import hanging, prometheus, protected
-from fleet.environment import environment, stays, until
+from fleet.environment import environment, stays, until, within
 from fleet.rings import Rings
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
@@ -142,9 +142,9 @@ def test_what_is_not_known_is_never_good(on, errors):
         change(fleet, query(hangs, errorLimit=100, timeout="1m"))
         await_message(fleet, "it has no result yet")
         fleet.edit(fleet.rollout, suspend=True)
-        fleet.await_state("Suspended", 4)
+        within(lambda: fleet.release().get("state") == "Suspended", 20, "the suspension while a query hangs")
         fleet.edit(fleet.rollout, suspend=False)
-        await_message(fleet, "it has no result yet", 4)
+        within(lambda: "it has no result yet" in message(fleet), 20, "the end of the suspension while a query hangs")
         # Real, and killed.
         await_value(errors, fleet, 0.5)
         change(fleet, query(server.url, failureLimit=100, errorLimit=100))
