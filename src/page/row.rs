@@ -221,12 +221,8 @@ mod tests {
 
     #[test]
     fn suspended_rollout_is_held_also_if_its_releases_have_completed() {
-        let condition = |kind: &str, status: &str| {
-            json!({"type": kind, "status": status, "reason": "Available", "message": "m", "lastTransitionTime": "2026-11-30T23:00:00Z"})
-        };
-        let release = |state: &str| {
-            json!([{"gate": "ControlPlane", "target": "1.36", "state": state, "since": "2026-11-30T23:00:00Z"}])
-        };
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "Available", "message": "m", "lastTransitionTime": "2026-11-30T23:00:00Z"});
+        let release = |state: &str| json!([{"gate": "ControlPlane", "target": "1.36", "state": state, "since": "2026-11-30T23:00:00Z"}]);
         let status = |releases: Value| json!({"conditions": [condition("Ready", "True")], "releases": releases});
         for (suspend, releases, state, reason) in [
             (false, release("Completed"), State::Ready, "Completed"),

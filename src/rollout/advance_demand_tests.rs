@@ -86,8 +86,5 @@ fn cluster_in_no_wave_that_asks_keeps_the_waves_before_it_from_resting() {
     assert_eq!(fleet.state(), (ReleaseState::Blocked, "wave prod waits for team/c: its spec.version is 1.35"));
     want(&mut fleet, &["c"], "1.36");
     upgrade(&mut fleet, &["c"]);
-    assert_eq!(
-        fleet.state(),
-        (ReleaseState::Blocked, "no wave selects team/z: add a label, or set spec.unmatched")
-    );
+    assert_eq!(fleet.state(), (ReleaseState::Blocked, "no wave selects team/z: add a label, or set spec.unmatched"));
 }

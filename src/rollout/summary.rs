@@ -165,12 +165,7 @@ fn few(texts: impl IntoIterator<Item = String>) -> String {
     first_few_joined(texts, MAX_NAMES, "; ", "; and ")
 }
 
-fn of_wave(
-    policy: &Policy,
-    index: usize,
-    found: &Evaluation<'_>,
-    is_awaited: bool,
-) -> (ReleaseState, Option<String>) {
+fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>, is_awaited: bool) -> (ReleaseState, Option<String>) {
     let wave = &policy.waves[index];
     let name = &wave.name;
     if let Some(hash) = &found.status.approval_hash {

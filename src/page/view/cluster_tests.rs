@@ -84,9 +84,7 @@ fn suspended_node_group_has_no_healthy_condition() {
 #[test]
 fn agent_with_suspended_objects_or_of_a_suspended_cluster_is_held() {
     let ready = || json!([condition("Ready", "True", "Available"), condition("GitOpsReady", "True", "Available")]);
-    let objects = |failing: i32, suspended: i32| {
-        json!({"agent": "flux", "objects": {"running": 3, "failing": failing, "suspended": suspended}})
-    };
+    let objects = |failing: i32, suspended: i32| json!({"agent": "flux", "objects": {"running": 3, "failing": failing, "suspended": suspended}});
     assert_eq!(agent_shape(ready(), objects(0, 0)), "ready");
     assert_eq!(agent_shape(ready(), objects(0, 1)), "held");
     assert_eq!(agent_shape(ready(), objects(1, 1)), "failing", "that comes first");
@@ -97,7 +95,8 @@ fn agent_with_suspended_objects_or_of_a_suspended_cluster_is_held() {
 
 #[test]
 fn cluster_on_hold_is_held_and_needs_nobody() {
-    let object = cluster(json!({"conditions": [condition("Ready", "False", "OnHold"), condition("Stalled", "True", "OnHold")]}));
+    let object =
+        cluster(json!({"conditions": [condition("Ready", "False", "OnHold"), condition("Stalled", "True", "OnHold")]}));
     let row = Row::of_cluster(&object, now());
     assert_eq!(row.state, State::Held, "a hold is a decision of somebody");
     assert!(!row.requires_intervention(now()));

@@ -177,7 +177,8 @@ mod tests {
             [("a-public", "public", 132, "NAT nat-a"), ("a-private", "private", 204, ""), ("a-pods", "pods", 276, "")];
         assert_eq!(boxes(0), expected, "the public one is next to the internet and has the NAT gateway");
         assert_eq!(boxes(1), [("b-private", "private", 132, "")]);
-        let gateways: Vec<_> = picture.gateways.iter().map(|one| (one.text.as_str(), one.detail.as_str(), one.x)).collect();
+        let gateways: Vec<_> =
+            picture.gateways.iter().map(|one| (one.text.as_str(), one.detail.as_str(), one.x)).collect();
         assert_eq!(gateways, [("Internet gateway", "igw-1", 14)]);
         assert_eq!(picture.endpoints, ["s3"]);
         let text = "vpc-1. Internet gateway. zone a: public subnet a-public 10.0.0.0/24 with NAT nat-a, private subnet a-private 10.0.0.0/24, \
@@ -187,7 +188,9 @@ mod tests {
 
     #[test]
     fn boxes_lie_in_their_zone_and_zones_in_the_picture() {
-        let of_zone = |zone: usize| (0..=zone).map(move |number| subnet(&format!("{zone}-{number}"), &format!("zone-{zone}"), "Private"));
+        let of_zone = |zone: usize| {
+            (0..=zone).map(move |number| subnet(&format!("{zone}-{number}"), &format!("zone-{zone}"), "Private"))
+        };
         let subnets: Vec<Value> = (0..4).flat_map(of_zone).collect();
         let picture = of(json!({"network": {"subnets": subnets}})).unwrap();
         assert_eq!(picture.zones.iter().map(|zone| zone.boxes.len()).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -204,8 +207,10 @@ mod tests {
 
     #[test]
     fn gateways_without_zones_beside_them_fit_and_nothing_known_is_no_picture() {
-        let resources = json!([{"key": "internetGateway", "id": "igw-1"}, {"key": "egressOnlyInternetGateway", "id": "eigw-1"}]);
-        let picture = of(json!({"network": {"subnets": [subnet("s", "a", "Public")]}, "resources": resources})).unwrap();
+        let resources =
+            json!([{"key": "internetGateway", "id": "igw-1"}, {"key": "egressOnlyInternetGateway", "id": "eigw-1"}]);
+        let picture =
+            of(json!({"network": {"subnets": [subnet("s", "a", "Public")]}, "resources": resources})).unwrap();
         let right = picture.gateways.iter().map(|one| one.x + ZONE_WIDTH).max();
         assert_eq!((picture.gateways.len(), right, picture.width), (2, Some(488), 502));
         assert!(of(json!({})).is_none() && of(json!({"network": {"vpcId": "vpc-1"}})).is_none());

@@ -283,7 +283,8 @@ mod tests {
 
     /// The clusters in each lane.
     fn clusters(lanes: &[Lane]) -> Vec<(&str, Vec<&str>)> {
-        let of_lane = lanes.iter().map(|lane| (lane.name.as_str(), lane.tickets.iter().map(|one| one.cluster.as_str())));
+        let of_lane =
+            lanes.iter().map(|lane| (lane.name.as_str(), lane.tickets.iter().map(|one| one.cluster.as_str())));
         of_lane.map(|(name, tickets)| (name, tickets.collect())).collect()
     }
 
@@ -297,7 +298,10 @@ mod tests {
             &everything,
         );
         assert_eq!(clusters(&before), [("canary", vec!["team-a/apple", "team-b/banana"]), ("prod", vec![])]);
-        assert_eq!((before[0].badge.text.as_str(), before[1].badge.text.as_str()), ("in progress", "waits for earlier waves"));
+        assert_eq!(
+            (before[0].badge.text.as_str(), before[1].badge.text.as_str()),
+            ("in progress", "waits for earlier waves")
+        );
         let tickets = json!([ticket_of("team-a/apple", "prod"), ticket_of("team-b/banana", "canary")]);
         let waves = json!([wave("canary", "Soaking"), wave("prod", "Progressing")]);
         let after = lanes(waves.clone(), tickets.clone(), &everything);
@@ -313,11 +317,12 @@ mod tests {
 
     #[test]
     fn bar_has_what_is_done_then_what_fails_then_what_is_on_its_way() {
-        let parts_of = |members: i32, at_target: i32, failed: i32, in_progress: i32| -> Vec<(&'static str, String, String)> {
-            let wave = json!([{"name": "canary", "state": "Progressing", "members": members, "atTarget": at_target,
+        let parts_of =
+            |members: i32, at_target: i32, failed: i32, in_progress: i32| -> Vec<(&'static str, String, String)> {
+                let wave = json!([{"name": "canary", "state": "Progressing", "members": members, "atTarget": at_target,
                 "failed": failed, "inProgress": in_progress}]);
-            lanes(wave, json!([]), &Viewer::of_everything()).remove(0).parts
-        };
+                lanes(wave, json!([]), &Viewer::of_everything()).remove(0).parts
+            };
         let part = |class: &'static str, left: &str, width: &str| (class, left.to_owned(), width.to_owned());
         let expected =
             [part("ready", "0.00", "37.50"), part("failing", "37.50", "12.50"), part("progressing", "50.00", "25.00")];

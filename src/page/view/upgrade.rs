@@ -188,7 +188,8 @@ mod tests {
         let (fleet, viewer) = (Fleet::default(), Viewer::of_everything());
         let context = Context { fleet: &fleet, viewer: &viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
         let shown = upgrade(&status, Some("1.34"), &context);
-        let path: Vec<_> = shown.path.iter().map(|stop| (stop.version.as_str(), stop.class, stop.text.as_str())).collect();
+        let path: Vec<_> =
+            shown.path.iter().map(|stop| (stop.version.as_str(), stop.class, stop.text.as_str())).collect();
         let expected = [
             ("1.33", "done", "reached"),
             ("1.34", "done", "reached 2026-11-30 23:40, took 10 min"),
