@@ -14,7 +14,7 @@ from keelson_harness.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "fleet.md"
 CHAPTER = re.compile(r"^== (.+)$", re.MULTILINE)
-SECONDS = 400
+SECONDS = 900
 
 
 @pytest.fixture(scope="module")
