@@ -19,7 +19,7 @@ from fleet.environment import Environment, stays, until
 from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
 from fleet.page import condition, ready, write
-from keelson_harness.browser import browser as started_browser
+from keelson_harness.browser import browser as started_browser, serious_violations
 from keelson_harness.kubeapi import documents
 from keelson_harness.kubernetes import write_kubeconfig
 from keelson_harness.paths import DEPLOY
@@ -240,6 +240,27 @@ def test_session_in_a_browser(page: ClusterPage, tokens: dict[str, str]) -> None
         tab.goto(page.root)
         expect(tab.get_by_label("Token")).to_be_visible()
         assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_the_forms(page: ClusterPage, tokens: dict[str, str], scheme: str) -> None:
+    with started_browser() as browser:
+        tab = browser.new_context(color_scheme=scheme).new_page()
+        tab.set_default_timeout(20_000)
+        for width in (360, 1280):
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.goto(f"{page.root}/login")
+            assert serious_violations(tab) == [], f"the form at {width}"
+            # With what was wrong.
+            tab.get_by_label("Token").fill("wrong")
+            tab.keyboard.press("Enter")
+            expect(tab.get_by_role("alert")).to_be_visible()
+            assert serious_violations(tab) == [], f"the form with a problem at {width}"
+        tab.get_by_label("Token").fill(tokens["alice"])
+        tab.keyboard.press("Enter")
+        tab.get_by_role("link", name="Sign out").click()
+        expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
+        assert serious_violations(tab) == [], "the form to sign out"
 
 
 def test_revoked_token_ends_its_stream_and_its_session(on: Environment, page: ClusterPage, tokens: dict[str, str]) -> None:

@@ -175,6 +175,7 @@ fn node_group_that_is_created_again_is_only_of_its_new_cluster() {
 
 #[test]
 fn ten_thousand_clusters_are_a_small_page() {
+    const ASSETS: usize = include_str!("assets/page.css").len() + include_str!("assets/page.js").len();
     let mut fleet = Fleet::default();
     for number in 0..10_000 {
         let namespace = format!("team-{}", number % 50);
@@ -188,7 +189,8 @@ fn ten_thousand_clusters_are_a_small_page() {
         let started = Instant::now();
         let page = landing(&fleet, query);
         let _ = writeln!(slowest, "{query:?}: {} bytes, {:?}", page.len(), started.elapsed());
-        assert!(page.len() <= 200_000, "{query}: {} bytes", page.len());
+        let size = page.len() + ASSETS;
+        assert!(size <= 200_000, "{query}: {size} bytes with style sheet and script");
         // Unoptimised, on a busy machine: the budget of 300 ms is of a request to the real binary.
         assert!(started.elapsed().as_millis() <= 1000, "{slowest}");
     }
