@@ -41,6 +41,8 @@ PAGE_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 MEGABYTES = 42
 # All that one user may have.
 STREAMS = 50
+# What a leader and its page share.
+WATCHED = ("eksclusters", "nodegroups", "awsaccounts", "fleetrollouts")
 
 
 class PageCloud(AuditedCloud):
@@ -336,14 +338,14 @@ def test_operator_serves_the_page_too(cloud: PageCloud, on: Environment, tokens:
     ports = [free_port(), free_port()]
     start = lambda port: on.start(f"--ui-listen=127.0.0.1:{port}", name=f"keelson-{port}")  # noqa: E731
     replicas = [start(ports[0])]
-    watches = lambda: [cloud.open_watches(resource) for resource in ("eksclusters", "nodegroups", "awsaccounts")]  # noqa: E731
+    watches = lambda: [cloud.open_watches(resource) for resource in WATCHED]  # noqa: E731
     try:
         until(lambda: "keelson_leader 1" in replicas[0].metrics(), 30, "the lease")
         # The page of a leader shows what the operator reads, and that of a standby watches.
-        until(lambda: watches() == [1, 1, 1], 30, "one watch of each kind")
+        until(lambda: watches() == [1, 1, 1, 1], 30, "one watch of each kind")
         stays(lambda: max(watches()) <= 1, SILENCE_SECONDS, "one watch of each kind")
         replicas.append(start(ports[1]))
-        until(lambda: watches() == [2, 2, 2], 30, "the watches of the standby")
+        until(lambda: watches() == [2, 2, 2, 2], 30, "the watches of the standby")
         for port in ports:
             root = f"http://127.0.0.1:{port}"
             until(lambda root=root: "apple" in get(root, "/", tokens["alice"]).text, 30, "the page")
@@ -356,7 +358,7 @@ def test_operator_serves_the_page_too(cloud: PageCloud, on: Environment, tokens:
         assert_follows(on, root, tokens["alice"], "during-the-change")
         until(lambda: "keelson_leader 1" in replicas[1].metrics(), 30, "the lease")
         assert_follows(on, root, tokens["alice"], "after-the-change")
-        until(lambda: watches() == [1, 1, 1], 30, "the watches of the new leader")
+        until(lambda: watches() == [1, 1, 1, 1], 30, "the watches of the new leader")
     finally:
         for replica in replicas:
             replica.stop()
