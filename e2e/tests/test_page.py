@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from fleet import API, page as fleet_page
@@ -19,7 +18,7 @@ from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
 from fleet.page import Ui, condition, ready, write
 from fleet.shop import Shop
-from keelson_harness.browser import browser as started_browser
+from keelson_harness.browser import browser as started_browser, serious_violations
 
 HOSTILE = "\"'></title><script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"
 # Of a change in the API server until a person sees it.
@@ -113,6 +112,8 @@ def enter(ui: Ui, browser: Browser, people: list[BrowserContext], path: str = "/
     return page
 
 
+# What is not there.
+NOWHERE = "/clusters/default/nowhere"
 PATHS = ("/", "/accounts", "/accounts/audit", "/clusters/default/creating", "/clusters/default/upgrading", "/clusters/default/hostile",
          "/clusters/default/hooked", "/clusters/default/unhooked",
          "/nodegroups/default/upgrading-default", "/rollouts/main")
@@ -293,17 +294,49 @@ def test_keyboard_alone_is_enough(ui: Ui, browser: Browser, people: list) -> Non
     assert outline == "solid", "the focus is visible"
 
 
+def test_filter_and_cluster_are_reached_by_keyboard_alone(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people)
+
+    def tab_to(what: str) -> None:
+        """Presses Tab until the focus is on what the selector names."""
+        for _ in range(100):
+            page.keyboard.press("Tab")
+            if page.evaluate("what => document.activeElement.matches(what)", what):
+                return
+        raise AssertionError(f"{what} is not reached")
+
+    tab_to("input[name=q]")
+    page.keyboard.type("upgrad")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    # On from where the focus is, through the filter, into the only row that is left.
+    tab_to("select[name=region]")
+    page.keyboard.type("eu")
+    expect(page).to_have_url(re.compile(r"region=eu-west-1"))
+    tab_to("tbody th a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="upgrading", level=1)).to_be_visible()
+    # On the page of the cluster: to its node group, and back to the filtered table.
+    tab_to("#groups ~ .scroll")
+    tab_to("#groups ~ .scroll a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="upgrading-default", level=1)).to_be_visible()
+    # A browser without a window has no keys for it.
+    page.go_back()
+    page.go_back()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_label("Search")).to_have_value("upgrad")
+    assert page.problems == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(ui: Ui, browser: Browser, people: list, scheme: str) -> None:
     page = enter(ui, browser, people, color_scheme=scheme)
     serious: list[str] = []
     for width in WIDTHS[:2]:
         page.set_viewport_size({"width": width, "height": 900})
-        for path in PATHS:
+        for path in (*PATHS, NOWHERE):
             page.goto(ui.root + path)
-            for found in Axe().run(page).response["violations"]:
-                if found["impact"] in ("serious", "critical"):
-                    serious += [f"{path} at {width}: {found['id']}: {node['html'][:160]} {node['failureSummary']}" for node in found["nodes"][:3]]
+            serious += [f"{path} at {width}: {found}" for found in serious_violations(page)]
     assert serious == []
 
 
@@ -450,20 +483,25 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
         painted = "performance.getEntriesByName('first-contentful-paint')"
         page.wait_for_function(f"{painted}.length")
         paint = page.evaluate(f"{painted}[0].startTime")
-        size = page.evaluate("performance.getEntriesByType('navigation')[0].decodedBodySize")
-        assert paint <= FIRST_PAINT_MILLISECONDS and size <= LANDING_BYTES, (paint, size)
+        expect(page.locator("#live")).to_have_text("Live")
+        # The page with its style sheet and its script.
+        files = page.evaluate("Object.fromEntries(performance.getEntries().filter(one => 'decodedBodySize' in one).map(one => [one.name, one.decodedBodySize]))")
+        size, assets = sum(files.values()), sum(bytes_of for name, bytes_of in files.items() if "/assets/" in name)
+        assert {"page.css", "page.js"} <= {name.rpartition("/")[2] for name in files}, files
+        assert paint <= FIRST_PAINT_MILLISECONDS and size <= LANDING_BYTES, (paint, files)
         cookies = {one["name"]: one["value"] for one in page.context.cookies()}
         slowest: dict[str, float] = {}
         for query in ("q=cluster-01234", "state=failing&sort=-since", "label=env%3Dprod&region=eu-west-1&page=5", "sort=version"):
             times = []
-            for _ in range(5):
+            # The first one is not counted.
+            for _ in range(6):
                 started = time.monotonic()
                 answer = requests.get(f"{ui.root}/?{query}", cookies=cookies, timeout=10)
                 times.append(1000 * (time.monotonic() - started))
-                assert answer.status_code == 200 and len(answer.content) <= LANDING_BYTES, query
-            slowest[query] = min(times)
+                assert answer.status_code == 200 and len(answer.content) + assets <= LANDING_BYTES, query
+            slowest[query] = max(times[1:])
         assert max(slowest.values()) <= FILTER_MILLISECONDS, slowest
-        print(f"first paint {paint:.0f} ms, {size} bytes, filters {slowest}")
+        print(f"first paint {paint:.0f} ms, {size} bytes with {assets} of style and script, slowest filters {slowest}")
     finally:
         ui.stop()
         server.stop()
