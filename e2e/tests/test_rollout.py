@@ -311,11 +311,19 @@ def test_promotion_opens_the_next_wave(on):
         blocked = fleet.await_state("Blocked")
         assert f"default/{canary['metadata']['name']}: its spec.version is {START}" in blocked["message"]
         stays(lambda: fleet.version(prod) == START, 2, "the version")
-        fleet.annotate(promote=f"{GOAL}/canary")
+        promoted = command_line.run(on, "rollout", "promote", fleet.name, f"{GOAL}/canary", "--yes")
+        assert promoted.returncode == 0 and f"wave canary passes for {GOAL}" in promoted.stdout, promoted
         until(lambda: fleet.has_arrived(prod), 40, "the version")
         assert fleet.version(canary) == START
         notes = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WavePromoted"]
-        assert len(notes) == 2 and all("written by the field manager" in note for note in notes), notes
+        assert len(notes) == 2 and all("written by the field manager keelson-cli" in note for note in notes), notes
+        # Status has it from the same write, also if a crash loses the event.
+        waves = [release["waves"][0] for release in fleet.found()["status"]["releases"]]
+        assert [wave["promotedBy"] for wave in waves if wave.get("promotedAt")] == ["keelson-cli"] * 2, waves
+        assert "ago by keelson-cli" in command_line.output(on, "rollout", "status", fleet.name)
+        # The canary asks for nothing, and nobody waits for it any more.
+        rest = fleet.await_state("Completed")
+        assert conditions(fleet.found())["Ready"]["status"] == "True", rest
     fleet.go_away()
 
 

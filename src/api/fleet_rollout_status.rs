@@ -177,6 +177,10 @@ pub struct WaveStatus {
     /// When a person let it pass without its checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at: Option<Time>,
+    /// The field manager that wrote the annotation `keelson.dev/promote` then; absent: that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub promoted_by: Option<String>,
     /// What was found of its checks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]

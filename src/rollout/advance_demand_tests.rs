@@ -88,3 +88,37 @@ fn cluster_in_no_wave_that_asks_keeps_the_waves_before_it_from_resting() {
     upgrade(&mut fleet, &["c"]);
     assert_eq!(fleet.state(), (ReleaseState::Blocked, "no wave selects team/z: add a label, or set spec.unmatched"));
 }
+
+#[test]
+fn clusters_that_do_not_ask_rest_when_they_are_ignored_or_their_wave_was_promoted() {
+    let mut ignoring = Fleet::new(json!({"notAsked": "Ignore"}));
+    want(&mut ignoring, &["c", "d", "e"], "1.35");
+    upgrade(&mut ignoring, &["a", "b"]);
+    assert_eq!(ignoring.state(), (ReleaseState::Completed, "no cluster of wave prod asks for 1.36 now"));
+    want(&mut ignoring, &["c"], "1.36");
+    ignoring.asks(&["c"]);
+    ignoring.advance();
+    assert_eq!((ignoring.state().0, ignoring.tickets()), (ReleaseState::Progressing, vec!["c"]));
+    let mut promoted = Fleet::new(json!({}));
+    want(&mut promoted, &["a", "b"], "1.35");
+    promoted.promote = Some("1.36/canary".to_owned());
+    upgrade(&mut promoted, &["c", "d"]);
+    assert_eq!(promoted.state().0, ReleaseState::Progressing, "e is left: {}", promoted.state().1);
+    upgrade(&mut promoted, &["e"]);
+    assert_eq!(promoted.state(), (ReleaseState::Completed, "no cluster of wave canary asks for 1.36 now"));
+}
+
+#[test]
+fn tolerated_failure_that_is_left_at_the_end_is_named() {
+    let mut fleet = Fleet::new(json!({"waves": [{"name": "all", "maxConcurrent": 5, "maxFailed": 1}]}));
+    fleet.clusters.retain(|name, _| ["a", "b"].contains(name));
+    fleet.asks(&["a", "b"]);
+    fleet.advance();
+    fleet.claim();
+    let since = fleet.now;
+    fleet.clusters.get_mut("a").unwrap().stalled = Some(Stalled { since, message: "no capacity".into() });
+    fleet.finish("b");
+    fleet.advance();
+    let expected = "all waves have passed; team/a has failed, which maxFailed tolerates: no capacity";
+    assert_eq!(fleet.state(), (ReleaseState::Progressing, expected));
+}

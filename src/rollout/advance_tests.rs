@@ -25,7 +25,7 @@ pub struct Fleet {
     pub clusters: BTreeMap<&'static str, Member>,
     approve: Option<String>,
     pub retry: Option<String>,
-    promote: Option<String>,
+    pub promote: Option<String>,
     unreadable: BTreeSet<String>,
     pub events: Vec<&'static str>,
     results: Vec<CheckRun>,

@@ -107,17 +107,25 @@ pub fn summarize(
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
         (None, Some(index)) if is_at_rest(waves, index, step, placed) => {
-            let waits = format!("no cluster of wave {} asks for {} now", policy.waves[index].name, step.target);
-            (ReleaseState::Completed, Some(waits))
+            (ReleaseState::Completed, Some(describe_rest(policy, index, step)))
         }
         (None, Some(index)) => {
             let is_awaited = is_awaited(waves, index, step, placed);
             of_wave(policy, index, &waves[index], is_awaited)
         }
-        (None, None) if left > 0 => {
-            // Promoted waves do not wait for their clusters.
-            let waits = waves.iter().flat_map(|wave| wave.waits_for.clone());
-            (ReleaseState::Progressing, Some(format!("waiting for {}", few(waits))))
+        (None, None) if is_left(waves, step, placed) => {
+            // Promoted waves do not wait for their clusters, nor others for those that have failed and are tolerated.
+            let waits: Vec<String> = waves.iter().flat_map(|wave| wave.waits_for.clone()).collect();
+            let notes = || few(waves.iter().flat_map(|wave| wave.notes.clone()));
+            let message = match waits.is_empty() {
+                true => format!("all waves have passed; {}", notes()),
+                false => format!("waiting for {}", few(waits)),
+            };
+            (ReleaseState::Progressing, Some(message))
+        }
+        (None, None) if unmatched.is_empty() => {
+            let open = waves.iter().position(|wave| wave.status.at_target < wave.status.members);
+            (ReleaseState::Completed, open.map(|index| describe_rest(policy, index, step)))
         }
         (None, None) => {
             let names = first_few_joined(unmatched, MAX_NAMES, ", ", " and ");
@@ -159,6 +167,19 @@ fn is_awaited(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Plac
 fn is_at_rest(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
     let wave = &waves[index];
     wave.only_not_asked && wave.status.in_progress == 0 && !is_awaited(waves, index, step, placed)
+}
+
+/// Whether something is to be done once all waves have passed: a cluster asks for the step, or is not healthy.
+fn is_left(waves: &[Evaluation<'_>], step: Step, placed: &[Placed<'_>]) -> bool {
+    let asks = |wave: &Evaluation<'_>| wave.members.iter().any(|one| one.member.is_left(step));
+    let is_busy = |(index, wave): (usize, &Evaluation<'_>)| {
+        asks(wave) || !wave.waits_for.is_empty() && !is_at_rest(waves, index, step, placed)
+    };
+    waves.iter().enumerate().any(is_busy)
+}
+
+fn describe_rest(policy: &Policy, index: usize, step: Step) -> String {
+    format!("no cluster of wave {} asks for {} now", policy.waves[index].name, step.target)
 }
 
 fn few(texts: impl IntoIterator<Item = String>) -> String {

@@ -218,6 +218,7 @@ impl<'r> Found<'r> {
             passed_at: None,
             healthy_since: None,
             promoted_at: None,
+            promoted_by: None,
             checks: Vec::new(),
             approval_hash: None,
             approved: Vec::new(),
