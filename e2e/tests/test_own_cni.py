@@ -173,7 +173,7 @@ class Own:
 
 @pytest.mark.parametrize("agent", ["flux", "argocd"])
 def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environment, agent: str):
-    own = Own(on, f"own-{agent}", agent)
+    own = Own(on, f"own-{agent}", agent, with_cni=False)
     with on.operator("--drift-interval=2s"):
         on.apply(own.cluster)
         until(own.api_exists, 60, "the control plane")
@@ -181,6 +181,13 @@ def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environm
         assert not own.api.list("apps/v1", "DaemonSet"), "no CNI of AWS"
         on.apply(own.nodes)
         until(lambda: HOST_NOTE in own.condition("GitOpsReady").get("message", ""), 40, "the note")
+    own.repository.commit({f"{PATH}/cilium.yaml": cni()})
+    if agent == "argocd":
+        # Flux has a test of its own.
+        with killer(on, own.plane, {"apps": ["deployments", "statefulsets"]}) as operator_killer:
+            points = operator_killer.run(on, lambda: bool(own.on_host()) and not any(own.on_host()))
+        assert points and {point.split()[0] for point in points} == {"UPDATE"}, points
+    with on.operator("--drift-interval=2s"):
         on.ready(own.cluster, own.nodes, timeout=120)
         # CoreDNS runs once nodes are Ready; then the agent is like any other.
         until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
