@@ -38,7 +38,9 @@ fn infected(schema: &Value, path: &str, round: usize, texts: &mut BTreeSet<Strin
     }
     match (schema["type"].as_str().unwrap_or_default(), schema["format"].as_str()) {
         ("object", _) if schema["properties"].is_object() => infected_object(schema, path, round, texts),
-        ("object", _) => json!({ HOSTILE: infected(&schema["additionalProperties"], &format!("{path}{{}}"), round, texts) }),
+        ("object", _) => {
+            json!({ HOSTILE: infected(&schema["additionalProperties"], &format!("{path}{{}}"), round, texts) })
+        }
         ("array", _) => {
             let path = format!("{path}[]");
             json!([round, round + 1].map(|round| infected(&schema["items"], &path, round, texts)))
@@ -96,7 +98,8 @@ fn add<K: Shown>(fleet: &mut Fleet, metadata: &Value, spec: &Value, round: usize
 fn hostile_fleet(round: usize) -> Fleet {
     let mut fleet = Fleet::default();
     let metadata = |name: &str| json!({"name": name, "namespace": "team-a", "generation": 1, "labels": {"l": HOSTILE}, "annotations": {"a": HOSTILE}});
-    let spec = json!({"region": HOSTILE, "version": HOSTILE, "clusterName": HOSTILE, "accountRef": {"name": "default"}});
+    let spec =
+        json!({"region": HOSTILE, "version": HOSTILE, "clusterName": HOSTILE, "accountRef": {"name": "default"}});
     add::<EksCluster>(&mut fleet, &metadata("demo"), &spec, round);
     let spec = json!({"clusterRef": {"name": "demo"}, "instanceTypes": [HOSTILE], "scaling": {"min": 1, "max": 3}});
     add::<NodeGroup>(&mut fleet, &metadata("group"), &spec, round);
@@ -143,7 +146,11 @@ fn all_pages(fleet: &Fleet) -> Vec<String> {
 #[test]
 fn texts_of_all_statuses_are_known() {
     for (kind, least, some) in [
-        (Kind::EksCluster, 100, vec![".conditions[].message", ".gitops.heldRevision.message", ".hooks[].message", ".plan.steps[].detail"]),
+        (
+            Kind::EksCluster,
+            100,
+            vec![".conditions[].message", ".gitops.heldRevision.message", ".hooks[].message", ".plan.steps[].detail"],
+        ),
         (Kind::NodeGroup, 60, vec![".replacement.blockedPods[].budget", ".healthIssues[].message"]),
         (Kind::AwsAccount, 5, vec![".callerArn", ".conditions[].message"]),
         (Kind::FleetRollout, 20, vec![".releases[].halt.message", ".releases[].waves[].checks[].clusters[].message"]),

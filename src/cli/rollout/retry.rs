@@ -68,10 +68,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         let handled = rollout.status.as_ref().and_then(|status| status.last_handled_retry.as_deref());
         let value = halted.value(handled, now);
         if let Some(written) = write::annotate(&client, &rollout, RETRY_ANNOTATION, &value).await? {
-            say(
-                args.output,
-                &format!("FleetRollout {}: {} continue\n", written.name_any(), halted.describe()),
-            )?;
+            say(args.output, &format!("FleetRollout {}: {} continue\n", written.name_any(), halted.describe()))?;
             return write::print(&written, args.output);
         }
     }

@@ -317,7 +317,8 @@ fn retry_says_what_continues_of_a_version() {
 
 #[test]
 fn waves_are_shown_with_their_versions_while_nothing_is_rolled_out() {
-    let rollout = rollout(json!([]), json!([condition("Ready", "True", "Available", "6 EksClusters have their versions")]));
+    let rollout =
+        rollout(json!([]), json!([condition("Ready", "True", "Available", "6 EksClusters have their versions")]));
     let with_clusters = text(&rollout, &fleet(&rollout));
     let lines: Vec<&str> = with_clusters.lines().collect();
     assert!(lines.contains(&"├─ canary   3 clusters   2 with 1.35, 1 with 1.36"), "{with_clusters}");
