@@ -22,8 +22,9 @@ use super::approvals::{ApprovedBy, describe_author};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
 use super::runtime::events::EventMessage;
+use super::runtime::mirror::{Mirror, Tap};
 use super::runtime::queue::Trigger;
-use super::runtime::watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::watch::{Change, DependentView, digest, watch_mirrored_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
@@ -40,8 +41,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Watches and advances the FleetRollouts until the term ends.
-pub async fn run(ctx: Arc<Context>) {
+/// Watches and advances the FleetRollouts until the term ends. `mirror` shows what is read.
+pub async fn run(ctx: Arc<Context>, mirror: Option<Arc<dyn Mirror>>) {
     let changed = Arc::new(Notify::new());
     let (watch_ctx, notify) = (ctx.clone(), changed.clone());
     // Clusters that wait see the status, too.
@@ -49,7 +50,7 @@ pub async fn run(ctx: Arc<Context>) {
         let releases = rollout.status.iter().flat_map(|status| &status.releases).map(seen_by_clusters);
         DependentView { digest: digest(releases.collect::<Vec<_>>()), part_of: String::new() }
     };
-    let (store, watching) = watch_kind(Api::all(ctx.client.clone()), view, move |change| {
+    let on_change = move |change: Change<'_, FleetRollout>| {
         let only_asking = matches!(change, Change::DependentsAffected(_));
         match change {
             Change::SpecChanged(rollout) => watch_ctx.unreadable.clear::<FleetRollout>(None, &rollout.name_any()),
@@ -59,7 +60,9 @@ pub async fn run(ctx: Arc<Context>) {
         }
         enqueue_waiting_clusters(&watch_ctx, only_asking);
         notify.notify_one();
-    });
+    };
+    let tap = mirror.map(|mirror| Tap::new(move |reading| mirror.on_rollout(reading)));
+    let (store, watching) = watch_mirrored_kind(Api::all(ctx.client.clone()), view, on_change, tap);
     ctx.rollouts.set(store.clone());
     tokio::select! {
         () = watching => {}
