@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pytest
 
-from fleet import API
+from fleet import API, command_line
 from fleet.environment import Environment, environment, stays, until
 from fleet.killing import killed_at
 from fleet.manifests import key_of
@@ -20,7 +20,7 @@ from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
 from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.kubeapi import ApiError, conditions
 
 # Long enough that concurrent updates overlap.
 UPDATE_SECONDS = 1.5
@@ -150,6 +150,53 @@ def test_canary_whose_pods_cannot_be_evicted_halts_and_nothing_is_written(on):
     fleet.go_away()
 
 
+def test_commit_is_given_up_during_a_halt(on):
+    """Who has the version keeps it, or is rolled back without a ticket; the others ask for nothing any more, and the halt ends by a retry."""
+    fleet = Rings(on, {"canary": 2, "prod": 1}, {"canary": {"maxConcurrent": 2}}, nodes=True)
+    (rolled, failing), (prod,) = fleet.rings.values()
+    # A node group that has the newer version could not be rolled back.
+    fleet.groups = [group for group in fleet.groups if group["spec"]["clusterRef"]["name"] != rolled["metadata"]["name"]]
+    (nodes,) = [group for group in fleet.groups if group["spec"]["clusterRef"]["name"] == failing["metadata"]["name"]]
+    match = {"account": fleet.account.id, "action": "UpdateNodegroupVersion", "resource": f"{failing['metadata']['name']}/*"}
+    fault = on.aws.add_fault(match, {"health_issue": EVICTION_FAILURE})
+    holders = lambda: {ticket["cluster"] for release in fleet.found()["status"]["releases"] for ticket in release.get("tickets", [])}  # noqa: E731
+    with on.operator("--drift-interval=2s", account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade()
+        halted = fleet.await_state("Halted", 120)
+        assert (halted["gate"], halted["halt"]["wave"]) == ("NodeGroups", "canary"), halted
+        until(lambda: fleet.has_arrived(rolled) and f"default/{rolled['metadata']['name']}" not in holders(), 60, "the end of what had begun")
+        # The commit cannot be reverted as a whole.
+        with pytest.raises(ApiError, match="cannot be lower than the one that the control plane has"):
+            fleet.edit(failing, version=START)
+        fleet.edit(prod, version=START)
+        on.await_in_sync(prod, 30, "the cluster that asks for nothing any more")
+        # The remedy needs no ticket, and gets none.
+        mark = on.mark()
+        fleet.edit(rolled, version=START, upgrade={"allowRollback": True})
+        until(lambda: fleet.version(rolled) == START, 60, "the rollback")
+        on.await_in_sync(rolled, 60, "the cluster that was rolled back")
+        assert fleet.updates(mark) == [rolled["metadata"]["name"]]
+        stays(lambda: "halt" in fleet.release() and holders() == {f"default/{failing['metadata']['name']}"}, 3, "the halt")
+        advised = command_line.output(on, "rollout", "status", fleet.name)
+        assert f"keelson rollout retry {fleet.name} {GOAL}" in advised, advised
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        on.reconcile(nodes)
+        until(lambda: fleet.node_version(failing) == GOAL, 60, "the nodes")
+        assert command_line.run(on, "rollout", "retry", fleet.name, GOAL, "--yes").returncode == 0
+        rest = fleet.await_state("Completed", 60)
+        assert rest["message"] == f"no cluster of wave canary asks for {GOAL} now" and fleet.version(prod) == START, rest
+        found = conditions(fleet.found())
+        assert (found["Ready"]["status"], found["Stalled"]["status"]) == ("True", "False"), found
+        # Once the commit comes again to prod alone, the canary that was rolled back is in its way.
+        fleet.upgrade(prod)
+        blocked = fleet.await_state("Blocked", 60)
+        assert f"default/{rolled['metadata']['name']}: its spec.version is {START}" in blocked["message"], blocked
+        fleet.upgrade(rolled)
+        until(fleet.has_arrived, 120, "all versions")
+    fleet.go_away()
+
+
 def test_approval_suspension_and_windows_hold_no_slot(on):
     fleet = Rings(on, {"canary": 1, "prod": 2}, {"prod": {"approval": "Required", "maxConcurrent": 1}})
     waits, goes = fleet.rings["prod"]
@@ -264,11 +311,19 @@ def test_promotion_opens_the_next_wave(on):
         blocked = fleet.await_state("Blocked")
         assert f"default/{canary['metadata']['name']}: its spec.version is {START}" in blocked["message"]
         stays(lambda: fleet.version(prod) == START, 2, "the version")
-        fleet.annotate(promote=f"{GOAL}/canary")
+        promoted = command_line.run(on, "rollout", "promote", fleet.name, f"{GOAL}/canary", "--yes")
+        assert promoted.returncode == 0 and f"wave canary passes for {GOAL}" in promoted.stdout, promoted
         until(lambda: fleet.has_arrived(prod), 40, "the version")
         assert fleet.version(canary) == START
         notes = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WavePromoted"]
-        assert len(notes) == 2 and all("written by the field manager" in note for note in notes), notes
+        assert len(notes) == 2 and all("written by the field manager keelson-cli" in note for note in notes), notes
+        # Status has it from the same write, also if a crash loses the event.
+        waves = [release["waves"][0] for release in fleet.found()["status"]["releases"]]
+        assert [wave["promotedBy"] for wave in waves if wave.get("promotedAt")] == ["keelson-cli"] * 2, waves
+        assert "ago by keelson-cli" in command_line.output(on, "rollout", "status", fleet.name)
+        # The canary asks for nothing, and nobody waits for it any more.
+        rest = fleet.await_state("Completed")
+        assert conditions(fleet.found())["Ready"]["status"] == "True", rest
     fleet.go_away()
 
 

@@ -284,7 +284,7 @@ def test_retry_shows_what_failed_and_continues_once(on, fleet):
     fleet.halts()
     assert "there is no terminal to ask on" in run(on, "rollout", "retry", fleet.name).stderr and fleet.annotation(RETRY) is None
     text = output(on, "rollout", "retry", fleet.name, GOAL, "--yes")
-    assert HALT["message"] in text and f"the release of {GOAL} continues" in text
+    assert HALT["message"] in text and f"control planes to {GOAL} continue" in text
     first = fleet.annotation(RETRY)
     assert first == f"{GOAL}/1795860000"
     # It has counted, and the release halted again in the same second.

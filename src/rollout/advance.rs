@@ -142,7 +142,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
-        summary::close(waves, open);
+        summary::close(waves, open, release.step, &placed);
         summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }

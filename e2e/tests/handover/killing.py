@@ -64,6 +64,10 @@ class Killer:
             threading.Timer(SECONDS_UNTIL_STORED, os.kill, (self._pid, signal.SIGKILL)).start()
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
+            self.killed(request)
+
+    def killed(self, request: dict) -> None:
+        """For those who want to know more of the writes."""
 
     def run(self, on: Environment, done: Callable[[], bool], timeout: float = 300, **options: str) -> list[str]:
         """Runs operators until `done`, each killed at its first write that changes something. options: of `Environment.start`."""

@@ -7,6 +7,7 @@ mod conditions;
 #[cfg(test)]
 mod cost_tests;
 pub mod member;
+mod promoted;
 pub mod store;
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,7 +19,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 
-use super::approvals::{ApprovedBy, describe_author};
+use super::approvals::{ApprovedBy, describe_author, read_authors};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
 use super::runtime::events::EventMessage;
@@ -193,6 +194,10 @@ async fn advance_one(
         now,
     });
     checks.begin(ctx, rollout, std::mem::take(&mut outcome.due));
+    if promoted::is_in(&outcome.events) {
+        let authors = read_authors(ctx, rollout, &[PROMOTE_ANNOTATION.to_owned()]).await;
+        promoted::record_author(before, &mut outcome.status, authors.get(PROMOTE_ANNOTATION).map(String::as_str));
+    }
     let generation = rollout.metadata.generation;
     let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
