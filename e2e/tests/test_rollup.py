@@ -203,6 +203,22 @@ def test_root_build_failure_is_in_gitops_ready(on, item, repository):
     on.ready(item)
 
 
+def test_variable_of_a_shell_script_is_named_with_the_advice_which_works(on, item, repository):
+    name = f"{PATH}/script.yaml"
+    script = yaml.safe_load(config_map("script")) | {"data": {"run": "cd ${WORKSPACE}"}}
+    repository.commit({name: yaml.safe_dump(script)})
+    on.await_condition(item, "GitOpsReady", "False", "SyncFailed", timeout=30)
+    message = on.condition(item, "GitOpsReady")["message"]
+    assert "WORKSPACE" in message and "$${NAME}" in message, message
+    (root,) = [found for found in gitops(on)["failing"] if found["name"] == f"{FLUX}/{FLUX}"]
+    assert "$${NAME}" in root["message"]
+    script["data"]["run"] = "cd $${WORKSPACE}"
+    await_applied(on, repository.commit({name: yaml.safe_dump(script)}))
+    assert on.cloud.workload.api.get("v1", "ConfigMap", "script", "default")["data"] == {"run": "cd ${WORKSPACE}"}
+    await_applied(on, repository.commit(delete=(name,)))
+    on.ready(item)
+
+
 def test_failing_helm_release_is_named(on, item):
     api = on.cloud.workload.api
     release = {

@@ -14,6 +14,8 @@ POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS"
 SSM = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 PROXY = "gitops.flux.source.git.proxySecretRef"
 VERIFY = "gitops.flux.source.git.verify"
+# Flux's alone: with Argo CD, admission refuses them.
+FETCH = {"timeout": "2m", "sparseCheckout": ["clusters/shop"], "recurseSubmodules": True}
 ROLES = ("admins", "viewers", "dns", "csi", "cluster", "node", "keelson")
 
 
@@ -216,7 +218,7 @@ def cluster_specs(world: World) -> Specs:
         ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd", {**small, "gitops": argocd()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd by oci", {**small, "gitops": argocd_by_oci()}, {"only": ("gitops.argocd.source",), "played": False}),
-        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY, VERIFY), "played": False}),
+        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY, VERIFY, *fetch_fields("flux")), "played": False}),
         *(
             ("EksCluster", f"{agent} by keyless oci", {**small, "gitops": keyless(gitops)}, {"only": (f"gitops.{agent}.source.oci.verify",), "played": False})
             for agent, gitops in (("flux", oci_source()), ("argocd", argocd_by_oci()))
@@ -346,8 +348,12 @@ def git_source(world: World) -> dict:
 
 def by_proxy(world: World) -> dict:
     source = git_source(world)
-    source["flux"]["source"]["git"] |= {"proxySecretRef": {"name": "proxy"}, "verify": AUTHORS}
+    source["flux"]["source"]["git"] |= {"proxySecretRef": {"name": "proxy"}, "verify": AUTHORS, **FETCH}
     return source
+
+
+def fetch_fields(agent: str) -> tuple[str, ...]:
+    return tuple(f"gitops.{agent}.source.git.{field}" for field in FETCH)
 
 
 # An existing one, in every account.
@@ -370,7 +376,7 @@ def oci_source() -> dict:
     return {
         "flux": {
             "imagePullSecretRef": {"name": "mirror"},
-            "source": {"oci": OCI},
+            "source": {"oci": {**OCI, "timeout": FETCH["timeout"]}},
             "path": "clusters/shop",
             "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
         }
@@ -548,6 +554,8 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "gitops.flux.source.git.ref.semver": [">=1.0.0"],
         "gitops.flux.source.git.ref.commit": ["0" * 40],
         "gitops.flux.source.git.ref.name": ["refs/heads/main"],
+        **{name: [value] for name, value in zip(fetch_fields("argocd"), FETCH.values(), strict=True)},
+        "gitops.argocd.source.oci.timeout": [FETCH["timeout"]],
         **{
             f"gitops.{agent}.source.{field}": [value]
             for agent in ("flux", "argocd")
