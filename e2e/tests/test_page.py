@@ -20,6 +20,7 @@ from fleet.many_clusters import ManyClusters
 from fleet.page import Ui, condition, ready, write
 from fleet.shop import Shop
 from keelson_harness.browser import browser as started_browser
+from keelson_harness.load import busy_factor
 
 HOSTILE = "\"'></title><script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"
 # Of a change in the API server until a person sees it.
@@ -306,7 +307,7 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
         page.wait_for_function(f"{painted}.length")
         paint = page.evaluate(f"{painted}[0].startTime")
         size = page.evaluate("performance.getEntriesByType('navigation')[0].decodedBodySize")
-        assert paint <= FIRST_PAINT_MILLISECONDS and size <= LANDING_BYTES, (paint, size)
+        assert paint <= FIRST_PAINT_MILLISECONDS * busy_factor() and size <= LANDING_BYTES, (paint, size)
         cookies = {one["name"]: one["value"] for one in page.context.cookies()}
         slowest: dict[str, float] = {}
         for query in ("q=cluster-01234", "state=failing&sort=-since", "label=env%3Dprod&region=eu-west-1&page=5", "sort=version"):
@@ -317,7 +318,7 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
                 times.append(1000 * (time.monotonic() - started))
                 assert answer.status_code == 200 and len(answer.content) <= LANDING_BYTES, query
             slowest[query] = min(times)
-        assert max(slowest.values()) <= FILTER_MILLISECONDS, slowest
+        assert max(slowest.values()) <= FILTER_MILLISECONDS * busy_factor(), slowest
         print(f"first paint {paint:.0f} ms, {size} bytes, filters {slowest}")
     finally:
         ui.stop()
