@@ -134,6 +134,7 @@ def test_node_group_without_its_cluster_is_an_error(tmp_path):
 
 def test_agent_is_part_of_the_plan():
     result = plan("-f", str(EXAMPLES / "minimal.yaml"), "-o", "json")
+    assert yaml.safe_load(plan("-f", str(EXAMPLES / "minimal.yaml"), "-o", "yaml").stdout) == json.loads(result.stdout)
     steps = json.loads(result.stdout)["objects"][0]["steps"]
     assert [step["action"] for step in steps if step["resource"] == "gitOpsAgent"] == ["Create"]
 
