@@ -139,6 +139,20 @@ def test_agent_is_part_of_the_plan():
     assert [step["action"] for step in steps if step["resource"] == "gitOpsAgent"] == ["Create"]
 
 
+def test_access_entry_in_the_comments_of_the_minimal_manifest_is_planned_once_it_is_none():
+    text = (EXAMPLES / "minimal.yaml").read_text()
+    uncommented, lines = re.subn(r"^  #   (?=[ -]|access:)", "  ", text, flags=re.MULTILINE)
+    assert lines == 5 and yaml.safe_load(uncommented.split("---")[0])["spec"]["access"]["entries"]
+
+    def steps(manifest: str) -> list[str]:
+        result = plan("-f", "-", "-o", "json", text=manifest)
+        assert result.returncode == 0, result.stderr
+        return [step["resource"] for step in json.loads(result.stdout)["objects"][0]["steps"] if step["action"] == "Create"]
+
+    (added,) = set(steps(uncommented)) - set(steps(text))
+    assert added.startswith("accessEntry/") and added.endswith("role/platform-admins"), added
+
+
 # Exit codes and formats, against AWS
 
 
