@@ -67,6 +67,7 @@ def sources() -> list[Source]:
         Source("deploy/secrets-cluster-wide/rbac.yaml", ".Values.secrets.clusterWide", "secrets-cluster-wide.yaml"),
         *(Source(f"deploy/{path.name}", ".Values.admissionPolicies.enabled") for path in policies),
         Source("deploy/monitoring/prometheus-rule.yaml", ".Values.metrics.prometheusRule.enabled"),
+        Source("deploy/monitoring/service-account.yaml", "and .Values.metrics.authorization .Values.metrics.scrape.createToken", "metrics-token.yaml"),
         Source("deploy/require-account-ref/admission-policy.yaml", ".Values.admissionPolicies.requireAccountRef", "require-account-ref.yaml"),
     ]
 

@@ -3,7 +3,8 @@
 
 release.py check TAG             # the tag, Cargo.toml, the chart and the changelog name one version; prints `version=VERSION`
 release.py notes VERSION         # that section of CHANGELOG.md
-release.py chart IMAGE@DIGEST    # the chart of this checkout runs that image
+release.py chart IMAGE@DIGEST URL
+                                 # the chart of this checkout runs that image, and its links lead to that repository
 release.py files VERSION IMAGE@DIGEST URL ARTIFACTS FOLDER
                                  # collects archives and SBOM, writes krew manifest, kustomization.yaml and SHA256SUMS
 """
@@ -24,6 +25,8 @@ HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 # What a release must have, from each job that builds.
 ARCHIVES = ("keelson-linux-amd64.tar.gz", "keelson-linux-arm64.tar.gz", "keelson-darwin-arm64.tar.gz")
 SBOM = "keelson.cdx.json"
+# Stands for the repository in links, such as those from alerts to their runbooks.
+REPOSITORY = "https://github.com/OWNER/keelson"
 KUSTOMIZATION = """\
 # Keelson {version}, by digest. The CRDs first: kubectl apply --server-side -k '{url}//crds?ref=v{version}'
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -94,7 +97,7 @@ def replace_once(path: Path, pattern: str, new: str | Callable[[re.Match[str]], 
     path.write_text(text)
 
 
-def chart(image: str) -> str:
+def chart(image: str, url: str) -> str:
     name, digest = image_of(image).group("name", "digest")
     folder = CHECKOUT / "deploy/charts/keelson"
 
@@ -107,6 +110,10 @@ def chart(image: str) -> str:
 
     replace_once(folder / "values.yaml", r"^image:\n(?:(?:  .*)?\n)+", pinned)
     replace_once(folder / "Chart.yaml", r"^(      image: )keelson:\S+$", rf"\g<1>{image}")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        text = path.read_text()
+        if REPOSITORY in text:
+            path.write_text(text.replace(REPOSITORY, url))
     return f"chart: {image}"
 
 
@@ -153,8 +160,8 @@ def main(arguments: list[str]) -> int:
                 print(check(tag))
             case ["notes", version]:
                 print(notes(version))
-            case ["chart", image]:
-                print(chart(image))
+            case ["chart", image, url]:
+                print(chart(image, url))
             case ["files", version, image, url, artifacts, folder]:
                 print(collect(version, image, url, Path(artifacts), Path(folder)))
             case _:

@@ -18,6 +18,7 @@ from charts.rendering import (
     CRDS_OFF,
     HELM_LABELS,
     KEEP,
+    NAMESPACE,
     PART_OF,
     canonical,
     default_values,
@@ -26,7 +27,7 @@ from charts.rendering import (
     nested,
     render,
 )
-from charts.values import CHANGES, TOKEN_SECRET, Change
+from charts.values import CHANGES, SERVICE_MONITOR, TOKEN_SECRET, Change
 from keelson_harness.helm import Helm, HelmError
 from keelson_harness.kubeapi import documents
 from keelson_harness.paths import CHECKOUT, DEPLOY, EXAMPLES, keelson_binary
@@ -126,13 +127,50 @@ def test_registration_value_adds_the_role_in_the_namespace_of_argo_cd(helm, rend
     assert added == expected
 
 
-def test_alerts_and_dashboards_are_those_of_the_component(helm, rendered):
-    items = documents(DEPLOY / "monitoring" / "prometheus-rule.yaml")
-    boards = sorted((DEPLOY / "monitoring" / "dashboards").glob("*.json"))
-    metadata = {"name": "keelson-dashboards", "namespace": "keelson-system", "labels": {"grafana_dashboard": "1"}}
-    items.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {path.name: path.read_text() for path in boards}})
-    values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}}
-    assert canonical(render(helm, values)) == canonical(rendered) | canonical(items)
+# What the component of deploy/monitoring sets.
+MONITORING = {
+    "metrics": {
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+        "dashboards": {"enabled": True},
+        "scrape": {"interval": "30s", "createToken": True},
+    }
+}
+
+
+def test_monitoring_values_add_the_objects_of_the_component(helm, rendered):
+    assert canonical(render(helm, MONITORING)) == canonical(rendered) | canonical(kustomize.build(DEPLOY / "monitoring"))
+
+
+def test_service_monitor_scrapes_as_the_pod_monitor_of_the_component(helm):
+    items = canonical(render(helm, merged(MONITORING, SERVICE_MONITOR)))
+    by_pod, by_service = (items[kind, NAMESPACE, "keelson"]["spec"] for kind in ("PodMonitor", "ServiceMonitor"))
+    (of_pod,), (of_service,) = by_pod.pop("podMetricsEndpoints"), by_service.pop("endpoints")
+    assert by_service == by_pod
+    (port,) = items["Service", NAMESPACE, "keelson-metrics"]["spec"]["ports"]
+    assert (of_pod.pop("port"), of_service.pop("port")) == (port["targetPort"], port["name"])
+    assert of_service == of_pod
+
+
+@pytest.mark.parametrize("page", ["install.md", "monitoring.md"])
+def test_monitors_name_the_job_that_rules_expect_and_relabel_as_the_component(helm, page):
+    """With the values of the docs. Without `jobLabel`, the Prometheus Operator names jobs after the Service, or after namespace and PodMonitor."""
+    items = canonical(render(helm, documented_values(page)))
+    (component,) = (item["spec"] for item in kustomize.build(DEPLOY / "monitoring") if item["kind"] == "PodMonitor")
+    scraped = {
+        "ServiceMonitor": items["Service", NAMESPACE, "keelson-metrics"]["metadata"]["labels"],
+        "PodMonitor": items["Deployment", NAMESPACE, "keelson"]["spec"]["template"]["metadata"]["labels"],
+    }
+    monitors = [item for (kind, _, _), item in items.items() if kind in scraped]
+    assert monitors
+    for monitor in monitors:
+        spec, labels = monitor["spec"], scraped[monitor["kind"]]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert labels[spec["jobLabel"]] == "keelson"
+        (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
+        (expected,) = component["podMetricsEndpoints"]
+        assert endpoint["metricRelabelings"] == expected["metricRelabelings"]
+        assert endpoint["honorLabels"] is expected["honorLabels"] is True
 
 
 def test_every_component_of_kustomize_is_a_value():
@@ -251,7 +289,7 @@ def test_defaults_of_the_operator_in_comments_are_true():
     ("values", "message"),
     [
         ({"operator": {"leaderElection": False}}, "set replicas to 1"),
-        ({"metrics": {"podMonitor": {"enabled": True}}}, "set metrics.scrape.tokenSecret.name"),
+        ({"metrics": {"podMonitor": {"enabled": True}}}, "set metrics.scrape.createToken or metrics.scrape.tokenSecret.name"),
         ({"operator": {"workloadProxy": {"url": "http://proxy:1", "secret": {"name": "proxy"}}}}, "set one of them"),
         ({"operator": {"notifications": {"url": "https://hooks.example.com"}}}, "needs operator.notifications.secret.name"),
     ],
@@ -381,13 +419,28 @@ def test_globals_of_a_parent_chart_are_accepted(helm):
 # The chart itself
 
 
-def test_values_in_the_docs_are_accepted(helm):
-    page = (CHECKOUT / "docs" / "install.md").read_text()
-    section = page[page.index("### With Helm") : page.index("### With kustomize")]
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    image = "Deployment/keelson spec.template.spec.containers[0].image=registry.example.com/keelson:0.1.0"
-    assert image in facts(render(helm, yaml.safe_load(block)))
-    for path in re.findall(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)(?:: true)?`", section.replace("values.yaml", "")):
+def documented_section(page: str) -> str:
+    """The part of a page about Helm."""
+    return re.search(r"^(?:### |\*\*)With Helm.*?(?=^### |^\*\*With)", (CHECKOUT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)[0]
+
+
+def documented_values(page: str) -> dict:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", documented_section(page), re.MULTILINE | re.DOTALL)
+    return yaml.safe_load(block)
+
+
+@pytest.mark.parametrize(
+    ("page", "fact"),
+    [
+        ("install.md", "Deployment/keelson spec.template.spec.containers[0].image=registry.example.com/keelson:0.1.0"),
+        ("monitoring.md", "PrometheusRule/keelson metadata.labels.release=prometheus"),
+    ],
+)
+def test_values_in_the_docs_are_accepted(helm, page, fact):
+    assert fact in facts(render(helm, documented_values(page)))
+    named = re.findall(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)(?:: true)?`", documented_section(page).replace("values.yaml", ""))
+    assert named
+    for path in named:
         assert path in leaf_paths(), path
 
 

@@ -232,6 +232,26 @@ def test_object_not_yet_observed_by_an_operator_is_not_healthy(on, staging):
         assert created["status"]["observedGeneration"] == -1
 
 
+def test_stalled_object_makes_its_kustomization_unhealthy_until_a_commit_corrects_it(on, fleet, staging):
+    """kstatus counts what is Stalled as failed, so Flux says so at once instead of after the timeout of 40 minutes."""
+    text, tags = fleet.one_minor_behind(MANIFEST), "  tags: {stage: staging}\n"
+    assert tags in text
+    nobody = f"  access: {{entries: [{{principalArn: 'arn:aws:iam::{ACCOUNT}:user/nobody', kubernetesGroups: [viewers]}}]}}\n"
+    mistake = fleet.repository.commit({MANIFEST: text.replace(tags, tags + nobody)}, message="Admit a user that does not exist")
+    on.await_condition(object_reference("EksCluster", "staging"), "Stalled", reason="InvalidSpec", timeout=SECONDS)
+
+    def is_unhealthy(item: dict) -> bool:
+        attempted = item.get("status", {}).get("lastAttemptedRevision", "")
+        return mistake in attempted and conditions(item).get("Ready", {}).get("status") == "False"
+
+    unhealthy = on.api.wait(*KUSTOMIZATION, "cluster-staging", is_unhealthy, FLUX, SECONDS, "an unhealthy Kustomization")
+    ready = conditions(unhealthy)["Ready"]
+    assert ready["reason"] == "HealthCheckFailed", ready
+    assert "EksCluster/fleet/staging" in ready["message"] and "Failed" in ready["message"], ready
+    commit = fleet.repository.commit({MANIFEST: text}, message="Without the user")
+    fleet.ready("cluster-staging", commit)
+
+
 def test_commit_upgrades_cluster(on, fleet, staging):
     text = fleet.text(MANIFEST)
     assert NEWEST in text

@@ -1,16 +1,19 @@
 """deploy/iam: the operator's role, as a CloudFormation template and as a Terraform module. (Needs no cloud.)
 
-The template is created in moto. `terraform validate` needs the binary of the AWS provider, which no package registry has, and
-whose build takes hours. Therefore the module is parsed, and held against the provider's documented arguments.
+The template is created in moto. `terraform validate` checks the module where Terraform and a mirror of the AWS provider are installed. They
+are not everywhere, so the module is also parsed, and held against the provider's documented arguments.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import cfnlint.api
@@ -234,6 +237,51 @@ def test_argument_that_the_provider_does_not_have_is_found(old, new, expected):
     assert old in text
     found = wrong_arguments(text.replace(old, new, 1))
     assert [message for message, part in zip(found, expected, strict=True) if part not in message] == [], found
+
+
+# A mirror of providers in Terraform's own layout, as `terraform providers mirror` writes it: no registry is asked.
+MIRROR = Path(os.environ.get("KEELSON_TERRAFORM_MIRROR", "/opt/tf-plugins"))
+PROVIDER_FOLDER = MIRROR / "registry.terraform.io" / "hashicorp" / "aws"
+needs_terraform = pytest.mark.skipif(
+    shutil.which("terraform") is None or not PROVIDER_FOLDER.is_dir(),
+    reason=f"`terraform validate` needs terraform in PATH and the provider hashicorp/aws in {MIRROR} (or KEELSON_TERRAFORM_MIRROR)",
+)
+
+
+def validated(directory: Path, module_text: str) -> dict:
+    """What `terraform validate -json` says about a configuration that uses that module as README.md does. Writes to `directory` only."""
+    shutil.copytree(FOLDER, directory / "deploy" / "iam")
+    for path in DEPLOY.glob("iam-*.json"):
+        shutil.copy(path, directory / "deploy")
+    (directory / "deploy" / "iam" / MODULE.name).write_text(module_text)
+    (usage,) = re.findall(r"^```hcl\n(.*?)^```$", (FOLDER / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    usage, replaced = re.subn(r'"git::[^"]+"', '"./deploy/iam"', usage)
+    assert replaced == 1
+    (directory / "main.tf").write_text(f'provider "aws" {{\n  region = "eu-west-1"\n}}\n\n{usage}')
+    settings = directory / "terraform.rc"
+    settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{MIRROR}"\n  }}\n}}\n')
+    env = {"PATH": os.environ["PATH"], "HOME": str(directory), "TF_CLI_CONFIG_FILE": str(settings), "CHECKPOINT_DISABLE": "1"}
+
+    def terraform(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["terraform", *arguments], cwd=directory, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    prepared = terraform("init", "-backend=false", "-input=false", "-no-color")
+    assert prepared.returncode == 0, prepared.stderr
+    return json.loads(terraform("validate", "-json").stdout)
+
+
+@needs_terraform
+def test_module_is_valid_for_terraform(tmp_path):
+    report = validated(tmp_path, MODULE.read_text())
+    assert report["valid"] and report["diagnostics"] == [], report
+
+
+@needs_terraform
+def test_terraform_finds_a_mistake_in_the_module(tmp_path):
+    report = validated(tmp_path, MODULE.read_text().replace("service_account =", "serviceaccount =", 1))
+    assert not report["valid"]
+    assert {found["summary"] for found in report["diagnostics"]} == {"Missing required argument", "Unsupported argument"}
+    assert {found["range"]["filename"] for found in report["diagnostics"]} == {f"deploy/iam/{MODULE.name}"}
 
 
 def test_module_attaches_the_policies_of_the_template():

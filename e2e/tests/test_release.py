@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -92,7 +93,7 @@ def test_release_notes_are_the_section_of_the_version(checkout):
 
 
 def test_chart_of_a_release_runs_the_image_by_digest(checkout):
-    release.chart(IMAGE)
+    release.chart(IMAGE, URL)
     folder = checkout / "deploy/charts/keelson"
     values = yaml.safe_load((folder / "values.yaml").read_text())
     assert values["image"] == {"repository": "ghcr.io/acme/keelson", "tag": "", "digest": DIGEST}
@@ -101,12 +102,30 @@ def test_chart_of_a_release_runs_the_image_by_digest(checkout):
     assert listed == {"name": "keelson", "image": IMAGE}
 
 
+def test_links_of_a_released_chart_lead_to_the_repository(checkout):
+    """The checkout's own chart, as a release packs it: each alert leads to its runbook."""
+    folder = checkout / "deploy/charts/keelson"
+    shutil.rmtree(folder)
+    shutil.copytree(CHECKOUT / "deploy/charts/keelson", folder)
+    release.chart(IMAGE, URL)
+    assert placeholders(folder) == []
+    rules = (folder / "templates/generated/prometheus-rule.yaml").read_text()
+    links = re.findall(r"runbook_url: (\S+)", rules)
+    assert len(links) == len(re.findall(r"- alert: ", rules)) > 15
+    assert [link for link in links if not link.startswith(f"{URL}/blob/main/docs/runbooks.md#")] == []
+
+
+def placeholders(folder: Path) -> list[str]:
+    """The files that still name no repository."""
+    return [path.name for path in sorted(folder.rglob("*")) if path.is_file() and re.search(r"\bOWNER\b", path.read_text())]
+
+
 @pytest.mark.parametrize(
     "image", ["ghcr.io/acme/keelson:1.2.3", "keelson", f"ghcr.io/Acme/keelson@{DIGEST}", f"ghcr.io/acme/keelson@{DIGEST[:-1]}"]
 )
 def test_image_without_a_digest_is_refused(checkout, image):
     with pytest.raises(release.Invalid, match="is not REGISTRY/NAME@sha256"):
-        release.chart(image)
+        release.chart(image, URL)
 
 
 @pytest.fixture
@@ -130,6 +149,7 @@ def test_files_of_a_release_are_complete_and_have_checksums(checkout, artifacts,
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     assert kustomization["images"] == [{"name": "keelson", "newName": "ghcr.io/acme/keelson", "digest": DIGEST}]
     assert kustomization["resources"] == [f"{URL}//deploy?ref=v1.2.3"]
+    assert placeholders(folder) == []
 
 
 def krew_templates() -> list[str]:
@@ -147,7 +167,7 @@ def test_krew_manifest_has_the_checksum_of_each_archive(checkout, artifacts, tmp
     assert (spec["version"], spec["homepage"]) == ("v1.2.3", URL)
     assert [entry["sha256"] for entry in spec["platforms"]] == [release.sha256(folder / name) for name in release.ARCHIVES]
     assert all(entry["uri"].startswith(f"{URL}/releases/download/v1.2.3/") for entry in spec["platforms"])
-    assert not re.search(r"SHA256_|VERSION|\bURL\b", text)
+    assert not re.search(r"SHA256_|VERSION|\bURL\b|\bOWNER\b", text)
 
 
 def test_release_without_an_archive_fails(checkout, artifacts, tmp_path):
@@ -183,6 +203,11 @@ def test_workflow_of_a_release_uses_no_cache_and_gives_each_job_its_permissions(
         assert not publishes or name in ("image", "chart", "release"), name
         used = [step.get("uses", "") for step in job["steps"]]
         assert not [action for action in used if action.startswith("actions/cache@")], name
+    # Both know the repository, whatever its name.
+    runs = [line for job in release_workflow["jobs"].values() for step in job["steps"] for line in step.get("run", "").splitlines()]
+    for verb in ("chart", "files"):
+        (line,) = (line for line in runs if f"release.py {verb} " in line)
+        assert '"$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"' in line
 
 
 # Audits of crates

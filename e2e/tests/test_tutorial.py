@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from fleet.shell import BLOCK, Shell, needs_tools
 from keelson_harness.paths import CHECKOUT, keelson_binary
 from keelson_harness.processes import Process
 
 PAGE = CHECKOUT / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The last line that `make dev` prints.
 STARTED = "# logs: "
-START_SECONDS, BLOCK_SECONDS = 180, 300
+START_SECONDS = 180
 # What differs from run to run, and its name in a comparison.
 VARIABLE = [
     (r"127\.0\.0\.1:\d+", "ADDRESS"),
@@ -83,33 +80,6 @@ def test_comparison_ignores_only_what_differs_from_run_to_run(shown, real, expec
     assert matches(shown, real) is expected
 
 
-class Shell:
-    """Runs blocks of commands one after the other, as a reader pastes them into one shell: exported variables stay."""
-
-    def __init__(self, directory: Path, environment: dict[str, str]):
-        self._state = directory / "exported"
-        self._state.touch()
-        self._environment = environment
-
-    def run(self, commands: str) -> str:
-        """What the commands print; fails if one of them fails."""
-        state = shlex.quote(str(self._state))
-        script = f". {state}\nset -eo pipefail\n{commands}\nset +eo pipefail\nexport -p > {state}\n"
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=CHECKOUT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=BLOCK_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{commands}\nfailed with {done.returncode}:\n{done.stdout}"
-        return done.stdout
-
-
 def recipe(command: str) -> str:
     """What make runs last for this command: the builds before it have been done."""
     variables = {**os.environ, "KEELSON_BIN": str(keelson_binary())}
@@ -122,9 +92,7 @@ def recipe(command: str) -> str:
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory) -> Iterator[tuple[Shell, str]]:
     """A shell, and what the first command of the page printed."""
-    missing = [tool for tool in ("kubectl", "aws", "git") if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f"the tutorial needs {', '.join(missing)}")
+    needs_tools("kubectl", "aws", "git")
     directory = tmp_path_factory.mktemp("tutorial")
     log = directory / "make-dev.log"
     start = recipe(steps()[0].commands.strip())

@@ -100,6 +100,9 @@ CHANGES = {
     "metrics.scrape.labels": Change({"release": "prometheus"}, "ServiceMonitor/keelson metadata.labels.release=prometheus", SERVICE_MONITOR),
     "metrics.scrape.interval": Change("1m", "ServiceMonitor/keelson spec.endpoints[0].interval=1m", SERVICE_MONITOR),
     "metrics.scrape.timeout": Change("5s", "ServiceMonitor/keelson spec.endpoints[0].scrapeTimeout=5s", SERVICE_MONITOR),
+    "metrics.scrape.createToken": Change(
+        True, "ServiceMonitor/keelson spec.endpoints[0].authorization.credentials.name=keelson-metrics-token", SERVICE_MONITOR
+    ),
     "metrics.scrape.tokenFile": Change("/token", "ServiceMonitor/keelson spec.endpoints[0].bearerTokenFile=/token", SERVICE_MONITOR),
     "metrics.scrape.tokenSecret.name": Change(
         "token", "ServiceMonitor/keelson spec.endpoints[0].authorization.credentials.name=token", SERVICE_MONITOR

@@ -127,10 +127,15 @@ app.kubernetes.io/name: keelson
 {{- end }}
 {{- end }}
 
-{{/* Port, interval and authorization of a scrape, for both kinds of monitors. */}}
+{{/* Secret with the token of a scrape; none: the file of Prometheus' own. */}}
+{{- define "keelson.tokenSecret" -}}
+{{- .Values.metrics.scrape.tokenSecret.name | default (ternary "keelson-metrics-token" "" .Values.metrics.scrape.createToken) -}}
+{{- end }}
+
+{{/* Interval, authorization and relabelling of a scrape, for both kinds of monitors, as in deploy/monitoring/pod-monitor.yaml. */}}
 {{- define "keelson.scrape" -}}
 path: /metrics
-# `namespace` is that of the cluster, where a metric has it.
+# `namespace` is that of the EksCluster, NodeGroup or AwsAccount; otherwise it would be renamed to `exported_namespace`.
 honorLabels: true
 {{- with .Values.metrics.scrape.interval }}
 interval: {{ . }}
@@ -138,10 +143,18 @@ interval: {{ . }}
 {{- with .Values.metrics.scrape.timeout }}
 scrapeTimeout: {{ . }}
 {{- end }}
-{{- if and .Values.metrics.authorization .Values.metrics.scrape.tokenSecret.name }}
+{{- $secret := include "keelson.tokenSecret" . }}
+{{- if and .Values.metrics.authorization $secret }}
 authorization:
+  type: Bearer
   credentials:
-    name: {{ .Values.metrics.scrape.tokenSecret.name }}
-    key: {{ .Values.metrics.scrape.tokenSecret.key }}
+    name: {{ $secret }}
+    key: {{ ternary .Values.metrics.scrape.tokenSecret.key "token" (ne .Values.metrics.scrape.tokenSecret.name "") }}
 {{- end }}
+metricRelabelings:
+  # AwsAccounts have no namespace: remove the operator's, which every series without one gets.
+  - sourceLabels: [__name__, kind]
+    regex: keelson_condition;AwsAccount
+    targetLabel: namespace
+    replacement: ""
 {{- end }}
