@@ -246,7 +246,9 @@ impl Kind {
     pub async fn find_named(&self, aws: &Session, cluster: &str) -> Result<Option<NamedResource>, AwsError> {
         match self.listing {
             Listing::ByName(find) => find(aws, cluster).await,
-            Listing::WithParent | Listing::Ec2(_) | Listing::Iam | Listing::InCluster(_) | Listing::ByRecord => Ok(None),
+            Listing::WithParent | Listing::Ec2(_) | Listing::Iam | Listing::InCluster(_) | Listing::ByRecord => {
+                Ok(None)
+            }
         }
     }
 }

@@ -43,8 +43,7 @@ fn without_white_space(text: &str) -> String {
 fn what_carries_an_owner_tag_is_found_by_it() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resources");
     let codes = files(&folder).into_iter().filter(|path| !path.ends_with("listing_tests.rs"));
-    let codes: Vec<String> =
-        codes.map(|path| without_white_space(&std::fs::read_to_string(path).unwrap())).collect();
+    let codes: Vec<String> = codes.map(|path| without_white_space(&std::fs::read_to_string(path).unwrap())).collect();
     let problems: Vec<String> = codes.iter().filter_map(|code| problem(code)).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     let marked = codes.iter().filter(|code| code.contains("Kind=Kind::new(\"") && code.contains("fnmarker(")).count();

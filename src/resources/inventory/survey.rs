@@ -69,10 +69,11 @@ pub async fn list_remaining(
 ) -> Result<Remaining, Failure> {
     let Tagged { mut ours, mut unproven } = list_tagged(cloud, MaxStaleness::now(), records).await?;
     let planned = kinds::ALL.iter().filter(|kind| plan.items.iter().any(|item| kind.is_of(&item.key)));
-    for (id, _, tags) in
-        futures::future::try_join_all(planned.map(|kind| kind.find_named(&cloud.aws, cluster_name))).await?.into_iter().flatten()
-    {
-        let Some(key) = tags.resource().map(Key::parse).filter(|_| tags.is_owned_by(&cloud.owner.uid)) else { continue };
+    let by_name = planned.map(|kind| kind.find_named(&cloud.aws, cluster_name));
+    for (id, _, tags) in futures::future::try_join_all(by_name).await?.into_iter().flatten() {
+        let Some(key) = tags.resource().map(Key::parse).filter(|_| tags.is_owned_by(&cloud.owner.uid)) else {
+            continue;
+        };
         let to = if cloud.trusts_tags || records.proves(&key, &id) { &mut ours } else { &mut unproven };
         to.push((key, id));
     }
