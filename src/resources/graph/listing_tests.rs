@@ -1,5 +1,5 @@
 //! Compares how each kind is found (its listing in the table of kinds) with how its file marks a resource as owned: what carries an owner
-//! tag and is not found by it escapes the last check of a deletion.
+//! tag and is not found by it escapes the last check of a deletion. And that each resource has a kind at all.
 
 use std::path::Path;
 
@@ -60,6 +60,39 @@ fn a_kind_with_an_owner_tag_and_without_a_list_is_detected() {
     };
     assert!(problem(&code(".with_parent()")).is_some_and(|problem| problem.starts_with("x carries an owner tag")));
     assert_eq!(problem(&code(".in_ec2(|aws, age| list(aws, age))")), None);
+}
+
+/// Files with a resource of a kind that another file defines, and what shows in them that its key is of that kind.
+const OF_ANOTHER_FILE: &[(&str, &str)] = &[
+    ("deletion/prune.rs", "PrunedKind"),
+    ("eks/node_access_entry.rs", "super::access_entry::KIND"),
+    ("iam/external_role.rs", "super::role::"),
+    ("recovery/retag.rs", "self.item.key"),
+];
+
+#[test]
+fn each_resource_is_of_a_kind_in_the_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resources");
+    let (mut count, mut problems) = (0, Vec::new());
+    for path in files(&folder).into_iter().filter(|path| !path.ends_with("listing_tests.rs")) {
+        let code = without_white_space(&std::fs::read_to_string(&path).unwrap());
+        if !code.contains("implResourcefor") {
+            continue;
+        }
+        count += 1;
+        let name = path.strip_prefix(&folder).unwrap().display().to_string();
+        let other = OF_ANOTHER_FILE.iter().find(|(file, _)| *file == name);
+        let is_of_kind = match other {
+            Some((_, sign)) => code.contains(sign),
+            None => code.contains("pubconstKIND:Kind=Kind::new("),
+        };
+        if !is_of_kind {
+            problems
+                .push(format!("{name} has a resource without a row: no condition, no action, no listing covers it"));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(count > 30, "{count} resources");
 }
 
 #[test]
