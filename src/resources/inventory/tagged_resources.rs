@@ -160,7 +160,7 @@ pub async fn of_node_group(
         }
         let group = Reader { aws, name: cluster_name }.node_group(name).await?;
         untagged = untagged.or(group.as_ref().map(|one| format!("{} exists", one.id)));
-        found.extend(group.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name))));
+        found.extend(group.filter(|one| one.key() == Some(node_group::key(name))));
         let template = launch_template::find(aws, cluster_name, name).await?;
         let location = Location::Cluster(cluster_name.to_owned());
         found.extend(template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location }));

@@ -9,6 +9,7 @@ use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
+use crate::resources::eks::addon;
 use crate::upgrade::addons::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
@@ -61,7 +62,7 @@ fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
 }
 
 fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAddon> {
-    let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    let there = memory.iter().filter(|(key, _)| addon::KIND.is_of(key));
     there
         .filter_map(|(key, _)| {
             let observed = memory.observed(key)?;
@@ -183,7 +184,7 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
 /// Why the cluster is unhealthy, if it is: such time does not count towards the soak.
 pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
     let facts = Facts(memory);
-    let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {
+    let addon = memory.iter().filter(|(key, _)| addon::KIND.is_of(key)).find_map(|(key, _)| {
         let observed = memory.observed(key)?;
         (observed.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), observed.state))
     });
