@@ -6,6 +6,7 @@ use crate::api::node_group::SubnetTier;
 use crate::api::status::{HealthIssue, MAX_ISSUES, PodSubnetStatus, SubnetStatus};
 use crate::engine::{AnyObservation, Key, Memory, Presence};
 use crate::resources::eks::cluster;
+use crate::resources::eks::lifecycle::LifecycleState;
 use crate::resources::graph::kinds;
 use crate::resources::iam::role::{self, Purpose};
 use crate::resources::network::{existing_network, subnet, vpc};
@@ -58,7 +59,7 @@ impl<'m> Facts<'m> {
 
     /// Whether the Kubernetes API exists: the control plane is ACTIVE, or UPDATING.
     pub fn has_api(self) -> bool {
-        self.cluster().is_some_and(|observed| matches!(observed.state.as_str(), "ACTIVE" | "UPDATING"))
+        self.cluster().is_some_and(|observed| LifecycleState::parse(&observed.state).has_api())
             && self.of_cluster("endpoint").is_some()
             && self.of_cluster("certificateAuthority").is_some()
     }

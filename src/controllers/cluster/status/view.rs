@@ -13,6 +13,7 @@ use crate::controllers::cluster::deletion::gate;
 use crate::controllers::runtime::watch::{DependentView, digest};
 use crate::engine::Key;
 use crate::resources::eks::cluster;
+use crate::resources::eks::lifecycle::LifecycleState;
 use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::iam::role::{self, Purpose};
@@ -70,7 +71,7 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     let message =
         |condition: Option<&Condition>| condition.map_or_else(|| "not observed yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, &cluster::key()).and_then(|cluster| cluster.state.as_deref());
-    if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
+    if control_plane.is_none_or(|state| !LifecycleState::parse(state).has_api()) {
         let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
         return Some(stalled().unwrap_or_else(waits));
     }
@@ -92,12 +93,12 @@ fn awaited_addons(spec: &EksClusterSpec, status: &EksClusterStatus) -> Option<St
     for addon in spec.addons.iter().filter(|addon| addon.is_before_nodes()) {
         let name = &addon.name;
         let observed = status.addons.iter().find(|found| found.name == *name).and_then(|found| found.state.as_deref());
-        match observed {
-            Some(state @ ("CREATING" | "CREATE_FAILED")) => {
-                failed |= state == "CREATE_FAILED";
+        match (observed.map(LifecycleState::parse), observed) {
+            (Some(known @ (LifecycleState::Creating | LifecycleState::CreateFailed)), Some(state)) => {
+                failed |= known == LifecycleState::CreateFailed;
                 waits.push(format!("{name} ({state})"));
             }
-            None if !is_foreign => waits.push(format!("{name} (does not exist)")),
+            (None, _) if !is_foreign => waits.push(format!("{name} (does not exist)")),
             _ => {}
         }
     }

@@ -14,6 +14,7 @@ use crate::controllers::status::plan_status::Ahead;
 use crate::controllers::status::progress::describe_timing;
 use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
 use crate::resources::eks::addon;
+use crate::resources::eks::lifecycle::is_version_update;
 use crate::resources::eks::node_group::{self, REPLACES_NODES};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
@@ -169,7 +170,7 @@ impl Input<'_> {
             return history;
         }
         let of_cluster =
-            self.ended.iter().find(|ended| ended.key == cluster_key() && is_version(&ended.operation.kind));
+            self.ended.iter().find(|ended| ended.key == cluster_key() && is_version_update(&ended.operation.kind));
         let known = of_cluster.and_then(|ended| Some((ended.since, ended.result.as_ref().ok()?.as_secs())));
         // It ended unobserved: only its start is known.
         let (started, seconds) = known.unwrap_or_else(|| {
@@ -181,11 +182,6 @@ impl Input<'_> {
         let surplus = history.len().saturating_sub(MAX_HISTORY);
         history.split_off(surplus)
     }
-}
-
-/// Whether an operation changes a version.
-pub fn is_version(kind: &str) -> bool {
-    matches!(kind, "VersionUpdate" | "VersionRollback")
 }
 
 /// The Upgrading condition.
