@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -122,9 +123,10 @@ def test_get_watch_prints_a_line_for_each_change(shown, following):
 def test_get_watch_shows_bars_on_a_terminal(shown):
     drawn = cluster("drawn", TEAM, addons=[])
     shown.apply(drawn)
-    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval", "Creating"))
+    # A bar that has begun to fill: at first it is empty.
+    bar = re.compile(r"drawn +\[(=+>?|>) *\] Creating")
+    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval", bar))
     assert "\x1b[" in text, "the terminal is redrawn"
-    assert re.search(r"drawn +\[=*>? *\] Creating", text), text
     shown.ready(drawn)
     shown.delete(drawn)
 
@@ -138,6 +140,8 @@ def test_status_of_a_ready_cluster(shown):
     for part in ("State       Ready (Available), for ", "Doing       nothing", "In the way  nothing", "You can     nothing to do"):
         assert part in text, text
     assert "shown-default   True    Available" in text and "Created" in text, text
+    names = output(shown, "status", "shown", "-n", TEAM, "-o", "name").split()
+    assert names == ["ekscluster.keelson.dev/shown", "nodegroup.keelson.dev/shown-default"]
 
 
 def test_advice_of_status_is_a_command_that_works(shown):
@@ -235,6 +239,8 @@ def test_kubeconfig_has_the_cluster_and_no_token(shown):
     ]
     assert run_by_kubectl["args"][-2:] == ["--role-arn", "arn:aws:iam::111122223333:role/admin"]
     assert "token:" not in text
+    role = ("--role-arn", "arn:aws:iam::111122223333:role/admin")
+    assert json.loads(output(shown, "kubeconfig", "shown", "-n", TEAM, *role, "-o", "json")) == config
 
 
 def test_kubeconfig_is_merged_into_a_file(shown, tmp_path):
@@ -325,6 +331,7 @@ def test_reconcile_fails_for_what_is_stalled(shown):
 
 def test_version_names_client_operator_and_api(shown):
     versions = json.loads(output(shown, "version", "-o", "json"))
+    assert yaml.safe_load(output(shown, "version", "-o", "yaml")) == versions
     operator = versions["operator"]
     assert operator["version"] == versions["client"] and operator["apiVersions"] == [API]
     data = shown.api.get("v1", "ConfigMap", "keelson-installation", SYSTEM)["data"]
@@ -384,14 +391,22 @@ def test_plugin_of_kubectl_shows_its_own_name(shown, tmp_path):
 
 
 def test_completion_and_man_pages_are_generated(shown, tmp_path):
+    verbs = set(re.findall(r"^  ([a-z]+) ", output(shown, "--help").partition("Commands:")[2].partition("Options:")[0], re.MULTILINE)) - {"help"}
+    assert len(verbs) > 15
     for shell in ("bash", "zsh", "fish"):
         script = output(shown, "completion", shell)
-        assert "keelson" in script and "kubeconfig" in script
-    subprocess.run(["bash", "-n"], input=output(shown, "completion", "bash"), text=True, check=True)
-    output(shown, "man", str(tmp_path))
-    pages = {path.name for path in tmp_path.iterdir()}
-    assert {"keelson.1", "keelson-status.1", "keelson-plan.1"} <= pages
-    assert ".SH EXAMPLES" in (tmp_path / "keelson-status.1").read_text() or "Examples:" in (tmp_path / "keelson-status.1").read_text()
+        assert [verb for verb in verbs if not re.search(rf"(?<![\w-]){verb}(?![\w-])", script)] == [], shell
+        # All three parse a script without running it. Those that are not installed cannot.
+        if shutil.which(shell):
+            path = tmp_path / f"keelson.{shell}"
+            path.write_text(script)
+            subprocess.run([shell, "-n", path], check=True)
+    output(shown, "man", str(tmp_path / "man"))
+    pages = {path.name: path.read_text() for path in (tmp_path / "man").iterdir()}
+    assert {"keelson.1", *(f"keelson-{verb}.1" for verb in verbs)} <= pages.keys()
+    page = pages["keelson-status.1"]
+    # What follows the options.
+    assert "\n.SH EXTRA\n" in page and "\nExamples:\n" in page and "keelson status demo" in page, page
 
 
 def test_output_has_no_colour_in_a_pipe_or_with_no_color(shown):

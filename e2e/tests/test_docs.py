@@ -16,7 +16,7 @@ import yaml
 from keelson_harness.paths import CHECKOUT, keelson_binary
 
 PAGES = [
-    *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     *sorted((CHECKOUT / "docs").rglob("*.md")),
     CHECKOUT / "e2e" / "README.md",
     *sorted((CHECKOUT / "e2e").glob("*/README.md")),
@@ -237,6 +237,26 @@ def test_manifest_in_the_tutorial_is_the_example():
     text = (CHECKOUT / "docs" / "tutorial.md").read_text()
     shown = [list(yaml.safe_load_all(block)) for kind, block in BLOCK.findall(text) if kind == "yaml"]
     assert list(yaml.safe_load_all(example)) in shown
+
+
+def changelog_entries(text: str) -> list[str]:
+    """Each entry of the changelog, as one line."""
+    sections = re.split(r"^#+ .*$", text, flags=re.MULTILINE)
+    return [" ".join(entry.split()) for section in sections for entry in re.split(r"^- ", section, flags=re.MULTILINE)[1:]]
+
+
+def repeated(entries: list[str]) -> list[str]:
+    """The first sentences of entries that begin alike: one says what another says."""
+    starts = [re.split(r"(?<=\.)\s", entry.replace("*", ""))[0].lower() for entry in entries]
+    return sorted({start for start in starts if starts.count(start) > 1})
+
+
+def test_changelog_says_nothing_twice():
+    entries = changelog_entries((CHECKOUT / "CHANGELOG.md").read_text())
+    assert len(entries) > 100
+    assert repeated(entries) == []
+    twice = changelog_entries("## 1\n\n### Added\n\n- **This is\n  new.** One.\n\n### Fixed\n\n- This is new. Two.\n- That.\n")
+    assert repeated(twice) == ["this is new."]
 
 
 def test_readme_fits_on_one_screen():

@@ -85,7 +85,10 @@ def test_account_that_is_ready_passes_every_check_without_a_write(doctor):
 
 def test_without_live_nothing_is_asked(doctor):
     mark = doctor.on.mark()
-    assert [one["check"] for one in doctor.findings(cluster("demo"), flags=())] == ["manifest"]
+    findings = doctor.findings(cluster("demo"), flags=())
+    assert [one["check"] for one in findings] == ["manifest"]
+    (report,) = yaml.safe_load(doctor.run(cluster("demo"), flags=("-o", "yaml")).stdout)
+    assert report["findings"] == findings
     assert doctor.on.calls(mark) == []
 
 

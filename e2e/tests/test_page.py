@@ -19,6 +19,7 @@ from fleet.many_clusters import ManyClusters
 from fleet.page import Ui, condition, ready, write
 from fleet.shop import Shop
 from keelson_harness.browser import browser as started_browser, serious_violations
+from keelson_harness.load import busy_factor
 
 HOSTILE = "\"'></title><script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"
 # Of a change in the API server until a person sees it.
@@ -488,7 +489,7 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
         files = page.evaluate("Object.fromEntries(performance.getEntries().filter(one => 'decodedBodySize' in one).map(one => [one.name, one.decodedBodySize]))")
         size, assets = sum(files.values()), sum(bytes_of for name, bytes_of in files.items() if "/assets/" in name)
         assert {"page.css", "page.js"} <= {name.rpartition("/")[2] for name in files}, files
-        assert paint <= FIRST_PAINT_MILLISECONDS and size <= LANDING_BYTES, (paint, files)
+        assert paint <= FIRST_PAINT_MILLISECONDS * busy_factor() and size <= LANDING_BYTES, (paint, files)
         cookies = {one["name"]: one["value"] for one in page.context.cookies()}
         slowest: dict[str, float] = {}
         for query in ("q=cluster-01234", "state=failing&sort=-since", "label=env%3Dprod&region=eu-west-1&page=5", "sort=version"):
@@ -500,7 +501,7 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
                 times.append(1000 * (time.monotonic() - started))
                 assert answer.status_code == 200 and len(answer.content) + assets <= LANDING_BYTES, query
             slowest[query] = max(times[1:])
-        assert max(slowest.values()) <= FILTER_MILLISECONDS, slowest
+        assert max(slowest.values()) <= FILTER_MILLISECONDS * busy_factor(), slowest
         print(f"first paint {paint:.0f} ms, {size} bytes with {assets} of style and script, slowest filters {slowest}")
     finally:
         ui.stop()

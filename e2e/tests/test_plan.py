@@ -134,8 +134,23 @@ def test_node_group_without_its_cluster_is_an_error(tmp_path):
 
 def test_agent_is_part_of_the_plan():
     result = plan("-f", str(EXAMPLES / "minimal.yaml"), "-o", "json")
+    assert yaml.safe_load(plan("-f", str(EXAMPLES / "minimal.yaml"), "-o", "yaml").stdout) == json.loads(result.stdout)
     steps = json.loads(result.stdout)["objects"][0]["steps"]
     assert [step["action"] for step in steps if step["resource"] == "gitOpsAgent"] == ["Create"]
+
+
+def test_access_entry_in_the_comments_of_the_minimal_manifest_is_planned_once_it_is_none():
+    text = (EXAMPLES / "minimal.yaml").read_text()
+    uncommented, lines = re.subn(r"^  #   (?=[ -]|access:)", "  ", text, flags=re.MULTILINE)
+    assert lines == 5 and yaml.safe_load(uncommented.split("---")[0])["spec"]["access"]["entries"]
+
+    def steps(manifest: str) -> list[str]:
+        result = plan("-f", "-", "-o", "json", text=manifest)
+        assert result.returncode == 0, result.stderr
+        return [step["resource"] for step in json.loads(result.stdout)["objects"][0]["steps"] if step["action"] == "Create"]
+
+    (added,) = set(steps(uncommented)) - set(steps(text))
+    assert added.startswith("accessEntry/") and added.endswith("role/platform-admins"), added
 
 
 # Exit codes and formats, against AWS

@@ -162,6 +162,8 @@ def test_status_shows_waves_clusters_and_what_to_do(on, fleet):
         "cluster": f"default/{fleet.name}-prod-0", "version": START, "doing": "WaitingForApproval",
     }
     assert [one["name"] for one in yaml.safe_load(output(on, "rollout", "status", "-o", "yaml"))["items"]] == [fleet.name]
+    for name in ((), (fleet.name,)):
+        assert output(on, "rollout", "status", *name, "-o", "name") == f"fleetrollout.keelson.dev/{fleet.name}\n"
 
 
 def test_status_names_each_cluster_with_what_it_is_doing(on, fleet):

@@ -98,13 +98,16 @@ mod tests {
 
     #[test]
     fn every_command_has_examples_and_every_option_a_help_text() {
-        let root = command();
-        for one in root.get_subcommands() {
-            let name = one.get_name();
-            assert!(one.get_after_help().is_some_and(|text| text.to_string().contains("keelson ")), "{name}");
+        fn check(one: &clap::Command, name: &str) {
+            let example = format!("  keelson {name}");
+            let has_example = one.get_after_help().is_some_and(|text| text.to_string().contains(&example));
+            assert!(has_example, "{name} has no line `{example}`");
             let silent: Vec<_> = one.get_arguments().filter(|arg| arg.get_help().is_none()).collect();
             assert!(silent.is_empty(), "{name}: {silent:?}");
+            one.get_subcommands().for_each(|of| check(of, &format!("{name} {}", of.get_name())));
         }
+        let root = command();
+        root.get_subcommands().for_each(|one| check(one, one.get_name()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import pty
+import re
 import select
 import subprocess
 import time
@@ -86,19 +87,23 @@ class Following:
         self.process.wait(10)
 
 
-def on_terminal(on: Environment, *arguments: str, env: dict[str, str] | None = None, until: tuple[str, ...] = ()) -> str:
-    """What a command prints on a terminal: all of it, or what it prints until it contains the texts, and is stopped then."""
+def on_terminal(on: Environment, *arguments: str, env: dict[str, str] | None = None, until: tuple[str | re.Pattern, ...] = ()) -> str:
+    """What a command prints on a terminal: all of it, or what it prints until it contains the texts and patterns, and is stopped then."""
+
+    def is_shown() -> bool:
+        return all(part.search(reader.text) if isinstance(part, re.Pattern) else part in reader.text for part in until)
+
     terminal, child = pty.openpty()
     line, base = command(on, *arguments)
     process = subprocess.Popen(line, env={**base, "TERM": "xterm", **(env or {})}, stdin=child, stdout=child, stderr=child)
     os.close(child)
     reader, deadline = OutputReader(terminal), time.monotonic() + PATIENCE
     try:
-        while not until or not all(part in reader.text for part in until):
+        while not until or not is_shown():
             assert time.monotonic() < deadline, reader.text
             if not reader.read():
                 break
-        assert all(part in reader.text for part in until), reader.text
+        assert is_shown(), reader.text
     finally:
         process.kill()
         process.wait(10)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,14 @@ class Image:
     @property
     def config(self) -> dict:
         return self.blob(self.blob(self.digest)["config"]["digest"])
+
+    def layers(self) -> list[list[tarfile.TarInfo]]:
+        """The entries of each layer."""
+        found = []
+        for descriptor in self.blob(self.digest)["layers"]:
+            with tarfile.open(self.layout / "blobs" / descriptor["digest"].replace(":", "/")) as archive:
+                found.append(archive.getmembers())
+        return found
 
     def as_architecture(self, architecture: str, layout: Path) -> Image:
         """A copy whose config names another architecture."""

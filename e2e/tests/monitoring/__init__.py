@@ -65,9 +65,10 @@ class Metric:
 def documented_metrics() -> dict[str, Metric]:
     found = {}
     for line in PAGE.read_text().splitlines():
-        if match := re.match(r"\| `((?:keelson|process)_\w+)` \| (\w+) \| (.*?) \|", line):
-            name, kind, labels = match.groups()
+        if match := re.match(r"\| `((?:keelson|process)_\w+)` \| (\w+) \|(.*?)\|", line):
+            name, kind, labels = (cell.strip() for cell in match.groups())
             assert name not in found, f"{name} is documented twice"
+            assert re.fullmatch(r"(`\w+`(, `\w+`)*)?", labels), f"{name}: not only labels in {labels!r}"
             found[name] = Metric(name, kind, frozenset(re.findall(r"`(\w+)`", labels)))
     return found
 

@@ -97,7 +97,7 @@ async fn approve_all(args: &Args, all: &mut Vec<Written>) -> anyhow::Result<()> 
         }
         let hashes: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
         if confirmed.as_ref() != Some(&hashes) {
-            show(args, &waiting)?;
+            say(args, &plans(&waiting))?;
             confirm(args, confirmed.is_some())?;
             confirmed = Some(hashes);
         }
@@ -182,7 +182,8 @@ fn nothing_waits(found: &[Planned]) -> String {
     found.iter().map(line).collect()
 }
 
-fn show(args: &Args, waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
+/// The plans, as they are shown before the question.
+fn plans(waiting: &[(&Planned, ApprovalAnnotation)]) -> String {
     let mut out = String::new();
     for (object, _) in waiting {
         if let Some(obstacle) = object.obstacle() {
@@ -191,7 +192,7 @@ fn show(args: &Args, waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Resu
         let title = object.end().map_or_else(|| describe(object), |end| format!("{}, {end}", describe(object)));
         print::status(&mut out, &title, &object.plan);
     }
-    say(args, &out)
+    out
 }
 
 /// Asks for confirmation on a terminal. `again`: the plans changed after the user confirmed them.
@@ -211,7 +212,7 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::waiting::tests::cluster;
-    use super::{Written, document, output};
+    use super::{Planned, Written, document, next, nothing_waits, output, plans, waiting};
     use serde_json::{Value, json};
 
     #[test]
@@ -245,6 +246,26 @@ mod tests {
         let why = "NotOwned: plan 3f9a1c20 waits; approving does not solve it; see keelson recover";
         assert_eq!(foreign.obstacle().as_deref(), Some(why));
         assert_eq!(cluster(|_| ()).obstacle(), None);
+    }
+
+    #[test]
+    fn text_for_people() {
+        let found: [Planned; 1] = [cluster(|object| {
+            object["status"]["plan"]["steps"] = json!([
+                {"action": "Create", "resource": "cluster", "state": "Pending", "expectedSeconds": 480},
+                {"action": "Update", "resource": "addon/coredns", "state": "Blocked", "reason": "no nodes"},
+                {"action": "Delete", "resource": "natGateway/eu-west-1a", "state": "Running", "expectedSeconds": 65},
+            ]);
+            object["status"]["plan"]["omittedSteps"] = json!(2);
+        })];
+        let ready = cluster(|object| {
+            object["status"]["conditions"][0]["reason"] = json!("Available");
+            object["status"]["conditions"][0]["message"] = json!("Kubernetes 1.34");
+        });
+        let waiting = waiting(&found, None).unwrap();
+        let after = next(&"demo".parse().unwrap(), "default", &waiting);
+        let text = [plans(&waiting), after, nothing_waits(&[ready])].join("---\n");
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::api::status::{PlanStatus, StepAction};
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };
+use crate::cli::output;
 use crate::cli::plan::print::RELEASED;
 use crate::controllers::approvals::execution_policy::ONLY_OBJECTS;
 
@@ -16,6 +17,16 @@ use crate::controllers::approvals::execution_policy::ONLY_OBJECTS;
 pub enum Kind {
     EksCluster,
     NodeGroup,
+}
+
+impl Kind {
+    /// `ekscluster.keelson.dev`.
+    pub fn type_name(self) -> String {
+        match self {
+            Self::EksCluster => output::type_name::<EksCluster>(),
+            Self::NodeGroup => output::type_name::<NodeGroup>(),
+        }
+    }
 }
 
 impl fmt::Display for Kind {

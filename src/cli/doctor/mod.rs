@@ -63,6 +63,18 @@ pub struct Args {
 enum Format {
     Text,
     Json,
+    Yaml,
+}
+
+impl Format {
+    /// The format for programs; `None`: for people.
+    fn structured(self) -> Option<Structured> {
+        match self {
+            Self::Text => None,
+            Self::Json => Some(Structured::Json),
+            Self::Yaml => Some(Structured::Yaml),
+        }
+    }
 }
 
 /// Prints the report.
@@ -73,16 +85,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let reports = match super::block_on(reports(args)) {
         Ok(reports) => reports,
         // A program expects a report.
-        Err(error) if args.output == Format::Json && !args.filename.is_empty() => vec![of_manifest(&error)],
+        Err(error) if args.output.structured().is_some() && !args.filename.is_empty() => vec![of_manifest(&error)],
         Err(error) => return Err(error),
     };
-    match args.output {
-        Format::Text => {
+    match args.output.structured() {
+        None => {
             let not_asked = !args.filename.is_empty() && !args.live;
             let hint = if not_asked { "AWS was not asked: add --live to check it, too\n" } else { "" };
             super::print(&format!("{}{hint}", report::text(&reports)))?;
         }
-        Format::Json => output::print(&reports, Structured::Json)?,
+        Some(format) => output::print(&reports, format)?,
     }
     match reports.iter().map(|report| report.count(Outcome::Failed)).sum() {
         0 => Ok(()),

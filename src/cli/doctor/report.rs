@@ -51,22 +51,37 @@ pub fn text(reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::{self, Structured};
 
-    #[test]
-    fn each_finding_is_a_line_and_says_what_to_do() {
+    /// A report with each outcome.
+    fn reports() -> [Report; 1] {
         let findings = vec![
             Finding::passed("region", "eu-west-1 is enabled"),
+            Finding::warning("zones", "one zone has no such instances", "name other instance types"),
             Finding::failed("quota", "VPCs: 5 of 5 used, 1 needed", "delete what is unused"),
         ];
-        let report = Report { object: "EksCluster default/demo".into(), about: "demo in eu-west-1".into(), findings };
-        let text = anstream::adapter::strip_str(&text(std::slice::from_ref(&report))).to_string();
-        assert_eq!(
-            text,
-            "EksCluster default/demo: demo in eu-west-1\n  passed   region  eu-west-1 is enabled\n  FAILED   quota   VPCs: 5 of 5 used, \
-             1 needed\n                   -> delete what is unused\n1 passed, 0 with a warning, 1 failed\n\n"
-        );
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["findings"][1]["outcome"], "failed");
-        assert_eq!(json["findings"][0].get("advice"), None);
+        [Report { object: "EksCluster default/demo".into(), about: "demo in eu-west-1".into(), findings }]
+    }
+
+    #[test]
+    fn text_for_people() {
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text(&reports())).to_string());
+    }
+
+    #[test]
+    fn answer_for_programs() {
+        insta::assert_snapshot!(output::format(&reports(), Structured::Json).unwrap());
+    }
+
+    #[test]
+    fn failed_finding_is_marked_and_followed_by_what_to_do() {
+        let text = anstream::adapter::strip_str(&text(&reports())).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        let failed = lines.iter().position(|line| line.starts_with("  FAILED   quota ")).expect("a line");
+        assert!(lines[failed + 1].trim_start().starts_with("-> delete what is unused"), "{text}");
+        assert_eq!(lines[failed + 2], "1 passed, 1 with a warning, 1 failed");
+        let json = serde_json::to_value(reports()).unwrap();
+        assert_eq!(json[0]["findings"][2]["outcome"], "failed");
+        assert_eq!(json[0]["findings"][0].get("advice"), None);
     }
 }

@@ -10,6 +10,7 @@ use kube::Api;
 
 use super::approve::waiting::Kind;
 use super::connection::{InNamespace, found};
+use super::output::{self, Structured};
 use crate::api::EksCluster;
 use entries::{Entries, Options};
 
@@ -41,6 +42,9 @@ pub struct Args {
     /// Profile of the AWS configuration that `aws` uses.
     #[arg(long, value_name = "PROFILE")]
     aws_profile: Option<String>,
+    /// Format of the kubeconfig [default: yaml].
+    #[arg(short, long, value_enum, conflicts_with = "merge")]
+    output: Option<Structured>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -62,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let entries = Entries::of(&cluster, &options)?;
     let Some(path) = &args.merge else {
-        return super::print_document(&serde_saphyr::to_string(&entries.kubeconfig())?);
+        return output::print(&entries.kubeconfig(), args.output.unwrap_or(Structured::Yaml));
     };
     let named = path.is_some();
     let path = path.clone().map_or_else(file::default_path, Ok)?;

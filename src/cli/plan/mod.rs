@@ -81,6 +81,7 @@ enum Format {
     Text,
     Markdown,
     Json,
+    Yaml,
 }
 
 /// Exit code of `--detailed-exitcode` for a plan with changes, as Terraform's.
@@ -131,6 +132,7 @@ fn print_plan(args: &Args) -> anyhow::Result<Document> {
         Format::Text => super::print(&text(&manifest, &clusters, args.live))?,
         Format::Markdown => super::print(&markdown::comment(&clusters, &manifest.notes, &errors, args.live))?,
         Format::Json => output::print(&document, Structured::Json)?,
+        Format::Yaml => output::print(&document, Structured::Yaml)?,
     }
     Ok(document)
 }

@@ -109,6 +109,7 @@ mod tests {
 
     use super::*;
     use crate::cli::output::{self, Structured};
+    use crate::cli::recover::{Found, hint, verdicts};
     use crate::engine::Key;
 
     fn line(key: &str, verdict: Verdict) -> Line {
@@ -123,6 +124,19 @@ mod tests {
         }
     }
 
+    fn lines() -> [Line; 2] {
+        [line("vpc", Verdict::Recoverable(0)), line("cluster", Verdict::OtherInstallation("there".into()))]
+    }
+
+    #[test]
+    fn text_for_people() {
+        let lines = lines();
+        let searched = "searched: 111122223333 eu-west-1";
+        let hint = hint(&Found { lines: &lines, installation: Some("here"), searched });
+        let text = [verdicts::table(&lines), verdicts::details(&lines), hint].join("---\n");
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    }
+
     #[test]
     fn answer_for_programs() {
         let cluster = json!({
@@ -135,8 +149,7 @@ mod tests {
             "metadata": {"name": "demo-spot", "namespace": "team", "uid": "group"},
             "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
         });
-        let lines = [line("vpc", Verdict::Recoverable(0)), line("cluster", Verdict::OtherInstallation("there".into()))];
-        let mut document = Document::new(&lines, Some("here"));
+        let mut document = Document::new(&lines(), Some("here"));
         document.add(
             &Object::from(&serde_json::from_value::<EksCluster>(cluster).unwrap()),
             vec!["old".into()],

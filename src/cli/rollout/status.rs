@@ -12,7 +12,7 @@ use super::fleet::Fleet;
 use super::overview::{self, Overview};
 use super::print::{self, Reading};
 use crate::cli::connection::Connection;
-use crate::cli::output::{self, Structured};
+use crate::cli::output::{self, Changed};
 use crate::cli::screen::Screen;
 use crate::cli::time::format_time;
 use crate::cli::watching::Watched;
@@ -33,9 +33,9 @@ pub struct Args {
     /// Show changes as they happen, until interrupted or the object is deleted.
     #[arg(short, long)]
     watch: bool,
-    /// Format: the same answer for programs; without a name, as a list.
+    /// Format: the same answer for programs; without a name, as a list. `name`: only the names of the FleetRollouts.
     #[arg(short, long, value_enum, conflicts_with = "watch")]
-    output: Option<Structured>,
+    output: Option<Changed>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -53,8 +53,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let answer = answer(&fleet, args.name.as_deref(), now)?;
     match (args.output, &args.name) {
-        (Some(format), Some(_)) => output::print(&answer[0], format),
-        (Some(format), None) => output::print(&json!({"items": answer}), format),
+        (Some(format), Some(_)) => format.print(&answer[0], &names(&fleet, args.name.as_deref())),
+        (Some(format), None) => format.print(&json!({"items": answer}), &names(&fleet, None)),
         (None, _) => crate::cli::print(&print::text(&answer, Reading { now, zone: &TimeZone::system() })),
     }
 }
@@ -66,6 +66,12 @@ fn answer(fleet: &Fleet, name: Option<&str>, now: Timestamp) -> anyhow::Result<V
         None => fleet.rollouts.iter().collect(),
     };
     Ok(chosen.into_iter().map(|rollout| overview::overview(rollout, fleet.view(rollout, now).as_ref())).collect())
+}
+
+/// `fleetrollout.keelson.dev/main`, one a line: of that name, or all.
+fn names(fleet: &Fleet, name: Option<&str>) -> String {
+    let chosen = fleet.rollouts.iter().filter(|one| name.is_none_or(|name| one.name_any() == name));
+    chosen.map(|rollout| format!("{}\n", output::name(rollout))).collect()
 }
 
 async fn watch(args: &Args, mut watched: Watched) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ use kube::Client;
 use super::approve::waiting::{Kind, Target};
 use super::connection::{self, InNamespace};
 use super::events::{self, EventLine};
-use super::output::{self, Structured};
+use super::output::Changed;
 use super::screen::Screen;
 use super::subject::Subject;
 use super::watching::Watched;
@@ -37,16 +37,17 @@ const TICK: Duration = Duration::from_secs(1);
   keelson status demo
   keelson status demo -w             # on a terminal the screen is updated, in a pipe each change is a line
   keelson status nodegroup/demo-spot -n team-a
-  keelson status demo -o json | jq .until")]
+  keelson status demo -o json | jq .until
+  keelson status demo -o name        # the cluster and its node groups, for other commands")]
 pub struct Args {
     /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
     /// Show changes as they happen, until interrupted or the object is deleted.
     #[arg(short, long)]
     watch: bool,
-    /// Format: the same answer for programs.
+    /// Format: the same answer for programs; `name`: only the names of the objects.
     #[arg(short, long, value_enum, conflicts_with = "watch")]
-    output: Option<Structured>,
+    output: Option<Changed>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -69,7 +70,7 @@ async fn status(args: &Args) -> anyhow::Result<()> {
     let of = current(&watched, args, &namespace)?;
     let answer = answer(&of, recent_events(&client, &namespace, &of).await?, Timestamp::now());
     match args.output {
-        Some(format) => output::print(&answer, format),
+        Some(format) => format.print(&answer, &names(&of)),
         None => super::print(&print::text(&answer, Timestamp::now(), &TimeZone::system())),
     }
 }
@@ -83,6 +84,11 @@ fn current(watched: &Watched, args: &Args, namespace: &str) -> anyhow::Result<Ve
         return Err(connection::missing(kind, namespace, name));
     }
     Ok(found)
+}
+
+/// `ekscluster.keelson.dev/demo`, one a line.
+fn names(of: &[Subject]) -> String {
+    of.iter().map(|one| format!("{}/{}\n", one.kind.type_name(), one.name())).collect()
 }
 
 fn answer(of: &[Subject], events: Vec<EventLine>, now: Timestamp) -> Overview {
