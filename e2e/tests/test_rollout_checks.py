@@ -306,8 +306,8 @@ def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
         until(lambda: [one for one in late(on) if f"Job default/{one['metadata']['name']}: " in message(fleet)], 60, "its timeout")
         found = fleet.release()["waves"][0]["checks"][0]
         assert found["state"] == "Failed" and found["failures"] >= 1 and has_not_begun(fleet), found
-        change(fleet, check)
         on.apply(cron_job(f'echo "$KEELSON_ROLLOUT $KEELSON_WAVE $KEELSON_GATE $KEELSON_TARGET $KEELSON_CLUSTERS" > {said}'))
+        change(fleet, check)
         until(fleet.has_arrived, 60, "all versions")
         assert said.read_text().split() == [fleet.name, "canary", "ControlPlane", "1.34", cluster]
         # They stay for a day.
