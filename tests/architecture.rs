@@ -2,6 +2,8 @@
 
 #[path = "architecture/circles.rs"]
 mod circles;
+#[path = "architecture/literals.rs"]
+mod literals;
 
 use std::collections::BTreeMap;
 use std::fs;
