@@ -8,9 +8,7 @@ use super::world::World;
 use super::world_objects::{ClusterObject, Operator, Truth, request};
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::fleet_rollout::{
-    FleetRolloutSpec, Gate, NotAskedPolicy, Share, UNMATCHED_WAVE, UnmatchedPolicy, Wave,
-};
+use crate::api::fleet_rollout::{FleetRolloutSpec, Gate, NotAskedPolicy, Share, UNMATCHED_WAVE, UnmatchedPolicy, Wave};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
 
 type Checked = Result<(), String>;
