@@ -146,7 +146,9 @@ def test_hooks_are_shown_with_what_they_hold_and_how_to_pass_them(ui: Ui, browse
     assert page.problems == []
 
 
-def test_page_of_a_cluster_has_all_that_its_status_says(ui: Ui, browser: Browser, people: list) -> None:
+def test_page_of_a_cluster_has_all_that_its_status_says(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    # Its times are those of now.
+    write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
     page = enter(ui, browser, people, "/clusters/default/upgrading")
     panel = lambda name: page.locator(f"section[aria-labelledby={name}]")  # noqa: E731
 
@@ -295,7 +297,7 @@ def test_filter_and_cluster_are_reached_by_keyboard_alone(ui: Ui, browser: Brows
 
     def tab_to(what: str) -> None:
         """Presses Tab until the focus is on what the selector names."""
-        for _ in range(100):
+        for _ in range(200):
             page.keyboard.press("Tab")
             if page.evaluate("what => document.activeElement.matches(what)", what):
                 return
