@@ -17,6 +17,7 @@ from fleet.environment import environment, stays, until, within
 from fleet.rings import Rings
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
+from keelson_harness.pki import Authority
 from keelson_harness.processes import free_port
 
 OF_CLUSTER = 'errors{cluster="${CLUSTER_NAME}"}'
@@ -192,7 +193,12 @@ def test_token_of_a_secret_over_tls(on, errors, tmp_path):
             on.apply(secret({"token": TOKEN, "ca.crt": authority}, **use))
             await_message(fleet, "the server answered 401 Unauthorized: not authorized with Bearer ***")
             assert has_not_begun(fleet)
-            on.apply(secret({"token": TOKEN, "ca.crt": authority, "header.X-Scope-OrgID": "fleet"}, **use))
+            # The check's own authority takes precedence over that of the Secret.
+            foreign = Authority(tmp_path / "foreign", "foreign-ca").cert_file.read_text()
+            on.apply(secret({"token": TOKEN, "ca.crt": foreign, "header.X-Scope-OrgID": "fleet"}, **use))
+            await_message(fleet, "certificate")
+            assert has_not_begun(fleet)
+            change(fleet, query(url, certificateAuthority=authority, **reference))
             until(fleet.has_arrived, 60, "all versions")
             assert TOKEN not in str(fleet.found()) + str(on.events(fleet.rollout)) + operator.log.read_text(errors="replace")
         on.api.delete("v1", "Secret", "prometheus")
@@ -268,6 +274,12 @@ def jobs(on) -> list[dict]:
     return [job for job in on.api.list("batch/v1", "Job", "default") if job["metadata"]["labels"].get("keelson.dev/check") == "smoke"]
 
 
+def late(on) -> list[dict]:
+    """Those that Kubernetes has ended at their deadline of two seconds."""
+    reasons = lambda job: {one.get("reason") for one in job.get("status", {}).get("conditions", [])}  # noqa: E731
+    return [job for job in jobs(on) if job["spec"]["activeDeadlineSeconds"] == 2 and "DeadlineExceeded" in reasons(job)]
+
+
 def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
     said = tmp_path / "said"
     check = {"name": "smoke", "job": {"cronJob": {"namespace": "default", "name": "smoke"}, "interval": "5s", "failureLimit": 9}}
@@ -290,9 +302,19 @@ def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
         assert "deleted before" in message(fleet), message(fleet)
         await_message(fleet, "container main exited with code 3")
         assert "no connection" in message(fleet) and has_not_begun(fleet)
+        # One that takes too long is ended by Kubernetes, and has failed.
+        on.apply(cron_job("sleep 3600"))
+        change(fleet, {**check, "job": {**check["job"], "timeout": "2s"}})
+        until(lambda: [one for one in late(on) if f"Job default/{one['metadata']['name']}: " in message(fleet)], 60, "its timeout")
+        found = fleet.release()["waves"][0]["checks"][0]
+        assert found["state"] == "Failed" and found["failures"] >= 1 and has_not_begun(fleet), found
         on.apply(cron_job(f'echo "$KEELSON_ROLLOUT $KEELSON_WAVE $KEELSON_GATE $KEELSON_TARGET $KEELSON_CLUSTERS" > {said}'))
+        change(fleet, check)
         until(fleet.has_arrived, 60, "all versions")
         assert said.read_text().split() == [fleet.name, "canary", "ControlPlane", "1.34", cluster]
+        # They stay for a day.
+        assert {one["spec"]["ttlSecondsAfterFinished"] for one in jobs(on)} == {24 * 3600}
+        assert {one["spec"]["activeDeadlineSeconds"] for one in jobs(on)} == {2, 30 * 60}
         owners = [owner["name"] for one in jobs(on) for owner in one["metadata"]["ownerReferences"]]
         assert set(owners) == {fleet.name}
     fleet.go_away()
