@@ -141,3 +141,12 @@ def test_fleet_page_shows_the_clusters_while_the_demo_runs(recorded: Recorded):
 def test_page_shows_the_chapters(output):
     shown = PAGE.read_text().partition("$ make demo-fleet\n")[2].partition("```")[0]
     assert CHAPTER.findall(shown) == CHAPTER.findall(output)
+
+
+def test_it_takes_less_than_three_minutes_unless_the_machine_is_busy(output, capsys):
+    """As docs/fleet.md says. Busy: more programs than processors wanted to run, on average of the last 15 minutes."""
+    (seconds,) = map(float, re.findall(r"^\[ *([\d.]+) s\] done$", output, re.MULTILINE))
+    load, processors = os.getloadavg()[2], os.cpu_count()
+    with capsys.disabled():
+        print(f"\n  the demo took {seconds:.0f} s, with a load of {load:.1f} on {processors} processors")
+    assert seconds < 180 or load > processors

@@ -48,7 +48,7 @@ def fill(on: Environment) -> None:
     write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
     write(on, cluster("hooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Running", "WaitingForHook", ": Job job-backup-5f2a runs"))
     write(on, cluster("unhooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Failed", "HookFailed", f" failed: {HOSTILE}"))
-    write(on, node_group("upgrading", "upgrading-default", instanceTypes=["m7i.large"]), {
+    write(on, node_group("upgrading", "upgrading-default", instanceTypes=["m7i.large", "m7a.large"]), {
         "version": "1.33", "replicas": 6, "readyNodes": 6, "conditions": ready("WaitingForCluster", "control plane first"),
     })
     write(on, cluster("stuck"), {"conditions": [
@@ -62,11 +62,7 @@ def fill(on: Environment) -> None:
             {"action": "Update", "resource": "cluster", "detail": "version: 1.34 -> 1.35", "state": "Pending", "expectedSeconds": 600},
         ]},
     })
-    # As the operator leaves a cluster that was ready.
-    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": [
-        condition("Ready", "True", "Suspended", "spec.suspend is true", days=4),
-        *(condition(kind, "False", "Suspended", days=4) for kind in ("Reconciling", "Stalled")),
-    ]})
+    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": fleet_page.suspended(days=4)})
     write(on, cluster("hostile"), {
         "version": HOSTILE[:30], "conditions": ready("AwsError", HOSTILE, hours=1),
         "upgrade": {"message": HOSTILE, "to": HOSTILE[:30]},
@@ -151,7 +147,9 @@ def test_hooks_are_shown_with_what_they_hold_and_how_to_pass_them(ui: Ui, browse
     assert page.problems == []
 
 
-def test_page_of_a_cluster_has_all_that_its_status_says(ui: Ui, browser: Browser, people: list) -> None:
+def test_page_of_a_cluster_has_all_that_its_status_says(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    # Its times are those of now.
+    write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
     page = enter(ui, browser, people, "/clusters/default/upgrading")
     panel = lambda name: page.locator(f"section[aria-labelledby={name}]")  # noqa: E731
 
@@ -300,7 +298,7 @@ def test_filter_and_cluster_are_reached_by_keyboard_alone(ui: Ui, browser: Brows
 
     def tab_to(what: str) -> None:
         """Presses Tab until the focus is on what the selector names."""
-        for _ in range(100):
+        for _ in range(200):
             page.keyboard.press("Tab")
             if page.evaluate("what => document.activeElement.matches(what)", what):
                 return
@@ -348,6 +346,13 @@ def test_nothing_is_wider_than_the_window(ui: Ui, browser: Browser, people: list
         page.goto(ui.root + path)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{path} is {wide} px wider than {width} px"
+        beside = page.evaluate("innerWidth - document.querySelector('.top').getBoundingClientRect().width")
+        assert beside == 0, f"{path} has a stripe of {beside} px beside its header"
+    page.goto(f"{ui.root}/clusters/default/upgrading")
+    groups = page.get_by_role("region", name="Node groups")
+    expect(groups.get_by_role("columnheader", name="Types")).to_be_attached()
+    hidden = groups.evaluate("one => one.scrollWidth - one.clientWidth")
+    assert hidden <= 0 or width < 1280, f"{hidden} px of the node groups are cut off"
 
 
 def test_hostile_texts_are_only_texts(ui: Ui, browser: Browser, people: list) -> None:

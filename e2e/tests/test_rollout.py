@@ -6,6 +6,7 @@ No operator writes a spec. Every wave stops by itself when a cluster fails.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from datetime import datetime
@@ -20,6 +21,7 @@ from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
 from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
+from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, conditions
 
 # Long enough that concurrent updates overlap.
@@ -41,9 +43,16 @@ def reason(on: Environment, item: dict) -> tuple[str, str]:
     return ready.get("reason", ""), ready.get("message", "")
 
 
+def metric(operator: Controller, fleet: Rings, name: str) -> str:
+    """The value of a metric of the rollout; of those by release, that of the control planes to GOAL."""
+    labels = f'name="{fleet.name}"' if name == "members" else f'name="{fleet.name}",gate="ControlPlane",target="{GOAL}"'
+    found = re.search(rf"^keelson_rollout_{name}\{{{labels}\}} (\S+)$", operator.metrics(), re.MULTILINE)
+    return found[1] if found else ""
+
+
 def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
     fleet = Rings(on, THREE, {"canary": {"soak": "3s"}, "prod": {"maxConcurrent": "70%"}})
-    with on.operator(account=fleet.account.id):
+    with on.operator(account=fleet.account.id) as operator:
         fleet.make()
         until(lambda: conditions(fleet.found()).get("Ready", {}).get("status") == "True", 10, "Ready without an upgrade")
         mark = on.mark()
@@ -51,11 +60,17 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         fleet.upgrade(*reversed(fleet.clusters))
         until(lambda: "wave prod is not open yet" in reason(on, fleet.rings["prod"][0])[1], 20, "what it waits for")
         assert reason(on, fleet.rings["prod"][0])[0] == "WaitingForWave"
+        # One canary at a time.
+        until(lambda: metric(operator, fleet, "tickets") == "1", 20, "the metric of tickets")
+        assert metric(operator, fleet, "members") == "7"
         fleet.await_state("Soaking")
+        until(lambda: metric(operator, fleet, "clusters_at_target") == "2", 20, "the metric of clusters at the target")
         until(fleet.has_arrived, 90, "all versions")
         release = fleet.await_state("Completed")
         assert (release["progress"], release["target"]) == ("7/7", GOAL)
         until(lambda: not fleet.await_state("Completed").get("tickets"), 20, "all tickets are returned")
+        numbers = {"members": "7", "tickets": "0", "clusters_at_target": "7", "clusters_failed": "0"}
+        until(lambda: {name: metric(operator, fleet, name) for name in numbers} == numbers, 20, "the metrics of a complete release")
         fleet.assert_each_was_updated_once(mark)
         fleet.assert_waves_followed_one_another(mark)
         periods = fleet.periods()
@@ -96,11 +111,12 @@ def test_failing_canary_halts_every_wave_until_it_is_retried(on):
     (canary,) = fleet.rings["canary"]
     match = {"account": fleet.account.id, "action": "UpdateClusterVersion", "resource": f"*{canary['metadata']['name']}"}
     fault = on.aws.add_fault(match, {"health_issue": {"code": "Unknown", "message": "an internal failure"}})
-    with on.operator(account=fleet.account.id):
+    with on.operator(account=fleet.account.id) as operator:
         fleet.make()
         mark = on.mark()
         fleet.upgrade()
         halted = fleet.await_state("Halted", 90)
+        until(lambda: metric(operator, fleet, "clusters_failed") == "1", 20, "the metric of failed clusters")
         name = f"default/{canary['metadata']['name']}"
         assert name in halted["message"] and "an internal failure" in halted["message"], halted
         assert conditions(fleet.found())["Stalled"]["status"] == "True"

@@ -8,12 +8,13 @@ use super::check::{self, Checks, Soak};
 use super::check_result::CheckRun;
 use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
-use super::release::{Placed, Release, whole_seconds};
+use super::release::{Placed, Release};
 use super::request::Step;
 use super::revision;
 use super::target::Target;
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
+use crate::api::stored_time::whole_seconds;
 
 /// How long a cluster may have asked before its release is recorded.
 const ASKED_BEFORE: SignedDuration = SignedDuration::from_secs(60);

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
+use crate::api::stored_time::whole_seconds;
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -69,10 +70,6 @@ fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
         }
         _ => None,
     })
-}
-
-fn whole_seconds(at: Timestamp) -> Time {
-    Time(crate::controllers::status::whole_seconds(at))
 }
 
 impl Input<'_> {
