@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import select
 import subprocess
 import time
@@ -59,19 +58,15 @@ class Following:
         self.process.wait(10)
 
 
-def on_terminal(on: Environment, *arguments: str, env: dict[str, str] | None = None, until: tuple[str | re.Pattern, ...] = ()) -> str:
-    """What a command prints on a terminal: all of it, or what it prints until it contains the texts and patterns, and is stopped then."""
-
-    def is_shown() -> bool:
-        return all(part.search(text) if isinstance(part, re.Pattern) else part in text for part in until)
-
+def on_terminal(on: Environment, *arguments: str, env: dict[str, str] | None = None, until: tuple[str, ...] = ()) -> str:
+    """What a command prints on a terminal: all of it, or what it prints until it contains the texts, and is stopped then."""
     terminal, child = pty.openpty()
     line, base = command(on, *arguments)
     process = subprocess.Popen(line, env={**base, "TERM": "xterm", **(env or {})}, stdin=child, stdout=child, stderr=child)
     os.close(child)
     text, deadline = "", time.monotonic() + 30
     try:
-        while not until or not is_shown():
+        while not until or not all(part in text for part in until):
             assert time.monotonic() < deadline, text
             if not select.select([terminal], [], [], 0.2)[0]:
                 continue
@@ -82,7 +77,7 @@ def on_terminal(on: Environment, *arguments: str, env: dict[str, str] | None = N
             if not read:
                 break
             text += read.decode(errors="replace")
-        assert is_shown(), text
+        assert all(part in text for part in until), text
     finally:
         process.kill()
         process.wait(10)
