@@ -45,8 +45,10 @@ CALLS = "KEELSON_CALLS"
 # The socket of a process that forks pytest processes.
 PRELOADED_PYTEST = "KEELSON_PYTEST_PRELOADED"
 SLOWEST = 15
-# With more failures than this, a busy machine is not the cause.
-MAX_RETRIES = 3
+# With more failures than this share of the runs, a busy machine is not the cause.
+RETRIED_SHARE = 1 / 20
+# Of a few runs.
+MIN_RETRIES = 3
 WIDTH = 110
 INTERRUPTED = 2
 
@@ -174,10 +176,14 @@ def execute(waiting: list[Run], jobs: int, records: Path) -> list[Run]:
     return done
 
 
+def max_retries(runs: int) -> int:
+    return max(MIN_RETRIES, int(runs * RETRIED_SHARE))
+
+
 def retry_failed(done: list[Run], records: Path) -> list[Run]:
     """Retries failed runs if they are few; a retry that passes replaces its run."""
     failed = [run for run in done if not run.passed]
-    if len(failed) > MAX_RETRIES:
+    if len(failed) > max_retries(len(done)):
         return done
     retried = execute([run.retry() for run in failed], 1, records)
     passed = {run.retry_of.name: run for run in retried if run.passed}

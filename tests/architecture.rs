@@ -2,143 +2,16 @@
 
 #[path = "architecture/circles.rs"]
 mod circles;
+#[path = "architecture/folders.rs"]
+mod folders;
+#[path = "architecture/literals.rs"]
+mod literals;
+#[path = "architecture/names.rs"]
+mod names;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// A folder, the other folders it may use, and the crates it may not use.
-struct Rule {
-    folder: &'static str,
-    may_use: &'static [&'static str],
-    never: &'static [&'static str],
-}
-
-const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
-const AWS_SDK: &[&str] = &[
-    "aws_sdk_autoscaling",
-    "aws_sdk_ec2",
-    "aws_sdk_eks",
-    "aws_sdk_eventbridge",
-    "aws_sdk_iam",
-    "aws_sdk_kms",
-    "aws_sdk_servicequotas",
-    "aws_sdk_sqs",
-    "aws_sdk_ssm",
-    "aws_sdk_sts",
-    "aws_config",
-];
-
-const RULES: &[Rule] = &[
-    Rule { folder: "telemetry", may_use: &[], never: &["kube", "k8s_openapi", "aws_sdk_ec2", "aws_sdk_eks"] },
-    Rule { folder: "api", may_use: &[], never: AWS_SDK },
-    Rule {
-        folder: "engine",
-        may_use: &[],
-        never: &[
-            "kube",
-            "k8s_openapi",
-            "aws_sdk_ec2",
-            "aws_sdk_eks",
-            "aws_sdk_iam",
-            "aws_sdk_sqs",
-            "aws_sdk_ssm",
-            "aws_sdk_sts",
-            "aws_config",
-            "aws_smithy_types",
-        ],
-    },
-    Rule { folder: "aws", may_use: &["engine", "telemetry"], never: KUBERNETES },
-    Rule {
-        folder: "upgrade",
-        may_use: &["api"],
-        never: &[
-            "kube",
-            "k8s_openapi",
-            "aws_sdk_ec2",
-            "aws_sdk_eks",
-            "aws_sdk_iam",
-            "aws_sdk_sqs",
-            "aws_sdk_sts",
-            "aws_config",
-            "tokio",
-        ],
-    },
-    Rule {
-        folder: "rollout",
-        may_use: &["api"],
-        never: &[
-            "kube",
-            "aws_sdk_ec2",
-            "aws_sdk_eks",
-            "aws_sdk_iam",
-            "aws_sdk_sqs",
-            "aws_sdk_sts",
-            "aws_config",
-            "tokio",
-        ],
-    },
-    Rule {
-        folder: "notify",
-        may_use: &["api", "upgrade"],
-        never: &["kube", "aws_sdk_ec2", "aws_sdk_eks", "aws_sdk_iam", "aws_sdk_sqs", "aws_sdk_sts", "aws_config"],
-    },
-    Rule {
-        folder: "hooks",
-        may_use: &["api", "jobs"],
-        never: &[
-            "kube",
-            "aws_sdk_ec2",
-            "aws_sdk_eks",
-            "aws_sdk_iam",
-            "aws_sdk_sqs",
-            "aws_sdk_sts",
-            "aws_config",
-            "tokio",
-        ],
-    },
-    Rule { folder: "jobs", may_use: &["api", "workload"], never: AWS_SDK },
-    Rule { folder: "resources", may_use: &["api", "aws", "engine", "upgrade"], never: KUBERNETES },
-    Rule { folder: "workload", may_use: &["api", "telemetry"], never: AWS_SDK },
-    Rule { folder: "agents", may_use: &["api", "telemetry", "workload"], never: AWS_SDK },
-    Rule {
-        folder: "controllers",
-        may_use: &[
-            "agents",
-            "api",
-            "aws",
-            "engine",
-            "notify",
-            "hooks",
-            "jobs",
-            "resources",
-            "rollout",
-            "telemetry",
-            "upgrade",
-            "workload",
-        ],
-        never: AWS_SDK,
-    },
-    Rule { folder: "page", may_use: &["api", "cli", "controllers", "engine"], never: AWS_SDK },
-    Rule {
-        folder: "cli",
-        may_use: &[
-            "agents",
-            "api",
-            "aws",
-            "controllers",
-            "engine",
-            "notify",
-            "page",
-            "resources",
-            "rollout",
-            "telemetry",
-            "upgrade",
-            "workload",
-        ],
-        never: AWS_SDK,
-    },
-];
 
 /// Longer files do more than one job.
 const MAX_FILE_LINES: usize = 400;
@@ -167,79 +40,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
-
-/// The first path segment after `prefix::` of each path in `text`.
-fn first_segments(text: &str, prefix: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (at, _) in text.match_indices(prefix) {
-        let before = text[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
-        }
-        let rest = &text[at + prefix.len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            // `use crate::{a::b, c}`: the first segment of each item at the outermost level.
-            let mut depth = 0;
-            let mut word = String::new();
-            for c in group.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => words.push(std::mem::take(&mut word)),
-                    c if depth == 0 => word.push(c),
-                    _ => {}
-                }
-            }
-            words.push(word);
-        } else {
-            words.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
-        }
-    }
-    let first = |word: &String| word.trim().split("::").next().unwrap_or_default().trim().to_owned();
-    words.iter().map(first).filter(|word| !word.is_empty()).collect()
-}
-
-#[test]
-fn folders_use_only_allowed_dependencies() {
-    let mut violations = Vec::new();
-    for rule in RULES {
-        for path in files(&source().join(rule.folder)) {
-            let code = code(&path);
-            let name = path.strip_prefix(source()).unwrap().display().to_string();
-            for used in first_segments(&code, "crate::") {
-                if used != rule.folder && !rule.may_use.contains(&used.as_str()) {
-                    violations.push(format!("{name} uses crate::{used}"));
-                }
-            }
-            for never in rule.never {
-                // In `api` and the like, attributes name kube's derive macros; only paths count.
-                if !first_segments(&code, &format!("{never}::")).is_empty() {
-                    violations.push(format!("{name} uses {never}"));
-                }
-            }
-        }
-    }
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
-}
-
-#[test]
-fn every_folder_has_a_rule_and_a_description() {
-    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
-    for entry in fs::read_dir(source()).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.is_dir() {
-            continue;
-        }
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(RULES.iter().any(|rule| rule.folder == name), "no rule for src/{name}");
-        assert!(lib.contains(&format!("mod {name};")), "src/{name} is not part of the crate");
-        let head = fs::read_to_string(path.join("mod.rs")).unwrap();
-        for phrase in ["Not allowed here:", "I/O"] {
-            assert!(head.contains(phrase), "src/{name}/mod.rs does not contain {phrase:?}");
-        }
-    }
 }
 
 #[test]
@@ -419,12 +219,4 @@ fn destructive_calls_are_detected() {
         (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()])
     );
     assert!(!is_destructive("DescribeVpcs") && !is_destructive("Deleted") && is_destructive("ReleaseAddress"));
-}
-
-#[test]
-fn rule_checks_can_fail() {
-    let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";
-    assert_eq!(first_segments(text, "crate::"), ["aws", "engine"]);
-    assert_eq!(first_segments(text, "kube::"), ["Client"]);
-    assert!(first_segments("use x_crate::y;", "crate::").is_empty());
 }

@@ -19,6 +19,8 @@ DURATIONS = Durations(
 )
 SCALE = 30
 STEADY_SECONDS = 60
+API = "keelson.dev/v1alpha1"
+ROLLOUT = {"apiVersion": API, "kind": "FleetRollout", "metadata": {"name": "all"}, "spec": {"clusterSelector": {}, "waves": [{"name": "all"}]}}
 
 
 def items(count: int, subnets: list[str]) -> list[dict]:
@@ -32,7 +34,7 @@ def items(count: int, subnets: list[str]) -> list[dict]:
 
 
 def count_ready(on: Environment, kind: str) -> int:
-    found = on.api.list("keelson.dev/v1alpha1", kind)
+    found = on.api.list(API, kind)
     return sum(conditions(item).get("Ready", {}).get("status") == "True" for item in found)
 
 
@@ -48,7 +50,7 @@ def rows(wanted: set[str], count: int, log) -> list[Figure]:
             figures.insert(0, memory)
         if "steady" in wanted:
             operator.stop()
-            figures.append(steady_calls(on, account, count, log))
+            figures += steady_calls(on, account, count, log)
     return figures
 
 
@@ -124,20 +126,38 @@ def memory_figure(operator: Controller, count: int) -> Figure:
     )
 
 
-def steady_calls(on: Environment, account: Account, count: int, log) -> Figure:
+def versions(on: Environment) -> dict[str, str]:
+    """The resourceVersion of each object, by UID."""
+    found = [item["metadata"] for kind in ("FleetRollout", "EksCluster", "NodeGroup") for item in on.api.list(API, kind)]
+    return {metadata["uid"]: metadata["resourceVersion"] for metadata in found}
+
+
+def steady_calls(on: Environment, account: Account, count: int, log) -> list[Figure]:
     drift = 600 / SCALE
+    on.api.create(ROLLOUT)
     with on.operator(f"--drift-interval={drift:g}s", account=account.id) as operator:
         time.sleep(2 * drift + 20)
         log(f"{count} clusters in the steady state: counting for {STEADY_SECONDS} s with a drift interval of {drift:g} s")
-        mark, busy = on.mark(), CpuUsage(operator.process)
+        before, mark, busy = versions(on), on.mark(), CpuUsage(operator.process)
         time.sleep(STEADY_SECONDS)
         calls = on.calls(mark, account.id)
         share = busy.share()
+        after = versions(on)
+        members = on.api.get(API, "FleetRollout", ROLLOUT["metadata"]["name"])["status"]["members"]
+    written = sum(after.get(uid) != version for uid, version in before.items())
+    rollout = Figure(
+        f"a FleetRollout over {members} clusters at rest: objects written in {STEADY_SECONDS} s",
+        f"{written}",
+        "0",
+        written == 0 and members == count,
+        note=f"of the FleetRollout, {count} EksClusters and {count} NodeGroups; it is evaluated every second; the operator used {share:.0%} of a CPU",
+        numbers={"written": written, "members": members, "busy": share},
+    )
     hours = STEADY_SECONDS * SCALE / 3600
     hourly = {service: n / hours for service, n in by_service(calls).items()}
     others = sum(n for service, n in hourly.items() if service != "eks")
     each = hourly.get("eks", 0) / count
-    return Figure(
+    calls_figure = Figure(
         f"the same with {count} clusters: to EKS per cluster; to EC2 and IAM in all",
         f"{each:.1f}; {others:.0f}",
         "<= 20; independent of the number of clusters",
@@ -145,3 +165,4 @@ def steady_calls(on: Environment, account: Account, count: int, log) -> Figure:
         note=f"extrapolated from {STEADY_SECONDS} s with intervals {SCALE} times shorter; the operator used {share:.0%} of a CPU",
         numbers={"perHour": hourly, "eksPerCluster": each, "busy": share, "calls": by_action(calls)},
     )
+    return [calls_figure, rollout]

@@ -9,9 +9,7 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +18,7 @@ import pytest
 import yaml
 
 from fleet import API
+from fleet.command_line import OutputReader
 from fleet.manifests import cluster, key_of, node_group
 from fleet.environment import Environment, environment, until
 from keelson_harness.cloud import LocalCloud
@@ -106,24 +105,20 @@ class Terminal:
             stderr=child_fd,
         )
         os.close(child_fd)
-        self.output = ""
+        self._output = OutputReader(self.fd)
 
-    def until(self, text: str, times: int = 1, seconds: float = 30) -> str:
-        deadline = time.monotonic() + seconds
-        while self.output.count(text) < times:
-            assert time.monotonic() < deadline, self.output
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    self.output += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:  # the process has exited
-                    assert self.output.count(text) >= times, self.output
-        return self.output
+    @property
+    def output(self) -> str:
+        return self._output.text
+
+    def until(self, text: str, times: int = 1) -> str:
+        return self._output.until(text, times=times)
 
     def answer(self, text: str) -> None:
         os.write(self.fd, f"{text}\n".encode())
 
     def wait(self) -> int:
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         os.close(self.fd)
         return code
 

@@ -168,7 +168,7 @@ def test_edits_and_deletions_of_the_secret_are_put_right_at_once(on, registered)
     edit_secret(on, DEMO, {"metadata": {"labels": {"argocd.argoproj.io/secret-type": None, "keelson.dev/namespace": "platform"}}})
     until(lambda: found(on, DEMO)["metadata"]["labels"] == registered["metadata"]["labels"], 30, "the labels")
     delete_secret(on, DEMO)
-    # It is created empty, to see whose it is, and then applied.
+    # It is created empty, so that an existing one of another owner is detected, and then applied.
     until(lambda: content(found(on, DEMO) or {}) == content(registered), 30, "the Secret")
     on.ready(DEMO)
 

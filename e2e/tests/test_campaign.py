@@ -51,6 +51,8 @@ IDENTITIES = [
 ]
 # The first is passed to the add-on unchanged, which has its own schema; the nodes' system reads user data.
 FREE_TEXT = {"hooks[].job.template.spec", "hooks[].job.template.metadata.annotations{}", "addons[].configuration", "node.nodeConfig", "node.userData", *IDENTITIES}
+# Admission refuses the list itself, so no spec has items of it.
+REFUSED = {"gitops.argocd.source.git.sparseCheckout[]"}
 BASES = bases(World())
 # Selects all clusters, and lets none of them wait.
 OPEN_ROLLOUT = {
@@ -133,9 +135,9 @@ def shares(run: Campaign) -> list[list[Answer]]:
 
 
 def test_every_field_of_the_schema_is_edited():
-    for kind in ("EksCluster", "NodeGroup", "AwsAccount"):
+    for kind in ("EksCluster", "NodeGroup", "AwsAccount", "FleetRollout"):
         edited = {edit.name for base in BASES if base.kind == kind for edit in edits(base)}
-        assert names(spec_schema(kind)) - edited == set(), f"{kind}: no base of the campaign sets these"
+        assert names(spec_schema(kind)) - edited - REFUSED == set(), f"{kind}: no base of the campaign sets these"
 
 
 def test_each_edit_has_the_expected_outcome(campaign, capsys):

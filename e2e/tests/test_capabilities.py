@@ -77,6 +77,18 @@ class Team:
 ACK = {"type": "Ack", "configuration": {"ack": {"disabledServices": ["iam"]}}}
 
 
+def argo(*ids: str) -> dict:
+    """Argo CD with these groups as its administrators."""
+    identities = [{"id": one, "type": "SsoGroup"} for one in ids]
+    center = {"idcInstanceArn": "arn:aws:sso:::instance/ssoins-0123456789abcdef"}
+    return {"type": "ArgoCd", "configuration": {"argoCd": {"awsIdc": center, "rbacRoleMappings": [{"role": "Admin", "identities": identities}]}}}
+
+
+def admins(team: Team) -> set[str]:
+    mappings = team.found()["argocd"]["configuration"]["argoCd"]["rbacRoleMappings"]
+    return {who["id"] for mapping in mappings for who in mapping["identities"] if mapping["role"] == "ADMIN"}
+
+
 # First those that start operators of their own.
 
 
@@ -90,15 +102,20 @@ def test_capability_is_created_changed_and_deleted_though_the_operator_is_killed
     assert found["tags"][RESOURCE] == "capability/ack" and found["tags"][OWNER]
     assert team.writes(mark).count(CREATE) == 1
 
-    mark = team.patch(ack={**ACK, "configuration": {"ack": {"disabledServices": ["iam", "s3"], "enableCrossNamespace": True}}})
+    more = {**ACK, "configuration": {"ack": {"disabledServices": ["iam", "s3"], "enableCrossNamespace": True}}}
+    mark = team.patch(ack=more, argocd=argo("a"))
     wanted = {"ack": {"disabledServices": ["iam", "s3"], "enableCrossNamespace": True}}
-    is_changed = lambda: team.found()["ack"]["configuration"] == wanted and team.is_ready()  # noqa: E731
+    is_changed = lambda: team.found()["ack"]["configuration"] == wanted and "argocd" in team.found() and team.is_ready()  # noqa: E731
     changed = killed_at(on, team.account.id, is_changed, flags=FLAGS, timeout=120)
-    assert team.writes(mark).count(UPDATE) == 1
+    assert (team.writes(mark).count(UPDATE), team.writes(mark).count(CREATE)) == (1, 1)
+
+    mark = team.patch(ack=more, argocd=argo("b"))
+    mapped = killed_at(on, team.account.id, lambda: admins(team) == {"b"} and team.is_ready(), flags=FLAGS, timeout=120)
+    assert team.writes(mark) == [UPDATE] and mapped.points, mapped.summary("mappings")
 
     mark = team.patch()
     removed = killed_at(on, team.account.id, lambda: not team.found() and team.is_ready(), flags=FLAGS, timeout=120)
-    assert team.writes(mark).count(DELETE) == 1
+    assert team.writes(mark).count(DELETE) == 2
     team.patch(ack=ACK)
     with on.operator(*FLAGS, account=team.account.id):
         until(lambda: team.found().get("ack", {}).get("status") == "ACTIVE", 30, "the capability")
@@ -108,7 +125,7 @@ def test_capability_is_created_changed_and_deleted_though_the_operator_is_killed
     written = team.writes(mark)
     assert written.count(DELETE) == 1 and written.index(DELETE) < written.index("eks:DeleteCluster")
     with capsys.disabled():
-        print(f"\n  {killed.summary('create')}\n  {changed.summary('change')}\n  {removed.summary('remove')}\n  {gone.summary('delete')}")
+        print(f"\n  {killed.summary('create')}\n  {changed.summary('change')}\n  {mapped.summary('mappings')}\n  {removed.summary('remove')}\n  {gone.summary('delete')}")
 
 
 def test_capability_of_an_adopted_cluster_is_imported_and_adopted_unchanged(on):
@@ -158,20 +175,11 @@ def test_new_capability_of_the_same_type_waits_for_the_deletion_of_the_earlier_o
 
 
 def test_users_of_argocd_follow_the_spec(team):
-    def argo(*ids: str) -> dict:
-        identities = [{"id": one, "type": "SsoGroup"} for one in ids]
-        center = {"idcInstanceArn": "arn:aws:sso:::instance/ssoins-0123456789abcdef"}
-        return {"type": "ArgoCd", "configuration": {"argoCd": {"awsIdc": center, "rbacRoleMappings": [{"role": "Admin", "identities": identities}]}}}
-
-    def admins() -> set[str]:
-        mappings = team.found()["argocd"]["configuration"]["argoCd"]["rbacRoleMappings"]
-        return {who["id"] for mapping in mappings for who in mapping["identities"] if mapping["role"] == "ADMIN"}
-
     assert team.edit(other={"type": "Kro"}, argocd=argo("a", "b")) == [CREATE]
-    assert admins() == {"a", "b"}
+    assert admins(team) == {"a", "b"}
     assert team.edit(other={"type": "Kro"}, argocd=argo("b")) == [UPDATE]
     assert team.edit(other={"type": "Kro"}, argocd=argo("b", "c")) == [UPDATE]
-    assert admins() == {"b", "c"}
+    assert admins(team) == {"b", "c"}
 
 
 def test_failed_capability_is_reported_and_created_again_on_request(team):

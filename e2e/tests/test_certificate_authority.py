@@ -4,6 +4,8 @@ nothing happens twice or by itself."""
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import time
 from collections.abc import Iterator
 
@@ -14,14 +16,18 @@ from fleet.command_line import output
 from fleet.environment import Environment, actions, environment, stays, until
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
-from fleet.manifests import cluster, key_of
+from fleet.manifests import cluster, key_of, namespace
 from keelson_harness.aws import REGION, Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.kubeapi import conditions, documents
+from keelson_harness.paths import DEPLOY
 
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": False, "addons": []}
 FLAGS = ("--drift-interval=1s", "--max-deletions=100")
 CREATE, ACTIVATE, DELETE = "eks:CreateCertificateAuthority", "eks:ActivateCertificateAuthority", "eks:DeleteCertificateAuthority"
 STEPS = (CREATE, ACTIVATE, DELETE)
+ARGOCD = "argocd"
+WRITTEN = "follows-kubeconfig"
+CLIENTS = {"writeKubeconfigToSecretRef": {"name": WRITTEN}, "registerWith": "ArgoCd"}
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +82,24 @@ class Shop:
     def certificates(self, data: str) -> int:
         return base64.b64decode(data).count(b"BEGIN CERTIFICATE")
 
+    def handed_out(self) -> list[int]:
+        """How many certificates clients get: from status, from the kubeconfig's Secret, and from Argo CD's."""
+        kubeconfig = json.loads(self._secret(WRITTEN, "default", "kubeconfig"))
+        full = f"default.{self.name}"
+        argocd = f"keelson-{full}-{hashlib.sha256(full.encode()).hexdigest()[:16]}"
+        access = json.loads(self._secret(argocd, ARGOCD, "config"))
+        (entry,) = kubeconfig["clusters"]
+        data = (self.status()["certificateAuthority"], entry["cluster"]["certificate-authority-data"], access["tlsClientConfig"]["caData"])
+        return [self.certificates(one) for one in data]
 
-def older(on: Environment, name: str) -> Shop:
+    def _secret(self, name: str, space: str, key: str) -> bytes:
+        return base64.b64decode(self.on.api.get("v1", "Secret", name, space)["data"][key])
+
+
+def older(on: Environment, name: str, *flags: str, **spec: object) -> Shop:
     """A cluster of two minutes ago, as far as its certificate authority says."""
-    shop = Shop(on, name)
-    with on.operator(*FLAGS, account=shop.account.id):
+    shop = Shop(on, name, **spec)
+    with on.operator(*FLAGS, *flags, account=shop.account.id):
         on.ready(shop.item)
     on.aws.control("POST", "certificate-authorities", json={**where(shop), "olderSeconds": 120})
     return shop
@@ -178,15 +197,19 @@ def test_failed_distribution_is_reported_deleted_and_tried_again(on: Environment
 
 
 def test_clients_follow_as_soon_as_each_step_ends(on: Environment) -> None:
-    shop = older(on, "follows")
+    rbac = documents(DEPLOY / "argocd-registration" / "rbac.yaml")
+    for one in rbac:
+        one["metadata"]["namespace"] = ARGOCD
+    on.apply(namespace(ARGOCD), *rbac)
+    flag = f"--argocd-namespace={ARGOCD}"
+    shop = older(on, "follows", flag, **CLIENTS)
     (first,) = (one["id"] for one in shop.authorities())
-    trusted = lambda: shop.certificates(shop.status()["certificateAuthority"])  # noqa: E731
     # AWS is not compared with the spec meanwhile.
-    with on.operator("--drift-interval=1h", "--max-deletions=100", account=shop.account.id):
+    with on.operator("--drift-interval=1h", "--max-deletions=100", flag, account=shop.account.id):
         on.ready(shop.item)
-        assert trusted() == 1
+        assert shop.handed_out() == [1, 1, 1]
         shop.begin()
-        until(lambda: "Successor" in shop.states().values() and trusted() == 2, 30, "the successor is trusted")
+        until(lambda: "Successor" in shop.states().values() and shop.handed_out() == [2, 2, 2], 30, "the successor is trusted")
         (second,) = shop.states().keys() - {first}
         answer = output(on, "status", shop.name, "-n", "default")
         assert f"certificate authority {second}: Successor, for " in answer, answer
@@ -195,7 +218,7 @@ def test_clients_follow_as_soon_as_each_step_ends(on: Environment) -> None:
         until(lambda: shop.states() == {first: "Retired", second: "Active"}, 30, "the activation, without another request")
         assert f"deletedId: {first}" in output(on, "status", shop.name, "-n", "default")
         shop.rotate(deletedId=first)
-        until(lambda: shop.states() == {second: "Active"} and trusted() == 1, 30, "only the new one is trusted")
+        until(lambda: shop.states() == {second: "Active"} and shop.handed_out() == [1, 1, 1], 30, "only the new one is trusted")
         assert "Rotation" not in output(on, "status", shop.name, "-n", "default")
     on.force_delete(*shop.items)
 

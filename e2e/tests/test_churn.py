@@ -13,6 +13,7 @@ from fleet.manifests import cluster, flux, key_of, node_group
 from fleet.environment import Environment, actions, environment, until
 from fleet.upgrading import reach
 from keelson_harness.kubeapi import conditions
+from keelson_harness.load import busy_factor
 
 EDITS = 400
 
@@ -84,7 +85,7 @@ def test_single_edit_is_applied_immediately(on: Environment, tenant):
     start = time.monotonic()
     on.api.patch(*key_of(item)[:3], {"spec": {"tags": {"edit": "one"}}})
     until(lambda: edit_tags(aws) == {"one"}, 20, "the tag")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 5 * busy_factor()
 
 
 def test_second_cluster_of_the_same_name_is_refused_before_any_cost(on: Environment, tenant):
@@ -160,8 +161,9 @@ def test_failure_with_a_varying_message_is_written_once(on: Environment, tenant)
     on.await_condition(item, "GitOpsReady", status="False", reason="SyncFailed", timeout=120)
     until(lambda: "/tmp/kustomization-*" in on.condition(item, "GitOpsReady")["message"], 30, "Flux's message about the path")
     flux_messages, messages, versions = set(), set(), set()
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + 90
+    # Flux tries again every five seconds.
+    while len(flux_messages) < 4 and time.monotonic() < deadline:
         root = on.cloud.workload.api.get("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", "flux-system")
         flux_messages.add(conditions(root)["Ready"]["message"])
         found = on.api.get(*key_of(item))

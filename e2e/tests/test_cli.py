@@ -123,10 +123,10 @@ def test_get_watch_prints_a_line_for_each_change(shown, following):
 def test_get_watch_shows_bars_on_a_terminal(shown):
     drawn = cluster("drawn", TEAM, addons=[])
     shown.apply(drawn)
-    # Until the only bar begins to fill: at first it is empty.
-    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval", ">"))
+    # A bar that has begun to fill: at first it is empty.
+    bar = re.compile(r"drawn +\[(=+>?|>) *\] Creating")
+    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval", bar))
     assert "\x1b[" in text, "the terminal is redrawn"
-    assert re.search(r"drawn +\[=*> *\] Creating", text), text
     shown.ready(drawn)
     shown.delete(drawn)
 

@@ -4,12 +4,13 @@ are looked for before the first write.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.environment import Environment, actions, environment, stays, until
+from fleet.environment import Environment, actions, environment, stays, until, within
 from fleet.manifests import cluster, key_of, node_group
 from keelson_harness.aws import Durations
 
@@ -118,18 +119,21 @@ def test_deletion_does_not_start_while_something_would_keep_the_control_plane(on
 def test_blocked_deletion_reacts_to_its_node_groups_and_reads_aws_less_and_less_often(on, scene):
     version, kind, name, _ = key_of(scene.groups[0])
     group_that_is_retained(scene)
+    since = on.mark()
     scene.delete()
     scene.await_blocked("deletionPolicy: Retain")
-    since = on.mark()
 
-    def reads() -> int:
-        return sum(call["action"] == "ListFargateProfiles" for call in on.calls(since, scene.account.id))
+    def reads() -> list[datetime.datetime]:
+        calls = on.calls(since, scene.account.id)
+        return [datetime.datetime.fromisoformat(call["time"]) for call in calls if call["action"] == "ListFargateProfiles"]
 
-    # 15, 45 and 135 s after the first read. With a fixed interval there would be five.
-    stays(lambda: reads() <= 3, 75, "few reads")
-    assert reads() >= 1
+    # The second read is 15 s after the first, the third 30 s after the second: `blocked.rs` has the schedule.
+    until(lambda: reads() and (reads()[-1] - reads()[0]).total_seconds() > 10, 60, "the second read")
+    last = reads()[-1]
+    stays(lambda: reads()[-1] == last, 18, "no further read: with a fixed interval there would be one")
     on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Delete"}})
-    until(lambda: on.status(scene.item).get("deletion", {}).get("began"), 5, "the deletion to start at once")
+    # Twelve seconds before the third read.
+    within(lambda: on.status(scene.item).get("deletion", {}).get("began"), 11, "the deletion to start at once")
     on.api.wait_gone(*key_of(scene.item), 90)
 
 

@@ -1,6 +1,7 @@
 """The docs are correct: links resolve; commands, flags, files and metrics exist; shown output matches the real output; the site
 builds."""
 
+import ast
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ PAGES = [
 ]
 GUIDES = [CHECKOUT / "docs" / "tutorial.md", *sorted((CHECKOUT / "docs" / "how-to").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"!\[[^\]]+\]\(([^)\s]+\.png)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -267,6 +269,20 @@ def test_api_page_is_generated_from_the_crds():
     subprocess.run(
         [sys.executable, str(CHECKOUT / "docs" / "generate-api.py"), "--check"], check=True
     )
+
+
+def test_pictures_are_those_that_the_script_makes_and_pages_show_them():
+    """`docs/screenshots.py` makes them again."""
+    script = ast.parse((CHECKOUT / "docs" / "screenshots.py").read_text())
+    constants = {one.targets[0].id: one.value for one in script.body if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)}
+    made = set(ast.literal_eval(constants["PICTURES"]))
+    assert made == {path.name for path in (CHECKOUT / "docs" / "images").iterdir()}
+    shown = {page: set(PICTURE.findall(page.read_text())) for page in PAGES}
+    in_guide, in_readme = shown[CHECKOUT / "docs" / "page.md"], shown[CHECKOUT / "README.md"]
+    assert in_guide == {f"images/{picture}" for picture in made}
+    assert in_readme == {"docs/images/page-fleet-light.png"}
+    # A picture that somebody cannot see says what it shows.
+    assert not [page for page in PAGES if "![](" in page.read_text()]
 
 
 def test_exactly_the_existing_reasons_are_explained():

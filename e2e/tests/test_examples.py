@@ -29,7 +29,7 @@ from test_admission import post
 FILES = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if any(item.get("apiVersion") == API for item in documents(path))]
 CLUSTERS = [path for path in FILES if any(item["kind"] == "EksCluster" for item in documents(path))]
 # Creates the clusters with their nodes, on two processors beside other tests.
-SECONDS = 150
+SECONDS = 400
 
 
 def name(path: Path) -> str:

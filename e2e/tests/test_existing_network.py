@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.environment import Environment, environment, stays
+from fleet.environment import Environment, environment, stays, until
 from fleet.manifests import cluster, existing, key_of, node_group
 from keelson_harness.aws import Durations
 
@@ -168,6 +168,13 @@ def test_later_changes_of_the_network_are_reported_and_stop_no_cluster(on: Envir
         on.await_condition(item, "InSync", timeout=40)
         # Routes: all become public. The node group that selects private subnets exists, so it stays.
         here.open()
-        stays(lambda: on.condition(item)["status"] == on.condition(nodes)["status"] == "True", 15, "Ready")
-        assert {subnet["tier"] for subnet in on.status(item)["network"]["subnets"]} == {"Public"}
+
+        def are_public() -> bool:
+            assert on.condition(item)["status"] == on.condition(nodes)["status"] == "True", "Ready"
+            return {subnet["tier"] for subnet in on.status(item)["network"]["subnets"]} == {"Public"}
+
+        until(are_public, 60, "the routes in status")
+        # The node group's next reconcile observes them as well.
+        on.reconcile(item, nodes)
+        assert are_public()
         on.delete(nodes, item)

@@ -14,8 +14,8 @@ import pytest
 from fleet import API, command_line
 from fleet.environment import Environment, actions, environment, stays, until
 from fleet.hook_jobs import (
-    BINDING, FLAGS, RBAC, SKIP, UPGRADE_BY_TWO, annotate, await_state, await_version, entry, failed, hook, jobs, kill_at_every_write,
-    lines, tells, template, upgrades, upgrading,
+    BINDING, CORRECTED_SECONDS, FLAGS, OF_UPGRADE, RBAC, SKIP, UPGRADE_BY_TWO, annotate, assert_no_credentials, await_state, await_version,
+    entry, failed, hook, jobs, kill_at_every_write, lines, tells, template, upgrades, upgrading,
 )
 from fleet.manifests import key_of
 from fleet.shop import A_MOMENT, Shop
@@ -69,6 +69,7 @@ def test_each_point_comes_once_a_minor_and_the_job_knows_where_it_is(on, running
         tuple(sorted(one["name"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"])) for job in jobs(on, shop).values()
     }
     assert {"KEELSON_CLUSTER", "KEELSON_HOOK", "KEELSON_NAMESPACE", "AWS_REGION", "CLUSTER_NAME", "VPC_ID"} <= set(environment)
+    assert_no_credentials(jobs(on, shop))
     on.api.delete(*key_of(shop.cluster))
     on.api.wait_gone(*key_of(shop.cluster), 60)
     assert lines(said)[10:] == ["BeforeDelete   1"]
@@ -118,13 +119,12 @@ def test_template_of_a_cron_job_is_used_and_a_correction_of_it_counts(on, runnin
     shop.edit(version="1.34")
     assert f"CronJob default/{name} does not exist" in failed(shop)
     on.apply(cron_job)
-    annotate(shop, again="created")
-    state = await_state(shop, "backup", "Failed")
+    state = await_state(shop, "backup", "Failed", seconds=CORRECTED_SECONDS)
     job = jobs(on, shop)[state["job"]]
     assert "ttlSecondsAfterFinished" not in job["spec"] and job["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] == "manual"
     cron_job["spec"]["jobTemplate"] = template(tells(said), ttlSecondsAfterFinished=0)
     on.apply(cron_job)
-    annotate(shop, again="corrected")
+    await_state(shop, "backup", "Succeeded", seconds=CORRECTED_SECONDS)
     await_version(shop, "1.34")
     assert lines(said) == ["BeforeControlPlane 1.33 1.34 2"]
     shop.go_away()
@@ -289,18 +289,26 @@ def test_author_of_hooks_must_be_allowed_to_create_jobs(on):
 
 def test_operator_that_is_killed_at_every_write_of_a_hook_loses_and_passes_nothing(on, said, capsys):
     with on.operator(*FLAGS):
-        shop = upgrading(on, hook("log", ["BeforeControlPlane", "AfterControlPlane"], tells(said)))
+        shop = upgrading(on, hook("log", OF_UPGRADE, tells(said)), nodes=True)
     shop.edit(version="1.34")
-    killed = kill_at_every_write(on, lambda: entry(shop, "log", "AfterControlPlane").get("state") == "Succeeded")
+    killed = kill_at_every_write(on, lambda: entry(shop, "log", "AfterUpgrade").get("state") == "Succeeded", seconds=400)
     with capsys.disabled():
         print(f"\n  killed at {len(killed)} writes of hooks")
-    # Before and after the step: the intent, the Job, its UID, its end; and what comes after is recorded before the step.
-    assert killed.count("CREATE jobs") == 2 and len(killed) >= 9, killed
+    # Before and after each step: the intent, the Job, its UID, its end; and what comes after is recorded before the step.
+    assert killed.count("CREATE jobs") == 6 and len(killed) >= 6 * 4, killed
     with on.operator(*FLAGS):
         await_version(shop, "1.34")
-    assert upgrades(shop) == 1
+    updates = [write["action"] for write in shop.writes() if write["action"] in ("UpdateClusterVersion", "UpdateNodegroupVersion")]
+    assert updates == ["UpdateClusterVersion", "UpdateNodegroupVersion"], updates
     # Each Job that was created before a crash was adopted.
-    assert lines(said) == ["BeforeControlPlane 1.33 1.34 1", "AfterControlPlane 1.33 1.34 1"]
+    assert lines(said) == [
+        "BeforeUpgrade 1.33 1.34 1",
+        "BeforeControlPlane 1.33 1.34 1",
+        "AfterControlPlane 1.33 1.34 1",
+        "BeforeNodeGroups  1.34 1",
+        "AfterNodeGroups  1.34 1",
+        "AfterUpgrade 1.33 1.34 1",
+    ]
     shop.go_away()
 
 

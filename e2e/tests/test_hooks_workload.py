@@ -12,8 +12,8 @@ import pytest
 
 from fleet.environment import Environment, actions, environment, stays, until
 from fleet.hook_jobs import (
-    FLAGS, UPGRADE_BY_TWO, annotate, await_state, await_version, entry, failed, hook, jobs, kill_at_every_write, lines, tells,
-    template, upgrades, upgrading,
+    CORRECTED_SECONDS, FLAGS, UPGRADE_BY_TWO, annotate, assert_no_credentials, await_state, await_version, entry, failed, hook, jobs,
+    kill_at_every_write, lines, tells, template, upgrades, upgrading,
 )
 from fleet.manifests import key_of, namespace
 from fleet.proxies import TlsProxy
@@ -78,7 +78,8 @@ def waiting(shop: Shop) -> str:
 
 def await_message(shop: Shop, *parts: str) -> str:
     ready = lambda found: conditions(found).get("Ready", {})
-    found = shop.on.await_state(shop.cluster, lambda found: all(part in ready(found).get("message", "") for part in parts), 40, f"{parts}")
+    holds = lambda found: all(part in ready(found).get("message", "") for part in parts)
+    found = shop.on.await_state(shop.cluster, holds, CORRECTED_SECONDS, f"{parts}")
     return ready(found)["message"]
 
 
@@ -102,7 +103,7 @@ def test_hook_runs_in_the_workload_cluster_at_each_point_at_which_it_exists(on, 
         [container] = job["spec"]["template"]["spec"]["containers"]
         names = {one["name"] for one in container["env"]}
         assert {"KEELSON_CLUSTER", "CLUSTER_NAME", "CLUSTER_ENDPOINT"} <= names
-        assert not {name for name in names if any(word in name for word in ("SECRET", "TOKEN", "ACCESS_KEY"))}, names
+    assert_no_credentials(inside(on, shop))
     shown = entry(shop, "log", "AfterUpgrade")
     assert (shown["in"], shown["namespace"]) == ("Workload", "default"), shown
     on.api.delete(*key_of(shop.cluster))
@@ -117,23 +118,24 @@ def test_cron_job_of_the_workload_cluster_is_used_and_its_failure_stops_before_t
     smoke = {"name": "smoke", "at": ["BeforeControlPlane"], **WORKLOAD, "namespace": name, "job": {"cronJob": {"name": "smoke"}}}
     shop = upgrading(on, smoke)
     shop.edit(version="1.34")
-    assert f"CronJob {name}/smoke of the workload cluster does not exist: create it" in failed(shop)
+    assert f"namespace {name} of the workload cluster does not exist: create it" in failed(shop)
+    api.apply(namespace(name))
+    annotate(shop, again="namespace")
+    await_message(shop, f"CronJob {name}/smoke of the workload cluster does not exist: create it")
     cron_job = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"name": "smoke", "namespace": name},
         "spec": {"suspend": True, "schedule": "0 0 1 1 *", "jobTemplate": template("echo starting; echo no shop; exit 3")},
     }
-    api.apply(namespace(name))
     api.apply(cron_job)
-    annotate(shop, again="created")
     message = await_message(shop, "smoke (BeforeControlPlane, 1.33->1.34) failed: container main exited with code 3", "no shop")
     assert entry(shop, "smoke")["job"] in message
     shop.reconcile_all()
     assert upgrades(shop) == 0
     cron_job["spec"]["jobTemplate"] = template(tells(said))
     api.apply(cron_job)
-    annotate(shop, again="corrected")
+    await_state(shop, "smoke", "Succeeded", seconds=CORRECTED_SECONDS)
     await_version(shop, "1.34")
     assert lines(said)[-1].startswith("BeforeControlPlane 1.33 1.34 ")
     assert upgrades(shop) == 1
@@ -148,7 +150,7 @@ def test_namespace_that_does_not_exist_is_named_and_the_hook_goes_on_once_it_doe
     assert f"namespace {name} of the workload cluster does not exist" in failed(shop)
     assert upgrades(shop) == 0
     on.cloud.workload.api.apply(namespace(name))
-    annotate(shop, again="created")
+    await_state(shop, "smoke", "Succeeded", seconds=CORRECTED_SECONDS)
     await_version(shop, "1.34")
     assert lines(said) == ["BeforeControlPlane 1.33 1.34 1"]
     shop.go_away()
@@ -332,4 +334,40 @@ def test_operator_that_is_killed_at_every_write_of_a_hook_loses_and_passes_nothi
     assert upgrades(shop) == 1
     # Each Job that was created before a crash was adopted.
     assert lines(said) == ["BeforeControlPlane 1.33 1.34 1", "AfterControlPlane 1.33 1.34 1"]
+    shop.go_away()
+
+
+def test_operator_that_is_killed_at_every_write_of_the_hooks_of_a_creation_and_a_deletion(on, way, said, capsys):
+    shop = Shop(on, hooks=[hook("log", ["AfterCreate", "BeforeDelete"], tells(said), **WORKLOAD)])
+    before = shop.account.inventory()
+    shop.apply()
+    killed = kill_at_every_write(on, lambda: entry(shop, "log", "AfterCreate").get("state") == "Succeeded", on.cloud.workload)
+    assert lines(said) == ["AfterCreate   1"]
+    with on.operator(*FLAGS, env=ENV):
+        on.ready(shop.cluster)
+    on.api.delete(*key_of(shop.cluster))
+    killed += kill_at_every_write(on, lambda: on.api.find(*key_of(shop.cluster)) is None, on.cloud.workload)
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    # The intent, the Job, its UID, its end; and what comes after the creation is recorded before it.
+    assert killed.count("CREATE jobs") == 2 and len(killed) >= 2 * 4 + 1, killed
+    assert lines(said)[1:] == ["BeforeDelete   1"] and shop.account.inventory() == before
+    on.force_delete(*shop.reference)
+
+
+def test_operator_that_is_killed_at_every_write_of_a_skip_passes_the_hook_once(on, way, capsys):
+    with on.operator(*FLAGS, env=ENV):
+        shop = upgrading(on, hook("slow", ["BeforeControlPlane"], "sleep 600", **WORKLOAD))
+        shop.edit(version="1.34")
+        await_state(shop, "slow", "Running")
+    annotate(shop, skip="slow")
+    killed = kill_at_every_write(on, lambda: entry(shop, "slow").get("state") == "Skipped", on.cloud.workload)
+    with capsys.disabled():
+        print(f"\n  killed at {len(killed)} writes of hooks")
+    # The Job that runs is deleted, and only then the hook has passed.
+    assert killed == ["DELETE jobs", "UPDATE eksclusters"], killed
+    assert inside(on, shop) == {} and upgrades(shop) == 0
+    with on.operator(*FLAGS, env=ENV):
+        await_version(shop, "1.34")
+    assert upgrades(shop) == 1 and entry(shop, "slow")["state"] == "Skipped"
     shop.go_away()

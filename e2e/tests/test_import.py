@@ -86,8 +86,21 @@ def test_imported_manifest_has_all_settings_of_the_odd_cluster(imported_manifest
     assert spec["deletionPolicy"] == "Retain" and spec["adoptionPolicy"] == "Adopt"
     versions = {addon["name"]: addon["version"] for addon in spec["addons"]}
     assert versions["vpc-cni"] == "v1.19.6-eksbuild.7" and versions["kube-proxy"] == "Default"
-    names = {group["spec"].get("nodeGroupName") for group in groups}
-    assert names == {"Spot_Nodes", "fixed"}
+    assert spec["controlPlane"] == {
+        "egressMode": "CustomerRouted",
+        "apiServer": {"eventTtl": "30m"},
+        "controllerManager": {"podGcControllerConfig": {"terminatedPodGcThreshold": 1000}},
+    }
+    assert spec["remoteNetworks"] == {"nodeCidrs": ["10.80.0.0/16"], "podCidrs": ["10.85.0.0/16"]}
+    types = {entry["principalArn"].rpartition("/")[2]: entry.get("type") for entry in spec["access"]["entries"]}
+    assert types["hybrid"] == "HybridLinux"
+    untagged = {one["serviceAccount"] for one in spec["podIdentities"] if one.get("disableSessionTags")}
+    assert untagged == {"till"}
+    by_name = {group["spec"].get("nodeGroupName"): group["spec"] for group in groups}
+    assert by_name.keys() == {"Spot_Nodes", "fixed"}
+    assert by_name["fixed"]["warmPool"]["minSize"] == 1 and by_name["fixed"]["warmPool"]["reuseOnScaleIn"] is True
+    (override,) = by_name["fixed"]["repair"]["overrides"]
+    assert (override["nodeUnhealthyReason"], override["repairAction"]) == ("SoftLockup", "Reboot")
 
 
 def test_settings_that_cannot_be_expressed_are_listed_in_output_and_on_standard_error(on, existing_clusters):

@@ -12,10 +12,13 @@ import pytest
 import yaml
 
 from keelson_harness.cloud import LocalCloud
-from keelson_harness.kubeapi import KubeApi
+from keelson_harness.kubeapi import ApiError, KubeApi
 from keelson_harness.paths import CHECKOUT, keelson_binary
 
-FILES = sorted((CHECKOUT / "src/cli/import/eksctl/testdata").glob("*.yaml"))
+TESTDATA = CHECKOUT / "src/cli/import/eksctl/testdata"
+FILES = sorted(TESTDATA.glob("*.yaml"))
+# Files as people write them: title and text.
+EXAMPLES = [part.removeprefix("# ").split("\n", 1) for part in (TESTDATA / "examples/all.yaml").read_text().split("\n---\n")[1:]]
 MINIMAL = {
     "apiVersion": "eksctl.io/v1alpha5",
     "kind": "ClusterConfig",
@@ -57,6 +60,27 @@ def test_api_server_accepts_converted_manifests(api, path):
         at = api.path(item["apiVersion"], item["kind"], "", item["metadata"]["namespace"])
         params = {"dryRun": "All", "fieldValidation": "Strict"}
         assert api.request("POST", at, params=params, json=item)
+
+
+def test_api_server_accepts_what_usual_files_become(api, tmp_path):
+    accepted, refused = [], {}
+    for title, text in EXAMPLES:
+        path = tmp_path / "usual.yaml"
+        path.write_text(text)
+        result = convert(path, "--namespace=default", "--self-managed-as-managed")
+        if result.returncode:
+            refused[title] = result.stderr
+            continue
+        for item in yaml.safe_load_all(result.stdout):
+            at = api.path(item["apiVersion"], item["kind"], "", "default")
+            try:
+                api.request("POST", at, params={"dryRun": "All", "fieldValidation": "Strict"}, json=item)
+            except ApiError as error:
+                refused[f"{title}: {item['metadata']['name']}"] = error.message
+        accepted.append(title)
+    # Its file says what is wrong with it.
+    assert refused.keys() == {"misspelt in self-managed nodes"}, refused
+    assert len(accepted) == len(EXAMPLES) - 1 > 45
 
 
 def test_flags_choose_the_version_and_convert_self_managed_nodes(api, tmp_path):

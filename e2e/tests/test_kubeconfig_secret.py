@@ -13,11 +13,12 @@ from fleet import API
 from fleet.environment import Environment, environment, until
 from fleet.manifests import key_of, secret
 from fleet.manifests import cluster as manifest
+from handover.killing import killer
 from keelson_harness.aws import Durations
 
 NAME = "written"
 FIRST, SECOND, TAKEN = "written-kubeconfig", "renamed-kubeconfig", "taken"
-CLAIMED, THEIRS = "claimed-kubeconfig", "theirs"
+CLAIMED, KILLED, THEIRS = "claimed-kubeconfig", "killed-kubeconfig", "theirs"
 CLAIM = "keelson.dev/claimed-by"
 
 
@@ -112,12 +113,16 @@ def test_commands_of_the_message_allow_to_write_it(on, written):
     assert owner["uid"] == on.api.get(API, "EksCluster", NAME)["metadata"]["uid"]
 
 
-def test_edit_of_others_is_put_right_after_a_minute(on, written):
-    on.api.patch("v1", "Secret", FIRST, {"data": {"kubeconfig": base64.b64encode(b"{}").decode()}})
-    # A new process has not read it yet.
+def stop_all(on: Environment) -> None:
     for controller in on.cloud.controllers:
         if controller.alive:
             controller.stop()
+
+
+def test_edit_of_others_is_put_right_after_a_minute(on, written):
+    on.api.patch("v1", "Secret", FIRST, {"data": {"kubeconfig": base64.b64encode(b"{}").decode()}})
+    # A new process has not read it yet.
+    stop_all(on)
     on.start(cluster_wide_secrets=False)
     until(lambda: "clusters" in content(on, FIRST), 60)
 
@@ -155,6 +160,25 @@ def test_operator_that_ended_after_it_created_the_secret_completes_it(on, writte
     on.ready(named(CLAIMED))
     assert content(on, CLAIMED)["current-context"] == NAME
     metadata = found(on, CLAIMED)["metadata"]
+    assert CLAIM not in metadata.get("annotations", {}) and len(metadata["ownerReferences"]) == 1
+
+
+def test_secret_is_complete_though_the_operator_is_killed_at_each_of_its_writes(on, written):
+    on.apply(named(KILLED))
+    on.await_condition(item(), status="False", reason="AccessDenied")
+    stop_all(on)
+    allow(on, message_of(on))
+
+    def is_done() -> bool:
+        return bool((found(on, KILLED) or {}).get("data")) and on.condition(item())["status"] == "True"
+
+    with killer(on, on.cloud.management, {"": ["secrets"]}) as operator_killer:
+        points = operator_killer.run(on, is_done, cluster_wide_secrets=False)
+    assert points == [f"CREATE Secret {KILLED}", f"UPDATE Secret {KILLED}"]
+    on.start(cluster_wide_secrets=False)
+    on.ready(named(KILLED))
+    assert content(on, KILLED)["current-context"] == NAME
+    metadata = found(on, KILLED)["metadata"]
     assert CLAIM not in metadata.get("annotations", {}) and len(metadata["ownerReferences"]) == 1
 
 

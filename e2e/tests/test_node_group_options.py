@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.account import Account, fresh_account
+from fleet.account import OWNER, Account, fresh_account
 from fleet.environment import Environment, actions, environment, is_in_sync, until
 from fleet.killing import killed_at
 from fleet.manifests import CLOSED, account as aws_account
@@ -140,9 +140,21 @@ def test_settings_reach_eks_through_a_kill_at_each_write(on, shop, account):
     for operator in on.cloud.controllers:
         if operator.alive:
             operator.stop()
-    on.apply(group)
-    killings = killed_at(on, account.id, lambda: is_in_sync(on.api.get(*key_of(group))))
-    assert killings.points, killings.summary("a node group")
+    named = node_group("shop", "by-name", launchTemplate={"name": "base", "version": "1"}, scaling={"min": 1, "max": 2})
+    block = node_group(
+        "shop", "next-block", capacityType="CapacityBlock", instanceTypes=["g5.xlarge"], amiType="AL2023_x86_64_NVIDIA", subnets=ZONE,
+        node={"capacityReservationId": "cr-0123"}, scaling={"min": 0, "max": 2},
+    )
+    groups = (group, named, block)
+    on.apply(*groups)
+    killings = killed_at(on, account.id, lambda: all(is_in_sync(on.api.get(*key_of(one))) for one in groups))
+    for name in ("tuned", "by-name", "next-block"):
+        assert f"eks:CreateNodegroup shop/{name}" in killings.points, killings.points
+    templates = account.ec2.describe_launch_templates(Filters=[{"Name": "tag-key", "Values": [OWNER]}])["LaunchTemplates"]
+    ours = [one for one in templates if not any(tag["Key"].startswith("eks:") for tag in one["Tags"])]
+    assert len(ours) == 1, templates
+    assert described(account, "by-name")["launchTemplate"]["name"] == "base"
+    assert described(account, "next-block")["capacityType"] == "CAPACITY_BLOCK"
     found = described(account, "tuned")
     assert found["nodeRepairConfig"] == {"enabled": True, "maxUnhealthyNodeThresholdCount": 2, "nodeRepairConfigOverrides": [OVERRIDE]}
     pool = {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 4, "poolState": "STOPPED", "reuseOnScaleIn": True}

@@ -400,6 +400,22 @@ def test_nodes_with_groups_of_their_own_reach_a_private_control_plane(on):
     scene.operator.stop()
 
 
+def test_elastic_fabric_adapters_are_on_each_network_card_of_the_instance_type(on):
+    # Two cards.
+    scene = Scene(on, "fabric", {"instanceTypes": ["m6in.32xlarge"], "scaling": {"min": 0, "max": 1}, "node": {"efa": True}})
+    scene.start()
+    on.apply(*scene.items)
+    on.ready(*scene.items)
+    (data,) = scene.versions().values()
+    interfaces = data["NetworkInterfaces"]
+    assert [one["InterfaceType"] for one in interfaces] == ["efa", "efa"] and "SecurityGroupIds" not in data
+    assert [(one["NetworkCardIndex"], one["DeviceIndex"]) for one in interfaces] == [(0, 0), (1, 1)]
+    mark = on.mark()
+    stays(lambda: scene.writes(mark) == [] and scene.in_sync(), 4, "no further version")
+    on.delete(*reversed(scene.items))
+    scene.operator.stop()
+
+
 def test_key_that_auto_scaling_may_not_use_is_a_launch_failure(on):
     scene = Scene(on, "key")
     kms = scene.account.client("kms")

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fleet.account import fresh_account
 from fleet.command_line import output
 from fleet.environment import Environment, environment, stays, until
 from fleet.manifests import cluster
-from fleet.rings import Rings
+from fleet.page_examples import page_examples
+from fleet.rings import GOAL, Rings
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, documents
-from keelson_harness.paths import CHECKOUT, DEPLOY
+from keelson_harness.paths import DEPLOY
 from keelson_harness.pki import Authority
 from keelson_harness.webhook import TOKEN, Webhook, new_key
 
@@ -184,6 +184,29 @@ def test_stalled_object_and_the_end_of_support_are_reported(on, webhook, tmp_pat
     on.aws.reset_account(account.id)
 
 
+def test_rollout_that_is_blocked_is_reported_and_one_at_rest_is_not(on, webhook, tmp_path):
+    """A wave keeps a later one waiting, as the spec of its cluster does not ask for the version."""
+    fleet = Rings(on, {"canary": 1, "prod": 1}, gates=["ControlPlane"])
+    canary, prod = fleet.clusters
+    # An operator whose minute lasts three seconds.
+    with on.operator("--wait-deadline-scale=0.05", account=fleet.account.id, env=settings(webhook, tmp_path)):
+        fleet.make()
+        fleet.upgrade(prod)
+        until(lambda: webhook.events(STALLED, fleet.name), 60, "the block")
+        (event,) = webhook.events(STALLED, fleet.name)
+        assert (event["subject"], event["data"]["reason"]) == (f"FleetRollout/{fleet.name}", "UpgradeBlocked"), event
+        assert f"default/{canary['metadata']['name']}: its spec.version is " in event["data"]["message"], event
+        # The commit is reverted, and comes again ring by ring: nobody is needed in between.
+        fleet.edit(prod, version=canary["spec"]["version"])
+        until(lambda: webhook.events(f"{STALLED}.resolved", fleet.name), 60, "the end of the block")
+        fleet.upgrade(canary)
+        until(lambda: fleet.has_arrived(canary), 60, "the canary's version")
+        rest = fleet.await_state("Completed", 60)
+        assert rest["message"] == f"no cluster of wave prod asks for {GOAL} now", rest
+        stays(lambda: len(webhook.events(name=fleet.name)) == 2, 2 * A_MOMENT, "no event at rest")
+    fleet.go_away()
+
+
 @pytest.mark.parametrize(
     ("env", "why"),
     [
@@ -198,21 +221,14 @@ def test_operator_does_not_start_with_notifications_that_cannot_be_sent(on, env,
     assert why in operator.log.read_text()
 
 
-def page_examples() -> list[dict]:
-    text = (CHECKOUT / "docs/how-to/notifications.md").read_text()
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    found = [item for block in blocks for item in yaml.safe_load_all(block) if item and "apiVersion" in item]
-    assert {"Alert", "Provider", "Kustomization"} <= {item["kind"] for item in found}
-    return found
-
-
 def test_flux_accepts_the_example_of_the_page_and_no_kind_of_keelson(on):
     """With the CRDs of the Flux that Keelson installs."""
     (version,) = sorted((DEPLOY / "flux").glob("v2.9.*"))
     crds = [item for file in ("notification-controller.yaml", "kustomize-controller.yaml") for item in documents(version / file)]
     crds = [item for item in crds if item["kind"] == "CustomResourceDefinition"]
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}}
-    examples = page_examples()
+    examples = page_examples("how-to/notifications.md")
+    assert {"Alert", "Provider", "Kustomization"} <= {item["kind"] for item in examples}
     try:
         on.api.apply_all([*crds, namespace, *examples])
         (alert,) = [item for item in examples if item["kind"] == "Alert"]

@@ -16,6 +16,7 @@ from keelson_harness.aws import Durations
 from keelson_harness.paths import keelson_binary
 
 DURATIONS = Durations(2, 1, 1.5, 1, 0.3, 0.5)
+SHORT_LEASE = ("--lease-duration=6s", "--renew-deadline=4s", "--retry-period=1s")
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def restart_api_server(on: Environment, seconds_down: float) -> None:
 
 def test_operator_survives_api_server_outage_longer_than_the_lease(on):
     account = fresh_account()
-    with on.operator(account=account) as operator:
+    with on.operator(*SHORT_LEASE, account=account) as operator:
         items = pair("outage")
         on.apply(*items)
         on.await_condition(items[0], "ControlPlaneReady", "False", "Creating")
-        restart_api_server(on, seconds_down=12)
+        restart_api_server(on, seconds_down=7)
         on.ready(*items)
         assert operator.starts == 1 and operator.alive
         on.account(account).resources()

@@ -2,7 +2,7 @@
 
 The played kubelet runs Pods as nodes do: until a CNI's DaemonSet exists, only those on the host network that tolerate NotReady nodes. Flux's and
 Argo CD's controllers are real, with the addresses of their Pods' arguments. The CNI is a DaemonSet named `cilium`, which plays one: in Git itself, or
-in a chart that real helm-controller installs.
+in a chart that real helm-controller installs. One such cluster also gets Karpenter from Git, as `examples/fleet` has it: it needs the same helm-controller.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -19,13 +20,16 @@ import pytest
 import yaml
 
 from fleet.environment import Environment, environment, until
+from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, node_group
 from handover import ADOPTION_LABEL, FLUX, RETAINED_FIELDS, components, owned_fields, repository_files, sync
 from handover.killing import killer
-from keelson_harness.aws import Durations
+from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.helm import Helm
 from keelson_harness.kubeapi import conditions
-from keelson_harness.paths import CHECKOUT
+from keelson_harness.paths import CHECKOUT, EXAMPLES, tools
+from keelson_harness.registry import Registry
+from test_load_balancers import definition
 
 PATH = "clusters/own"
 # Without vpc-cni, and without kube-proxy, which Cilium replaces.
@@ -38,6 +42,13 @@ WITH_HELM = (*CONTROLLERS, "helm-controller")
 CHART = "1.18.3"
 HOST_NOTE = "it runs on the host network until a CNI makes nodes Ready and the cluster's DNS runs"
 DEPLOYMENT = ("apps/v1", "Deployment")
+# The kinds of Karpenter's chart, without their schemas.
+KARPENTERS = [
+    definition(group, plural, kind, namespaced=False)
+    for group, plural, kind in (
+        ("karpenter.sh", "nodepools", "NodePool"), ("karpenter.sh", "nodeclaims", "NodeClaim"), ("karpenter.k8s.aws", "ec2nodeclasses", "EC2NodeClass"),
+    )
+]
 WORKLOADS = {
     "flux": [(*DEPLOYMENT, name, FLUX) for name in CONTROLLERS],
     "argocd": [
@@ -88,6 +99,39 @@ def helm_repository(directory: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+
+
+@contextlib.contextmanager
+def karpenter_registry(directory: Path) -> Iterator[Registry]:
+    """A registry with a chart `karpenter`: its kinds, and a ConfigMap with the settings that it got."""
+    chart = directory / "karpenter"
+    for folder in ("crds", "templates"):
+        (chart / folder).mkdir(parents=True)
+    (chart / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": "karpenter", "version": "1.9.0"}))
+    (chart / "crds" / "kinds.yaml").write_text(yaml.safe_dump_all(KARPENTERS))
+    settings = "{{ toYaml .Values.settings | nindent 2 }}"
+    metadata = "metadata: {name: settings-of-{{ .Values.serviceAccount.name }}, namespace: {{ .Release.Namespace }}}"
+    (chart / "templates" / "settings.yaml").write_text(f"apiVersion: v1\nkind: ConfigMap\n{metadata}\ndata:{settings}\n")
+    helm = Helm(directory)
+    helm.run("package", chart, "--destination", directory)
+    registry = Registry(tools("registry")["registry"], directory / "registry")
+    try:
+        registry.wait_ready()
+        helm.run("push", directory / "karpenter-1.9.0.tgz", registry.url("karpenter"), "--plain-http")
+        yield registry
+    finally:
+        registry.stop()
+
+
+def files_with_karpenter(registry: Registry) -> dict[str, str]:
+    """What `examples/fleet` has for a cluster with Karpenter, from another registry and with shorter intervals."""
+    fleet = EXAMPLES / "fleet"
+    found = {str(path.relative_to(fleet)): path.read_text() for folder in ("infrastructure", "karpenter") for path in (fleet / folder).rglob("*.yaml")}
+    found |= {f"{PATH}/{name}": (fleet / "clusters" / "pilot" / name).read_text() for name in ("infrastructure.yaml", "karpenter.yaml")}
+    release = found["karpenter/controller/release.yaml"]
+    assert release.count("oci://public.ecr.aws/karpenter/karpenter") == 1, release
+    found["karpenter/controller/release.yaml"] = release.replace("oci://public.ecr.aws/karpenter/karpenter", registry.url("karpenter/karpenter"))
+    return {name: text.replace("retryInterval: 1m", "retryInterval: 2s") for name, text in found.items()}
 
 
 def documented_release(repository: str) -> str:
@@ -173,7 +217,7 @@ class Own:
 
 @pytest.mark.parametrize("agent", ["flux", "argocd"])
 def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environment, agent: str):
-    own = Own(on, f"own-{agent}", agent)
+    own = Own(on, f"own-{agent}", agent, with_cni=False)
     with on.operator("--drift-interval=2s"):
         on.apply(own.cluster)
         until(own.api_exists, 60, "the control plane")
@@ -181,6 +225,13 @@ def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environm
         assert not own.api.list("apps/v1", "DaemonSet"), "no CNI of AWS"
         on.apply(own.nodes)
         until(lambda: HOST_NOTE in own.condition("GitOpsReady").get("message", ""), 40, "the note")
+    own.repository.commit({f"{PATH}/cilium.yaml": cni()})
+    if agent == "argocd":
+        # Flux has a test of its own.
+        with killer(on, own.plane, {"apps": ["deployments", "statefulsets"]}) as operator_killer:
+            points = operator_killer.run(on, lambda: bool(own.on_host()) and not any(own.on_host()))
+        assert points and {point.split()[0] for point in points} == {"UPDATE"}, points
+    with on.operator("--drift-interval=2s"):
         on.ready(own.cluster, own.nodes, timeout=120)
         # CoreDNS runs once nodes are Ready; then the agent is like any other.
         until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
@@ -214,6 +265,39 @@ def test_documented_helm_release_of_cilium_makes_nodes_ready(on: Environment, tm
         until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
         until(lambda: not own.host_fields(own.api.get(*helm_controller)["spec"]["template"]), 60, "helm-controller to leave it, too")
         on.ready(own.cluster)
+        own.remove()
+
+
+def test_karpenter_of_the_example_fleet_is_installed_with_its_nodes(on: Environment, tmp_path: Path):
+    own = Own(on, "own-karpenter", "flux")
+    own.cluster["spec"] |= {
+        "gitops": small_flux(own.repository.url, PATH, WITH_HELM),
+        "accountRef": {"name": "own-karpenter"},
+        "addons": [*OWN["addons"], {"name": "eks-pod-identity-agent"}],
+        "karpenter": {},
+    }
+    with karpenter_registry(tmp_path) as registry, on.operator("--drift-interval=2s"):
+        own.repository.commit(files_with_karpenter(registry))
+        on.apply(aws_account("own-karpenter", ACCOUNT), own.cluster, own.nodes)
+        on.ready(own.cluster, own.nodes, timeout=180)
+        node_class = until(lambda: own.api.find("karpenter.k8s.aws/v1", "EC2NodeClass", "default"), 90, "the EC2NodeClass")["spec"]
+        facts = own.api.get("v1", "ConfigMap", "keelson-cluster-facts", FLUX)["data"]
+        assert node_class["role"] == facts["KARPENTER_NODE_ROLE_NAME"] != ""
+        subnets = {one["id"] for one in on.status(own.cluster)["network"]["subnets"] if one["tier"] == "Private"}
+        assert {term["id"] for term in node_class["subnetSelectorTerms"]} == subnets and len(subnets) == 2
+        assert json.loads(facts["KARPENTER_SUBNET_SELECTOR_TERMS"]) == node_class["subnetSelectorTerms"]
+        assert node_class["securityGroupSelectorTerms"] == [{"id": facts["CLUSTER_SECURITY_GROUP_ID"]}]
+        pool = own.api.get("karpenter.sh/v1", "NodePool", "default")["spec"]
+        assert pool["template"]["spec"]["nodeClassRef"] == {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"}
+        settings = {
+            "clusterName": "own-karpenter", "clusterEndpoint": on.status(own.cluster)["endpoint"], "interruptionQueue": "keelson-own-karpenter-karpenter",
+        }
+
+        def installed() -> bool:
+            found = own.api.find("v1", "ConfigMap", "settings-of-karpenter", "kube-system")
+            return bool(found) and found["data"] == settings
+
+        until(installed, 60, "the settings of the chart")
         own.remove()
 
 

@@ -367,5 +367,13 @@ def test_manual_changes_of_the_ipv6_network_are_corrected(six):
 
 
 def test_deletion_of_an_ipv6_cluster_leaves_the_policy_of_the_account(six):
-    six.on.delete(six.item, six.nodes)
+    six.operator.stop()
+    for item in (six.nodes, six.item):
+        six.on.api.delete(*key_of(item))
+    gone = lambda: not any(six.on.api.find(*key_of(item)) for item in (six.item, six.nodes))  # noqa: E731
+    killings = killed_at(six.on, six.account.id, gone, stride=3, timeout=300)
+    writes = [write.split(" ")[0] for write in killings.writes]
+    for action in ("ec2:DeleteEgressOnlyInternetGateway", "ec2:DeleteVpc"):
+        assert action in writes, killings.summary("deletion")
+    assert len(killings.points) > 3, killings.summary("deletion")
     assert set(six.account.inventory()) == {"policies"}

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from fleet import API, page as fleet_page
 from fleet.environment import Environment, environment, until
@@ -19,7 +18,8 @@ from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
 from fleet.page import Ui, condition, ready, write
 from fleet.shop import Shop
-from keelson_harness.browser import browser as started_browser
+from keelson_harness.browser import browser as started_browser, serious_violations
+from keelson_harness.load import busy_factor
 
 HOSTILE = "\"'></title><script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"
 # Of a change in the API server until a person sees it.
@@ -48,7 +48,7 @@ def fill(on: Environment) -> None:
     write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
     write(on, cluster("hooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Running", "WaitingForHook", ": Job job-backup-5f2a runs"))
     write(on, cluster("unhooked", hooks=fleet_page.HOOKS), fleet_page.held_by_hook("Failed", "HookFailed", f" failed: {HOSTILE}"))
-    write(on, node_group("upgrading", "upgrading-default", instanceTypes=["m7i.large"]), {
+    write(on, node_group("upgrading", "upgrading-default", instanceTypes=["m7i.large", "m7a.large"]), {
         "version": "1.33", "replicas": 6, "readyNodes": 6, "conditions": ready("WaitingForCluster", "control plane first"),
     })
     write(on, cluster("stuck"), {"conditions": [
@@ -62,7 +62,7 @@ def fill(on: Environment) -> None:
             {"action": "Update", "resource": "cluster", "detail": "version: 1.34 -> 1.35", "state": "Pending", "expectedSeconds": 600},
         ]},
     })
-    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": ready("Suspended", "spec.suspend is true", days=4)})
+    write(on, cluster("asleep", suspend=True), {"version": "1.34", "conditions": fleet_page.suspended(days=4)})
     write(on, cluster("hostile"), {
         "version": HOSTILE[:30], "conditions": ready("AwsError", HOSTILE, hours=1),
         "upgrade": {"message": HOSTILE, "to": HOSTILE[:30]},
@@ -109,6 +109,8 @@ def enter(ui: Ui, browser: Browser, people: list[BrowserContext], path: str = "/
     return page
 
 
+# What is not there.
+NOWHERE = "/clusters/default/nowhere"
 PATHS = ("/", "/accounts", "/accounts/audit", "/clusters/default/creating", "/clusters/default/upgrading", "/clusters/default/hostile",
          "/clusters/default/hooked", "/clusters/default/unhooked",
          "/nodegroups/default/upgrading-default", "/rollouts/main")
@@ -143,6 +145,63 @@ def test_hooks_are_shown_with_what_they_hold_and_how_to_pass_them(ui: Ui, browse
     expect(hook).to_contain_text(HOSTILE)
     expect(page.locator(".hook", has_text="smoke").locator(".badge")).to_have_text("to come")
     assert page.problems == []
+
+
+def test_page_of_a_cluster_has_all_that_its_status_says(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    # Its times are those of now.
+    write(on, cluster("upgrading", version="1.35", hooks=fleet_page.HOOKS), fleet_page.upgrading())
+    page = enter(ui, browser, people, "/clusters/default/upgrading")
+    panel = lambda name: page.locator(f"section[aria-labelledby={name}]")  # noqa: E731
+
+    def badges(rows: Locator) -> list[list[str]]:
+        return rows.evaluate_all("all => all.map(one => one.querySelector('.badge')).map(one => [one.classList[1], one.textContent])")
+
+    support = page.locator(".state-line + .checks li")
+    expect(support).to_have_text(re.compile(r"Standard support ends in 4[01] days, on \d{4}-\d\d-\d\d"))
+    assert badges(support)[0][0] == "warning"
+    # The upgrade: its path, and the checks before it.
+    upgrade = panel("upgrade")
+    expect(upgrade.locator("h2")).to_contain_text(re.compile(r"step 2 of 5 · for 4 min.*left, until"))
+    path = upgrade.locator(".path li").evaluate_all("all => all.map(one => [one.className, one.firstChild.textContent])")
+    assert path == [["done", "1.33"], ["current", "1.34"], ["next", "1.35"]]
+    expect(upgrade.locator(".path .done")).to_contain_text("took 10 min 40 s")
+    checks = upgrade.locator(".checks li")
+    assert badges(checks) == [["ready", "passed"], ["ready", "passed"], ["warning", "warning"]]
+    expect(checks.last).to_contain_text("DisruptionBudgets shop/cart allows no disruption")
+    # The plan, step by step as keelson plan prints it, and in time.
+    steps = panel("plan").locator(".step")
+    expect(panel("plan").locator("h2")).to_contain_text("0 to create, 1 to update, 0 to delete")
+    assert badges(steps) == [["progressing", "runs"], ["unknown", "waits"]]
+    expect(steps.first).to_contain_text(re.compile(r"~.*control plane.*about .* left, until .*version: 1\.33 -> 1\.34", re.DOTALL))
+    expect(steps.last).to_contain_text(re.compile(r"add-on kube-proxy.*starts in about .*, takes about 45 s.*after control plane", re.DOTALL))
+    left, right = (float(step.locator("rect").first.get_attribute("x")) for step in steps.all())
+    assert left == 0 < right, (left, right)
+    # Node groups.
+    (row,) = panel("groups").locator("tbody tr").all()
+    assert row.get_by_role("link").get_attribute("href") == "/nodegroups/default/upgrading-default"
+    assert badges(panel("groups").locator("tbody tr")) == [["progressing", "In progress"]]
+    expect(row).to_contain_text(re.compile(r"WaitingForCluster.*6.*1\.33.*m7i\.large"))
+    # The agent, with its revision and what fails.
+    agent = panel("agent")
+    assert badges(agent) == [["failing", "Failing"]]
+    expect(agent).to_contain_text("12 running, 1 failing, 1 suspended")
+    for name, value in (("Agent", "flux v2.7.3"), ("Applied revision", "main@sha1:9f2c1d4e"), ("Source", "https://github.com/acme/fleet")):
+        expect(agent.locator(".facts div", has=page.get_by_text(name, exact=True)).locator("dd")).to_have_text(value)
+    expect(agent.locator(".problems li")).to_contain_text("Kustomization flux-system/apps DependencyNotReady")
+    expect(agent.locator(".problems li")).to_contain_text("dependency 'flux-system/infra' is not ready")
+    # What is not as it should be comes first.
+    names = panel("conditions").locator(".name").all_inner_texts()
+    assert names.index("GitOpsReady") < names.index("Available"), names
+    network = panel("network")
+    assert [network.locator(f"svg .{part}").count() for part in ("zone", "subnet", "gateway")] == [3, 6, 1]
+    assert page.problems == []
+
+
+def test_what_is_suspended_is_nowhere_green(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, "/clusters/default/asleep")
+    expect(page.locator(".head .badge")).to_have_text("Held")
+    expect(page.locator(".conditions .badge.held")).to_have_count(3)
+    expect(page.locator(".badge.ready")).to_have_count(0)
 
 
 def test_checks_of_a_wave_stand_against_what_is_good(ui: Ui, browser: Browser, people: list) -> None:
@@ -234,17 +293,49 @@ def test_keyboard_alone_is_enough(ui: Ui, browser: Browser, people: list) -> Non
     assert outline == "solid", "the focus is visible"
 
 
+def test_filter_and_cluster_are_reached_by_keyboard_alone(ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people)
+
+    def tab_to(what: str) -> None:
+        """Presses Tab until the focus is on what the selector names."""
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            if page.evaluate("what => document.activeElement.matches(what)", what):
+                return
+        raise AssertionError(f"{what} is not reached")
+
+    tab_to("input[name=q]")
+    page.keyboard.type("upgrad")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    # On from where the focus is, through the filter, into the only row that is left.
+    tab_to("select[name=region]")
+    page.keyboard.type("eu")
+    expect(page).to_have_url(re.compile(r"region=eu-west-1"))
+    tab_to("tbody th a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="upgrading", level=1)).to_be_visible()
+    # On the page of the cluster: to its node group, and back to the filtered table.
+    tab_to("#groups ~ .scroll")
+    tab_to("#groups ~ .scroll a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="upgrading-default", level=1)).to_be_visible()
+    # A browser without a window has no keys for it.
+    page.go_back()
+    page.go_back()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_label("Search")).to_have_value("upgrad")
+    assert page.problems == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(ui: Ui, browser: Browser, people: list, scheme: str) -> None:
     page = enter(ui, browser, people, color_scheme=scheme)
     serious: list[str] = []
     for width in WIDTHS[:2]:
         page.set_viewport_size({"width": width, "height": 900})
-        for path in PATHS:
+        for path in (*PATHS, NOWHERE):
             page.goto(ui.root + path)
-            for found in Axe().run(page).response["violations"]:
-                if found["impact"] in ("serious", "critical"):
-                    serious += [f"{path} at {width}: {found['id']}: {node['html'][:160]} {node['failureSummary']}" for node in found["nodes"][:3]]
+            serious += [f"{path} at {width}: {found}" for found in serious_violations(page)]
     assert serious == []
 
 
@@ -255,6 +346,13 @@ def test_nothing_is_wider_than_the_window(ui: Ui, browser: Browser, people: list
         page.goto(ui.root + path)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{path} is {wide} px wider than {width} px"
+        beside = page.evaluate("innerWidth - document.querySelector('.top').getBoundingClientRect().width")
+        assert beside == 0, f"{path} has a stripe of {beside} px beside its header"
+    page.goto(f"{ui.root}/clusters/default/upgrading")
+    groups = page.get_by_role("region", name="Node groups")
+    expect(groups.get_by_role("columnheader", name="Types")).to_be_attached()
+    hidden = groups.evaluate("one => one.scrollWidth - one.clientWidth")
+    assert hidden <= 0 or width < 1280, f"{hidden} px of the node groups are cut off"
 
 
 def test_hostile_texts_are_only_texts(ui: Ui, browser: Browser, people: list) -> None:
@@ -291,6 +389,92 @@ def test_page_says_when_it_is_not_current(on: Environment, browser: Browser, peo
     expect(page.get_by_role("link", name="fine", exact=True)).to_be_visible()
 
 
+def test_focus_stays_with_its_object_when_the_order_changes(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people, permissions=["clipboard-read", "clipboard-write"])
+    titles = page.locator(".need .title")
+    focused = lambda: page.evaluate("(({dataset, attributes}) => dataset.copy ?? attributes.href?.value ?? '')(document.activeElement)")  # noqa: E731
+
+    def waits(name: str, status: dict) -> None:
+        step = {"action": "Update", "resource": "cluster", "detail": "version: 1.34 -> 1.35", "state": "Pending"}
+        write(on, cluster(name, changePolicy="Approval"), {"plan": {"hash": "1f2e3d4c", "steps": [step]}, **status})
+
+    def order(*names: str) -> None:
+        """Waits until the page shows these in this order, of the clusters of this test."""
+        own = lambda: [text.partition("/")[2] for text in titles.all_inner_texts() if text.startswith("default/focus-")]  # noqa: E731
+        until(lambda: own() == list(names), 10, f"the order {names}")
+
+    def of(name: str) -> str:
+        return f"keelson approve {name} -n default"
+
+    try:
+        waits("focus-b", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=50)})
+        waits("focus-c", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=40)})
+        order("focus-b", "focus-c")
+        button = page.locator(f'button[data-copy="{of("focus-b")}"]')
+        button.focus()
+        # Another one above it, then the others change places, then one goes away.
+        waits("focus-a", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=55)})
+        order("focus-a", "focus-b", "focus-c")
+        assert focused() == of("focus-b")
+        waits("focus-c", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=53)})
+        order("focus-a", "focus-c", "focus-b")
+        assert focused() == of("focus-b")
+        on.api.delete(API, "EksCluster", "focus-a")
+        order("focus-c", "focus-b")
+        assert focused() == of("focus-b")
+        page.keyboard.press("Enter")
+        assert page.evaluate("navigator.clipboard.readText()") == of("focus-b")
+        # What is gone is copied by nobody: the focus is lost, and is not another's.
+        on.api.delete(API, "EksCluster", "focus-b")
+        order("focus-c")
+        assert focused() == ""
+        # The same with the link of a row: the rows are in the order of their needs.
+        page.locator("tbody th a", has_text="focus-c").focus()
+        waits("focus-a", {"conditions": ready("WaitingForApproval", "1 step waits", minutes=55)})
+        order("focus-a", "focus-c")
+        assert focused() == "/clusters/default/focus-c"
+    finally:
+        for name in ("focus-a", "focus-b", "focus-c"):
+            on.api.delete(API, "EksCluster", name)
+    expect(page.locator("tbody th a", has_text="focus-")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/rollouts/main", "/"])
+def test_cluster_moves_through_the_lanes(on: Environment, ui: Ui, browser: Browser, people: list, path: str) -> None:
+    page = enter(ui, browser, people, path)
+
+    def lane(name: str) -> Locator:
+        """What a lane of the wave has, without what its checks found."""
+        return page.locator(".lane", has=page.locator(".lane-head strong", has_text=name)).locator("> .tickets a")
+
+    expect(lane("early")).to_have_text(["default/upgrading", "default/orders"])
+    expect(lane("prod")).to_have_count(0)
+    moved = fleet_page.releases()
+    (release,) = moved["releases"]
+    release["waves"][2].update(state="Progressing", inProgress=1)
+    release["tickets"][0]["wave"] = "prod"
+    try:
+        on.api.patch(API, "FleetRollout", "main", {"status": moved}, None, subresource="status")
+        expect(lane("prod")).to_have_text(["default/upgrading"], timeout=LIVE_MILLISECONDS)
+        expect(lane("early")).to_have_text(["default/orders"])
+        assert lane("prod").get_attribute("href") == "/clusters/default/upgrading"
+    finally:
+        on.api.patch(API, "FleetRollout", "main", {"status": fleet_page.releases()}, None, subresource="status")
+    expect(lane("early")).to_have_text(["default/upgrading", "default/orders"], timeout=LIVE_MILLISECONDS)
+
+
+def test_page_says_when_it_cannot_be_refreshed(on: Environment, ui: Ui, browser: Browser, people: list) -> None:
+    page = enter(ui, browser, people)
+    expect(page.locator("#live")).to_have_text("Live")
+    # The stream stays open: as a busy page answers.
+    page.route(f"{ui.root}/", lambda route: route.fulfill(status=503, body=""))
+    on.api.patch(API, "EksCluster", "fine", {"metadata": {"labels": {"touched": "once"}}})
+    expect(page.locator("#live")).to_contain_text("The page cannot be refreshed. What is shown is from", timeout=LIVE_MILLISECONDS)
+    page.unroute(f"{ui.root}/")
+    # Nothing changes: it tries again by itself.
+    expect(page.locator("#live")).to_have_text("Live", timeout=10_000)
+
+
 def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, tmp_path) -> None:
     server = ManyClusters(tmp_path, MANY)
     ui = Ui(on, "--kubeconfig", str(server.kubeconfig))
@@ -305,20 +489,25 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
         painted = "performance.getEntriesByName('first-contentful-paint')"
         page.wait_for_function(f"{painted}.length")
         paint = page.evaluate(f"{painted}[0].startTime")
-        size = page.evaluate("performance.getEntriesByType('navigation')[0].decodedBodySize")
-        assert paint <= FIRST_PAINT_MILLISECONDS and size <= LANDING_BYTES, (paint, size)
+        expect(page.locator("#live")).to_have_text("Live")
+        # The page with its style sheet and its script.
+        files = page.evaluate("Object.fromEntries(performance.getEntries().filter(one => 'decodedBodySize' in one).map(one => [one.name, one.decodedBodySize]))")
+        size, assets = sum(files.values()), sum(bytes_of for name, bytes_of in files.items() if "/assets/" in name)
+        assert {"page.css", "page.js"} <= {name.rpartition("/")[2] for name in files}, files
+        assert paint <= FIRST_PAINT_MILLISECONDS * busy_factor() and size <= LANDING_BYTES, (paint, files)
         cookies = {one["name"]: one["value"] for one in page.context.cookies()}
         slowest: dict[str, float] = {}
         for query in ("q=cluster-01234", "state=failing&sort=-since", "label=env%3Dprod&region=eu-west-1&page=5", "sort=version"):
             times = []
-            for _ in range(5):
+            # The first one is not counted.
+            for _ in range(6):
                 started = time.monotonic()
                 answer = requests.get(f"{ui.root}/?{query}", cookies=cookies, timeout=10)
                 times.append(1000 * (time.monotonic() - started))
-                assert answer.status_code == 200 and len(answer.content) <= LANDING_BYTES, query
-            slowest[query] = min(times)
-        assert max(slowest.values()) <= FILTER_MILLISECONDS, slowest
-        print(f"first paint {paint:.0f} ms, {size} bytes, filters {slowest}")
+                assert answer.status_code == 200 and len(answer.content) + assets <= LANDING_BYTES, query
+            slowest[query] = max(times[1:])
+        assert max(slowest.values()) <= FILTER_MILLISECONDS * busy_factor(), slowest
+        print(f"first paint {paint:.0f} ms, {size} bytes with {assets} of style and script, slowest filters {slowest}")
     finally:
         ui.stop()
         server.stop()

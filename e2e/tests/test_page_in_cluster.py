@@ -19,7 +19,7 @@ from fleet.environment import Environment, stays, until
 from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
 from fleet.page import condition, ready, write
-from keelson_harness.browser import browser as started_browser
+from keelson_harness.browser import browser as started_browser, serious_violations
 from keelson_harness.kubeapi import documents
 from keelson_harness.kubernetes import write_kubeconfig
 from keelson_harness.paths import DEPLOY
@@ -41,6 +41,8 @@ PAGE_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 MEGABYTES = 42
 # All that one user may have.
 STREAMS = 50
+# What a leader and its page share.
+WATCHED = ("eksclusters", "nodegroups", "awsaccounts", "fleetrollouts")
 
 
 class PageCloud(AuditedCloud):
@@ -242,6 +244,27 @@ def test_session_in_a_browser(page: ClusterPage, tokens: dict[str, str]) -> None
         assert problems == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_the_forms(page: ClusterPage, tokens: dict[str, str], scheme: str) -> None:
+    with started_browser() as browser:
+        tab = browser.new_context(color_scheme=scheme).new_page()
+        tab.set_default_timeout(20_000)
+        for width in (360, 1280):
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.goto(f"{page.root}/login")
+            assert serious_violations(tab) == [], f"the form at {width}"
+            # With what was wrong.
+            tab.get_by_label("Token").fill("wrong")
+            tab.keyboard.press("Enter")
+            expect(tab.get_by_role("alert")).to_be_visible()
+            assert serious_violations(tab) == [], f"the form with a problem at {width}"
+        tab.get_by_label("Token").fill(tokens["alice"])
+        tab.keyboard.press("Enter")
+        tab.get_by_role("link", name="Sign out").click()
+        expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
+        assert serious_violations(tab) == [], "the form to sign out"
+
+
 def test_revoked_token_ends_its_stream_and_its_session(on: Environment, page: ClusterPage, tokens: dict[str, str]) -> None:
     token = person(on.api, "mallory", "team-a", ("team-a", "keelson-view"))
     until(lambda: "apple" in page.get("/", token).text, REVOKED_SECONDS, "the binding")
@@ -315,14 +338,14 @@ def test_operator_serves_the_page_too(cloud: PageCloud, on: Environment, tokens:
     ports = [free_port(), free_port()]
     start = lambda port: on.start(f"--ui-listen=127.0.0.1:{port}", name=f"keelson-{port}")  # noqa: E731
     replicas = [start(ports[0])]
-    watches = lambda: [cloud.open_watches(resource) for resource in ("eksclusters", "nodegroups", "awsaccounts")]  # noqa: E731
+    watches = lambda: [cloud.open_watches(resource) for resource in WATCHED]  # noqa: E731
     try:
         until(lambda: "keelson_leader 1" in replicas[0].metrics(), 30, "the lease")
         # The page of a leader shows what the operator reads, and that of a standby watches.
-        until(lambda: watches() == [1, 1, 1], 30, "one watch of each kind")
+        until(lambda: watches() == [1, 1, 1, 1], 30, "one watch of each kind")
         stays(lambda: max(watches()) <= 1, SILENCE_SECONDS, "one watch of each kind")
         replicas.append(start(ports[1]))
-        until(lambda: watches() == [2, 2, 2], 30, "the watches of the standby")
+        until(lambda: watches() == [2, 2, 2, 2], 30, "the watches of the standby")
         for port in ports:
             root = f"http://127.0.0.1:{port}"
             until(lambda root=root: "apple" in get(root, "/", tokens["alice"]).text, 30, "the page")
@@ -335,7 +358,7 @@ def test_operator_serves_the_page_too(cloud: PageCloud, on: Environment, tokens:
         assert_follows(on, root, tokens["alice"], "during-the-change")
         until(lambda: "keelson_leader 1" in replicas[1].metrics(), 30, "the lease")
         assert_follows(on, root, tokens["alice"], "after-the-change")
-        until(lambda: watches() == [1, 1, 1], 30, "the watches of the new leader")
+        until(lambda: watches() == [1, 1, 1, 1], 30, "the watches of the new leader")
     finally:
         for replica in replicas:
             replica.stop()

@@ -18,6 +18,7 @@ from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
 from fleet.upgrading import SMALL, reach
 from gates.scenes import CLOSED_WINDOW
+from handover.killing import Killer, killer
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -431,6 +432,46 @@ def test_replacement_completes_once_when_killed_at_every_write(on, capsys, node)
     assert list(dict.fromkeys(made.steps())) == [f"CreateNodegroup {new}", f"DeleteNodegroup {name}"]
     assert made.pods() == [] and made.templates() == ([] if node is None else [new])
     with on.operator("--drift-interval=2s", account=made.account.id):
+        made.go_away()
+
+
+def test_nodes_are_cordoned_drained_and_uncordoned_though_the_operator_is_killed_at_each_write(on, capsys):
+    """At writes to the nodes and at evictions; while an edit is taken back also at each write to AWS."""
+    made = scene_at_rest(on, "torn")
+    pods = made.run_pods()
+    made.create_budget(minAvailable=1)
+    kinds = {"Node"}
+
+    def counts(request: dict) -> bool:
+        """Not what the nodes' own components write."""
+        cordoned = [(request.get(of) or {}).get("spec", {}).get("unschedulable", False) for of in ("oldObject", "object")]
+        kind = request["kind"]["kind"]
+        return kind in kinds and (kind == "Eviction" or cordoned[0] != cordoned[1])
+
+    options = {"flags": ("--drift-interval=2s",), "account": made.account.id}
+    with killer(on, rules={"": ["nodes", "pods/eviction"]}, found=Killer(counts)) as operator_killer:
+        made.replace()
+        cordoned = operator_killer.run(on, lambda: "allows no eviction now" in made.message(), **options)
+        assert made.cordoned("torn") == [True, True] and len(made.groups()) == 2
+        mark = on.mark()
+        made.edit(instanceTypes=TYPES)
+        back = operator_killer.run(on, lambda: made.is_done(TYPES), at_aws=made.account.id, **options)
+        at_aws = [call["action"] for call in on.writes(mark, made.account.id) if "signal" in call.get("fault", "")]
+        assert made.groups() == ["torn"] and made.pods() == pods and made.cordoned("torn") == [False, False]
+        assert not any(CORDONED_FOR in node["metadata"].get("annotations", {}) for node in made.nodes("torn"))
+        made.delete_budget()
+        kinds.add("Eviction")
+        made.replace()
+        drained = operator_killer.run(on, lambda: made.is_done(OTHER_TYPES), **options)
+    with capsys.disabled():
+        print(f"\n  {operator_killer.starts} starts: {cordoned}, {back} and {at_aws}, {drained}")
+    # Nodes may be written concurrently: what is stored with the first is no kill of its own.
+    words = lambda points: {point.rpartition(" ")[0] for point in points}  # noqa: E731
+    assert words(cordoned) == words(back) == {"UPDATE Node"} and words(drained) == {"UPDATE Node", "CREATE Eviction"}
+    assert "DeleteNodegroup" in at_aws, at_aws
+    (new,) = made.groups()
+    assert made.pods() == [] and made.steps() == [f"CreateNodegroup {new}", "DeleteNodegroup torn"]
+    with on.operator(*options["flags"], account=made.account.id):
         made.go_away()
 
 

@@ -6,13 +6,14 @@ No operator writes a spec. Every wave stops by itself when a cluster fails.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from datetime import datetime
 
 import pytest
 
-from fleet import API
+from fleet import API, command_line
 from fleet.environment import Environment, environment, stays, until
 from fleet.killing import killed_at
 from fleet.manifests import key_of
@@ -20,7 +21,8 @@ from fleet.rings import GOAL, START, Rings
 from fleet.upgrading import far_window
 from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.controller import Controller
+from keelson_harness.kubeapi import ApiError, conditions
 
 # Long enough that concurrent updates overlap.
 UPDATE_SECONDS = 1.5
@@ -41,9 +43,16 @@ def reason(on: Environment, item: dict) -> tuple[str, str]:
     return ready.get("reason", ""), ready.get("message", "")
 
 
+def metric(operator: Controller, fleet: Rings, name: str) -> str:
+    """The value of a metric of the rollout; of those by release, that of the control planes to GOAL."""
+    labels = f'name="{fleet.name}"' if name == "members" else f'name="{fleet.name}",gate="ControlPlane",target="{GOAL}"'
+    found = re.search(rf"^keelson_rollout_{name}\{{{labels}\}} (\S+)$", operator.metrics(), re.MULTILINE)
+    return found[1] if found else ""
+
+
 def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
     fleet = Rings(on, THREE, {"canary": {"soak": "3s"}, "prod": {"maxConcurrent": "70%"}})
-    with on.operator(account=fleet.account.id):
+    with on.operator(account=fleet.account.id) as operator:
         fleet.make()
         until(lambda: conditions(fleet.found()).get("Ready", {}).get("status") == "True", 10, "Ready without an upgrade")
         mark = on.mark()
@@ -51,11 +60,17 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
         fleet.upgrade(*reversed(fleet.clusters))
         until(lambda: "wave prod is not open yet" in reason(on, fleet.rings["prod"][0])[1], 20, "what it waits for")
         assert reason(on, fleet.rings["prod"][0])[0] == "WaitingForWave"
+        # One canary at a time.
+        until(lambda: metric(operator, fleet, "tickets") == "1", 20, "the metric of tickets")
+        assert metric(operator, fleet, "members") == "7"
         fleet.await_state("Soaking")
+        until(lambda: metric(operator, fleet, "clusters_at_target") == "2", 20, "the metric of clusters at the target")
         until(fleet.has_arrived, 90, "all versions")
         release = fleet.await_state("Completed")
         assert (release["progress"], release["target"]) == ("7/7", GOAL)
         until(lambda: not fleet.await_state("Completed").get("tickets"), 20, "all tickets are returned")
+        numbers = {"members": "7", "tickets": "0", "clusters_at_target": "7", "clusters_failed": "0"}
+        until(lambda: {name: metric(operator, fleet, name) for name in numbers} == numbers, 20, "the metrics of a complete release")
         fleet.assert_each_was_updated_once(mark)
         fleet.assert_waves_followed_one_another(mark)
         periods = fleet.periods()
@@ -96,11 +111,12 @@ def test_failing_canary_halts_every_wave_until_it_is_retried(on):
     (canary,) = fleet.rings["canary"]
     match = {"account": fleet.account.id, "action": "UpdateClusterVersion", "resource": f"*{canary['metadata']['name']}"}
     fault = on.aws.add_fault(match, {"health_issue": {"code": "Unknown", "message": "an internal failure"}})
-    with on.operator(account=fleet.account.id):
+    with on.operator(account=fleet.account.id) as operator:
         fleet.make()
         mark = on.mark()
         fleet.upgrade()
         halted = fleet.await_state("Halted", 90)
+        until(lambda: metric(operator, fleet, "clusters_failed") == "1", 20, "the metric of failed clusters")
         name = f"default/{canary['metadata']['name']}"
         assert name in halted["message"] and "an internal failure" in halted["message"], halted
         assert conditions(fleet.found())["Stalled"]["status"] == "True"
@@ -147,6 +163,53 @@ def test_canary_whose_pods_cannot_be_evicted_halts_and_nothing_is_written(on):
         fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
         until(lambda: fleet.has_arrived() and all(fleet.node_version(item) == GOAL for item in fleet.clusters), 120, "all versions")
         fleet.await_state("Completed")
+    fleet.go_away()
+
+
+def test_commit_is_given_up_during_a_halt(on):
+    """Who has the version keeps it, or is rolled back without a ticket; the others ask for nothing any more, and the halt ends by a retry."""
+    fleet = Rings(on, {"canary": 2, "prod": 1}, {"canary": {"maxConcurrent": 2}}, nodes=True)
+    (rolled, failing), (prod,) = fleet.rings.values()
+    # A node group that has the newer version could not be rolled back.
+    fleet.groups = [group for group in fleet.groups if group["spec"]["clusterRef"]["name"] != rolled["metadata"]["name"]]
+    (nodes,) = [group for group in fleet.groups if group["spec"]["clusterRef"]["name"] == failing["metadata"]["name"]]
+    match = {"account": fleet.account.id, "action": "UpdateNodegroupVersion", "resource": f"{failing['metadata']['name']}/*"}
+    fault = on.aws.add_fault(match, {"health_issue": EVICTION_FAILURE})
+    holders = lambda: {ticket["cluster"] for release in fleet.found()["status"]["releases"] for ticket in release.get("tickets", [])}  # noqa: E731
+    with on.operator("--drift-interval=2s", account=fleet.account.id):
+        fleet.make()
+        fleet.upgrade()
+        halted = fleet.await_state("Halted", 120)
+        assert (halted["gate"], halted["halt"]["wave"]) == ("NodeGroups", "canary"), halted
+        until(lambda: fleet.has_arrived(rolled) and f"default/{rolled['metadata']['name']}" not in holders(), 60, "the end of what had begun")
+        # The commit cannot be reverted as a whole.
+        with pytest.raises(ApiError, match="cannot be lower than the one that the control plane has"):
+            fleet.edit(failing, version=START)
+        fleet.edit(prod, version=START)
+        on.await_in_sync(prod, 30, "the cluster that asks for nothing any more")
+        # The remedy needs no ticket, and gets none.
+        mark = on.mark()
+        fleet.edit(rolled, version=START, upgrade={"allowRollback": True})
+        until(lambda: fleet.version(rolled) == START, 60, "the rollback")
+        on.await_in_sync(rolled, 60, "the cluster that was rolled back")
+        assert fleet.updates(mark) == [rolled["metadata"]["name"]]
+        stays(lambda: "halt" in fleet.release() and holders() == {f"default/{failing['metadata']['name']}"}, 3, "the halt")
+        advised = command_line.output(on, "rollout", "status", fleet.name)
+        assert f"keelson rollout retry {fleet.name} {GOAL}" in advised, advised
+        on.aws.control("DELETE", "faults", params={"id": fault})
+        on.reconcile(nodes)
+        until(lambda: fleet.node_version(failing) == GOAL, 60, "the nodes")
+        assert command_line.run(on, "rollout", "retry", fleet.name, GOAL, "--yes").returncode == 0
+        rest = fleet.await_state("Completed", 60)
+        assert rest["message"] == f"no cluster of wave canary asks for {GOAL} now" and fleet.version(prod) == START, rest
+        found = conditions(fleet.found())
+        assert (found["Ready"]["status"], found["Stalled"]["status"]) == ("True", "False"), found
+        # Once the commit comes again to prod alone, the canary that was rolled back is in its way.
+        fleet.upgrade(prod)
+        blocked = fleet.await_state("Blocked", 60)
+        assert f"default/{rolled['metadata']['name']}: its spec.version is {START}" in blocked["message"], blocked
+        fleet.upgrade(rolled)
+        until(fleet.has_arrived, 120, "all versions")
     fleet.go_away()
 
 
@@ -264,11 +327,19 @@ def test_promotion_opens_the_next_wave(on):
         blocked = fleet.await_state("Blocked")
         assert f"default/{canary['metadata']['name']}: its spec.version is {START}" in blocked["message"]
         stays(lambda: fleet.version(prod) == START, 2, "the version")
-        fleet.annotate(promote=f"{GOAL}/canary")
+        promoted = command_line.run(on, "rollout", "promote", fleet.name, f"{GOAL}/canary", "--yes")
+        assert promoted.returncode == 0 and f"wave canary passes for {GOAL}" in promoted.stdout, promoted
         until(lambda: fleet.has_arrived(prod), 40, "the version")
         assert fleet.version(canary) == START
         notes = [event["note"] for event in on.events(fleet.rollout) if event["reason"] == "WavePromoted"]
-        assert len(notes) == 2 and all("written by the field manager" in note for note in notes), notes
+        assert len(notes) == 2 and all("written by the field manager keelson-cli" in note for note in notes), notes
+        # Status has it from the same write, also if a crash loses the event.
+        waves = [release["waves"][0] for release in fleet.found()["status"]["releases"]]
+        assert [wave["promotedBy"] for wave in waves if wave.get("promotedAt")] == ["keelson-cli"] * 2, waves
+        assert "ago by keelson-cli" in command_line.output(on, "rollout", "status", fleet.name)
+        # The canary asks for nothing, and nobody waits for it any more.
+        rest = fleet.await_state("Completed")
+        assert conditions(fleet.found())["Ready"]["status"] == "True", rest
     fleet.go_away()
 
 

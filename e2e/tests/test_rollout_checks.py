@@ -13,15 +13,18 @@ import pytest
 
 from fleet import API
 from fleet.check_servers import hanging, prometheus, protected
-from fleet.environment import environment, stays, until
+from fleet.environment import environment, stays, until, within
 from fleet.rings import Rings
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
+from keelson_harness.pki import Authority
 from keelson_harness.processes import free_port
 
 OF_CLUSTER = 'errors{cluster="${CLUSTER_NAME}"}'
 # The shortest that admission allows.
 INTERVAL = 5
+# A check that still runs has run within this time.
+A_RUN = INTERVAL + 2
 TOKEN = "t0ken-of-the-fleet"
 RBAC = "rbac.authorization.k8s.io/v1"
 JOBS = {
@@ -103,7 +106,7 @@ def test_canary_that_fails_a_query_halts_every_wave_until_it_is_retried(on, erro
         assert named.partition(" (")[0] in on.api.table(API, "FleetRollout", name=fleet.name)
         version, mark = fleet.found()["metadata"]["resourceVersion"], on.mark()
         steady = lambda: not on.writes(mark, fleet.account.id) and fleet.found()["metadata"]["resourceVersion"] == version  # noqa: E731
-        stays(steady, 3 * INTERVAL, "the halt, in which nothing begins and nothing is written")
+        stays(steady, A_RUN, "the halt, in which nothing begins and nothing is written")
         await_value(errors, fleet, 0.001)
         fleet.annotate(retry=halted["message"].rpartition(" to ")[2])
         until(fleet.has_arrived, 60, "all versions")
@@ -113,7 +116,7 @@ def test_canary_that_fails_a_query_halts_every_wave_until_it_is_retried(on, erro
         until(lambda: not fleet.release().get("tickets"), 20, "all tickets are returned")
         metric.set()
         version = fleet.found()["metadata"]["resourceVersion"]
-        stays(lambda: fleet.found()["metadata"]["resourceVersion"] == version, 2 * INTERVAL, "nothing is written at rest")
+        stays(lambda: fleet.found()["metadata"]["resourceVersion"] == version, A_RUN, "nothing is written at rest")
     fleet.go_away()
 
 
@@ -140,9 +143,9 @@ def test_what_is_not_known_is_never_good(on, errors):
         change(fleet, query(hangs, errorLimit=100, timeout="1m"))
         await_message(fleet, "it has no result yet")
         fleet.edit(fleet.rollout, suspend=True)
-        fleet.await_state("Suspended", 4)
+        within(lambda: fleet.release().get("state") == "Suspended", 20, "the suspension while a query hangs")
         fleet.edit(fleet.rollout, suspend=False)
-        await_message(fleet, "it has no result yet", 4)
+        within(lambda: "it has no result yet" in message(fleet), 20, "the end of the suspension while a query hangs")
         # Real, and killed.
         await_value(errors, fleet, 0.5)
         change(fleet, query(server.url, failureLimit=100, errorLimit=100))
@@ -190,7 +193,12 @@ def test_token_of_a_secret_over_tls(on, errors, tmp_path):
             on.apply(secret({"token": TOKEN, "ca.crt": authority}, **use))
             await_message(fleet, "the server answered 401 Unauthorized: not authorized with Bearer ***")
             assert has_not_begun(fleet)
-            on.apply(secret({"token": TOKEN, "ca.crt": authority, "header.X-Scope-OrgID": "fleet"}, **use))
+            # The check's own authority takes precedence over that of the Secret.
+            foreign = Authority(tmp_path / "foreign", "foreign-ca").cert_file.read_text()
+            on.apply(secret({"token": TOKEN, "ca.crt": foreign, "header.X-Scope-OrgID": "fleet"}, **use))
+            await_message(fleet, "certificate")
+            assert has_not_begun(fleet)
+            change(fleet, query(url, certificateAuthority=authority, **reference))
             until(fleet.has_arrived, 60, "all versions")
             assert TOKEN not in str(fleet.found()) + str(on.events(fleet.rollout)) + operator.log.read_text(errors="replace")
         on.api.delete("v1", "Secret", "prometheus")
@@ -266,6 +274,12 @@ def jobs(on) -> list[dict]:
     return [job for job in on.api.list("batch/v1", "Job", "default") if job["metadata"]["labels"].get("keelson.dev/check") == "smoke"]
 
 
+def late(on) -> list[dict]:
+    """Those that Kubernetes has ended at their deadline of two seconds."""
+    reasons = lambda job: {one.get("reason") for one in job.get("status", {}).get("conditions", [])}  # noqa: E731
+    return [job for job in jobs(on) if job["spec"]["activeDeadlineSeconds"] == 2 and "DeadlineExceeded" in reasons(job)]
+
+
 def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
     said = tmp_path / "said"
     check = {"name": "smoke", "job": {"cronJob": {"namespace": "default", "name": "smoke"}, "interval": "5s", "failureLimit": 9}}
@@ -288,9 +302,19 @@ def test_job_must_succeed_and_one_that_is_deleted_runs_again(on, tmp_path):
         assert "deleted before" in message(fleet), message(fleet)
         await_message(fleet, "container main exited with code 3")
         assert "no connection" in message(fleet) and has_not_begun(fleet)
+        # One that takes too long is ended by Kubernetes, and has failed.
+        on.apply(cron_job("sleep 3600"))
+        change(fleet, {**check, "job": {**check["job"], "timeout": "2s"}})
+        until(lambda: [one for one in late(on) if f"Job default/{one['metadata']['name']}: " in message(fleet)], 60, "its timeout")
+        found = fleet.release()["waves"][0]["checks"][0]
+        assert found["state"] == "Failed" and found["failures"] >= 1 and has_not_begun(fleet), found
         on.apply(cron_job(f'echo "$KEELSON_ROLLOUT $KEELSON_WAVE $KEELSON_GATE $KEELSON_TARGET $KEELSON_CLUSTERS" > {said}'))
+        change(fleet, check)
         until(fleet.has_arrived, 60, "all versions")
         assert said.read_text().split() == [fleet.name, "canary", "ControlPlane", "1.34", cluster]
+        # They stay for a day.
+        assert {one["spec"]["ttlSecondsAfterFinished"] for one in jobs(on)} == {24 * 3600}
+        assert {one["spec"]["activeDeadlineSeconds"] for one in jobs(on)} == {2, 30 * 60}
         owners = [owner["name"] for one in jobs(on) for owner in one["metadata"]["ownerReferences"]]
         assert set(owners) == {fleet.name}
     fleet.go_away()

@@ -10,9 +10,7 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -20,7 +18,7 @@ import pytest
 import yaml
 
 from fleet import API
-from fleet.command_line import Following, command, on_terminal, output, run, until_allowed, user
+from fleet.command_line import Following, OutputReader, command, on_terminal, output, run, until_allowed, user
 from fleet.environment import Environment, environment, until
 from fleet.manifests import cluster, key_of, namespace
 from fleet.rings import wave
@@ -132,18 +130,18 @@ class Terminal:
         line, env = command(on, *arguments)
         self.process = subprocess.Popen(line, env={**env, "NO_COLOR": "1"}, stdin=child, stdout=child, stderr=child)
         os.close(child)
-        self.text = ""
+        self._output = OutputReader(self.fd)
+
+    @property
+    def text(self) -> str:
+        return self._output.text
 
     def until(self, text: str) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.text:
-            assert time.monotonic() < deadline, self.text
-            if select.select([self.fd], [], [], 0.2)[0]:
-                self.text += os.read(self.fd, 65536).decode()
+        self._output.until(text)
 
     def answer(self, text: str) -> int:
         os.write(self.fd, f"{text}\n".encode())
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         os.close(self.fd)
         return code
 
@@ -286,7 +284,7 @@ def test_retry_shows_what_failed_and_continues_once(on, fleet):
     fleet.halts()
     assert "there is no terminal to ask on" in run(on, "rollout", "retry", fleet.name).stderr and fleet.annotation(RETRY) is None
     text = output(on, "rollout", "retry", fleet.name, GOAL, "--yes")
-    assert HALT["message"] in text and f"the release of {GOAL} continues" in text
+    assert HALT["message"] in text and f"control planes to {GOAL} continue" in text
     first = fleet.annotation(RETRY)
     assert first == f"{GOAL}/1795860000"
     # It has counted, and the release halted again in the same second.

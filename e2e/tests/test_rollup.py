@@ -12,6 +12,7 @@ from fleet import API
 from fleet.manifests import cluster, flux
 from fleet.environment import Environment, environment, until
 from keelson_harness.kubeapi import conditions
+from keelson_harness.load import busy_factor
 
 FLUX = "flux-system"
 NAMED = (API, "EksCluster", "rollup")
@@ -147,9 +148,9 @@ def test_commit_is_in_status_within_interval_plus_two_seconds(
     with capsys.disabled():
         formatted = ", ".join(f"{total:.1f} s ({after_flux:.1f} s after Flux)" for total, after_flux in lags)
         print(f"\n  from a commit to status.gitops, interval {INTERVAL} s: {formatted}")
-    assert max(after_flux for _, after_flux in lags) < 2
+    assert max(after_flux for _, after_flux in lags) < 2 * busy_factor()
     # On a loaded machine, Flux itself is sometimes slower.
-    assert min(total for total, _ in lags) < INTERVAL + 2
+    assert min(total for total, _ in lags) < INTERVAL + 2 * busy_factor()
 
 
 def test_failing_kustomization_is_named_and_its_dependents_are_not(on, item, repository):
@@ -203,6 +204,22 @@ def test_root_build_failure_is_in_gitops_ready(on, item, repository):
     on.ready(item)
 
 
+def test_variable_of_a_shell_script_is_named_with_the_advice_which_works(on, item, repository):
+    name = f"{PATH}/script.yaml"
+    script = yaml.safe_load(config_map("script")) | {"data": {"run": "cd ${WORKSPACE}"}}
+    repository.commit({name: yaml.safe_dump(script)})
+    on.await_condition(item, "GitOpsReady", "False", "SyncFailed", timeout=30)
+    message = on.condition(item, "GitOpsReady")["message"]
+    assert "WORKSPACE" in message and "$${NAME}" in message, message
+    (root,) = [found for found in gitops(on)["failing"] if found["name"] == f"{FLUX}/{FLUX}"]
+    assert "$${NAME}" in root["message"]
+    script["data"]["run"] = "cd $${WORKSPACE}"
+    await_applied(on, repository.commit({name: yaml.safe_dump(script)}))
+    assert on.cloud.workload.api.get("v1", "ConfigMap", "script", "default")["data"] == {"run": "cd ${WORKSPACE}"}
+    await_applied(on, repository.commit(delete=(name,)))
+    on.ready(item)
+
+
 def test_failing_helm_release_is_named(on, item):
     api = on.cloud.workload.api
     release = {
@@ -224,7 +241,7 @@ def test_failing_helm_release_is_named(on, item):
     api.patch(*HELM_RELEASE, {"status": {"conditions": [failed_condition], "observedGeneration": 1}}, subresource="status")
     start = time.monotonic()
     until(lambda: failing(on) == [("HelmRelease", "default/redis", "InstallFailed")], 10, "redis")
-    assert time.monotonic() - start < 5, "it was polled, not watched"
+    assert time.monotonic() - start < 5 * busy_factor(), "it was polled, not watched"
     assert gitops(on)["failing"][0]["message"] == failed_condition["message"]
     api.delete(*HELM_RELEASE)
     until(lambda: not failing(on), 10, "its removal")
@@ -248,7 +265,7 @@ def test_unreachable_cluster_reports_since_when_also_after_operator_restart(on, 
     start = time.monotonic()
     found = on.await_condition(item, "GitOpsReady", "False", "AgentUnreachable", timeout=15)
     noticed = time.monotonic() - start
-    assert noticed < 10, "the closed watch did not trigger an observation"
+    assert noticed < 10 * busy_factor(), "the closed watch did not trigger an observation"
     since = found["status"]["gitops"]["unreachableSince"]
     assert since in conditions(found)["GitOpsReady"]["message"].replace("+00:00", "Z")
     operator.kill()
@@ -270,7 +287,7 @@ def test_unreachable_cluster_reports_since_when_also_after_operator_restart(on, 
 def test_closed_watch_is_reestablished(on, operator, item, repository):
     await_watch(operator)
     # The first may be slower, as other work is caught up after the outage.
-    assert min(lag(on, repository, f"again-{number}")[1] for number in range(2)) < 2
+    assert min(lag(on, repository, f"again-{number}")[1] for number in range(2)) < 2 * busy_factor()
 
 
 def test_suspended_cluster_is_not_watched(on, operator, item):

@@ -16,6 +16,7 @@ from fleet import API
 from fleet.manifests import cluster, flux, secret
 from fleet.environment import Environment, environment, until
 from keelson_harness.git import GitServer
+from keelson_harness.load import busy_factor
 from sources import age
 
 FLUX = "flux-system"
@@ -113,7 +114,7 @@ def test_changed_secret_is_copied_to_workload_cluster_within_seconds(on, git, it
     with capsys.disabled():
         formatted = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
         print(f"\n  from a changed Secret to the workload cluster's copy: {formatted}")
-    assert max(took.values()) < MAX_COPY_SECONDS
+    assert max(took.values()) < MAX_COPY_SECONDS * busy_factor()
 
 
 def test_rotated_password_is_used_once_copied(on, git, repository, item):
@@ -156,7 +157,7 @@ def test_restored_secret_is_noticed_within_seconds(on, item, capsys):
     took = time.monotonic() - start
     with capsys.disabled():
         print(f"\n  from a restored Secret to Ready: {took:.2f} s")
-    assert took < MAX_COPY_SECONDS
+    assert took < MAX_COPY_SECONDS * busy_factor()
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,16 @@ def test_settings_of_the_control_plane_reach_eks_once(on: Environment, capsys) -
     kinds = [update["type"] for update in updates]
     assert len(kinds) == len(set(kinds)), kinds
     assert times(edited, UPDATE) == len(kinds) and edited.points.count(f"{UPDATE} {shop.name}") >= 1, edited.summary("settings")
-    off = shop.edit(autoMode={"enabled": False, "nodePools": []}, remoteNetworks={"nodeCidrs": [], "podCidrs": []})
+    vpc = found["resourcesVpcConfig"]["vpcId"]
+    more = shop.account.ec2.create_security_group(GroupName="more", Description="of others", VpcId=vpc)["GroupId"]
+    off = shop.edit(
+        autoMode={"enabled": False, "nodePools": []},
+        remoteNetworks={"nodeCidrs": [], "podCidrs": []},
+        network={"vpc": {"securityGroupIds": [more]}},
+    )
     assert shop.described()["computeConfig"]["enabled"] is False
-    assert times(off, UPDATE) == 2, off.writes
+    assert shop.described()["resourcesVpcConfig"]["securityGroupIds"] == [more]
+    assert times(off, UPDATE) == 3, off.writes
     with capsys.disabled():
         print(f"\n  {edited.summary('settings')}\n  {off.summary('off')}")
     shop.forget()
@@ -119,8 +126,10 @@ def test_parts_of_the_cluster_are_made_changed_and_removed_once(on: Environment,
         pruneAddons=True,
         pruneCoreAddons="Delete",
         pruneFargateProfiles=True,
+        # Without a type of log, EKS creates none.
+        logGroup={"retentionDays": 30},
     )
-    for action in ("eks:CreateFargateProfile", "eks:CreateAddon"):
+    for action in ("eks:CreateFargateProfile", "eks:CreateAddon", "logs:CreateLogGroup", "logs:PutRetentionPolicy"):
         assert times(made, action) == 1, made.writes
     assert times(made, "eks:CreateAccessEntry") == 2
     entry = shop.account.eks.describe_access_entry(clusterName=shop.name, principalArn=person)["accessEntry"]
@@ -157,10 +166,15 @@ def test_flow_logs_are_made_replaced_and_removed_once(on: Environment, capsys) -
     shop.forget()
 
 
-def test_log_group_is_edited_and_deleted_once(on: Environment, capsys) -> None:
-    shop = Crashing(on, "logged", logging=["audit"], logGroup={"retentionDays": 30})
+def test_log_group_is_tagged_edited_and_deleted_once(on: Environment, capsys) -> None:
+    shop = Crashing(on, "logged", logging=["audit"])
     shop.create()
     logs, group = shop.account.client("logs"), "/aws/eks/logged/cluster"
+    assert OWNER not in shop.account.log_groups()[group], "EKS's, until the spec has the field"
+    taken = shop.edit(logGroup={"retentionDays": 30})
+    assert OWNER in shop.account.log_groups()[group]
+    for action in ("logs:TagResource", "logs:PutRetentionPolicy"):
+        assert times(taken, action) == 1 and any(point.startswith(action) for point in taken.points), taken.summary("take")
     edited = shop.edit(logGroup={"retentionDays": 90}, tags={"team": "b"})
     (found,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert found["retentionInDays"] == 90 and times(edited, "logs:PutRetentionPolicy") == 1, edited.writes
@@ -169,4 +183,4 @@ def test_log_group_is_edited_and_deleted_once(on: Environment, capsys) -> None:
     assert logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] == []
     assert times(deleted, "logs:DeleteLogGroup") == 1, deleted.writes
     with capsys.disabled():
-        print(f"\n  {edited.summary('edit')}\n  {deleted.summary('delete')}")
+        print(f"\n  {taken.summary('take')}\n  {edited.summary('edit')}\n  {deleted.summary('delete')}")

@@ -294,6 +294,18 @@ def test_encrypted_secret_is_decrypted_in_the_cluster(on, source_cluster):
     assert base64.b64decode(found["data"]["word"]) == b"in the open only here"
 
 
+# What is fetched
+
+
+def test_only_the_listed_directories_are_checked_out(on, source_cluster):
+    repository = on.cloud.git.repository("sparse")
+    commit = repository.commit({**manifests("sparse"), "other/readme.md": "not for this cluster"})
+    source_cluster.fails(git(repository, sparseCheckout=["other"]), "path not found")
+    source_cluster.sync_from(git(repository, sparseCheckout=[PATH], timeout="20s"), commit)
+    assert source_cluster.text() == "sparse"
+    assert source_cluster.source()["status"]["observedSparseCheckout"] == [PATH]
+
+
 # Every field
 
 
@@ -301,6 +313,9 @@ EXPECTED_SOURCE = {
     "url": "https://git.invalid/fleet",
     "ref": {"name": "refs/heads/main"},
     "interval": "3s",
+    "timeout": "1m30s",
+    "sparseCheckout": [PATH],
+    "recurseSubmodules": True,
     "secretRef": {"name": FLUX},
     "proxySecretRef": {"name": "egress-proxy"},
     "verify": {"mode": "HEAD", "secretRef": {"name": "authors"}},
@@ -346,7 +361,10 @@ def test_every_field_is_set_in_flux_objects_and_removed_with_the_spec_field(on, 
     until(lambda: not removed_fields & set(source_cluster.kustomization()["spec"]), 20, "the removal of facts and decryption")
     assert source_cluster.kustomization()["spec"]["prune"] is True
     assert source_cluster.source()["spec"]["ref"] == BRANCH
-    assert not {"secretRef", "proxySecretRef", "verify"} & set(source_cluster.source()["spec"])
+    removed = {"secretRef", "proxySecretRef", "verify", "sparseCheckout", "recurseSubmodules"}
+    assert not removed & set(source_cluster.source()["spec"])
+    # The default of Flux's schema.
+    assert source_cluster.source()["spec"]["timeout"] == "60s"
     until(lambda: on.cloud.workload.api.list("v1", "Secret", FLUX) == [], 20, "the deletion of the copies")
 
 

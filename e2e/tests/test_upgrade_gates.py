@@ -13,7 +13,7 @@ from fleet.manifests import cluster, key_of
 from fleet.environment import Environment, environment, until
 from fleet.upgrading import SMALL, reach
 from gates import GateScenario
-from gates.scenes import ENDING_SUPPORT, FAR_MONTH, INSIGHT, SCENES, UPDATE_FAILURE
+from gates.scenes import ENDING_SUPPORT, FAR_MONTH, INSIGHT, SCENES, UPDATE_FAILURE, opening
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import ApiError
 
@@ -42,6 +42,23 @@ def scenarios(on: Environment) -> dict[str, GateScenario]:
         if scenario.gate not in ENDING_SUPPORT:
             scenario.edit()
     return {scenario.name: scenario for scenario in created}
+
+
+# A window that opens soon: the first test and the last, so that the others run meanwhile
+
+
+def test_window_that_opens_soon_is_in_status_before_it_opens(on, scenarios):
+    scenario = scenarios["window-opens"]
+    opens = opening(window_of(scenario))
+    found = on.await_state(scenario.cluster, lambda item: item["status"].get("upgrade", {}).get("nextWindow"), 30, "the next window")
+    assert datetime.datetime.fromisoformat(found["status"]["upgrade"]["nextWindow"]) == opens
+    calls = scenario.calls()
+    assert calls == [] or datetime.datetime.now(datetime.timezone.utc) >= opens, calls
+
+
+def window_of(scenario: GateScenario) -> dict:
+    (window,) = scenario.found()["spec"]["upgrade"]["windows"]
+    return window
 
 
 # Insights
@@ -91,7 +108,7 @@ def test_insight_about_a_later_version_does_not_block(on, scenarios):
     assert scenarios["insight-of-later"].steps() == UPGRADED
 
 
-# Windows and soak
+# A closed window, and soak
 
 
 def test_outside_window_nothing_is_written_and_next_window_is_reported(on, scenarios):
@@ -119,23 +136,6 @@ def test_outside_window_nodes_are_not_replaced(on, scenarios):
     until(lambda: scenario.calls(), 20, "a change that replaces no node")
     on.ready(scenario.groups[0], timeout=20)
     assert [call["action"] for call in scenario.calls()] == ["UpdateNodegroupConfig"]
-
-
-def test_upgrade_starts_when_window_opens(on, scenarios):
-    scenario = scenarios["window-opens"]
-    (window,) = scenario.found()["spec"]["upgrade"]["windows"]
-    minute, hour, day, month, _ = window["schedule"].split()
-    now = datetime.datetime.now(datetime.timezone.utc)
-    opens = now.replace(month=int(month), day=int(day), hour=int(hour), minute=int(minute), second=0, microsecond=0)
-    if opens > now:
-        assert datetime.datetime.fromisoformat(scenario.upgrade()["nextWindow"]) == opens
-    seconds_until_open = (opens - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
-    assert scenario.calls() == [] or seconds_until_open < 0
-    on.ready(scenario.cluster, timeout=max(seconds_until_open, 0) + 40)
-    (call,) = scenario.calls()
-    start = datetime.datetime.fromisoformat(call["time"])
-    assert 0 <= (start - opens).total_seconds() < 30
-    assert scenario.version() == "1.34"
 
 
 def test_soak_time_passes_between_steps(on, scenarios):
@@ -330,3 +330,14 @@ def test_hanging_workload_api_blocks_only_the_upgrade(on, scenarios):
         on.api.patch(version, kind, name, ignore, namespace)
         on.ready(item, timeout=60)
         assert account.eks.describe_cluster(name=name)["cluster"]["version"] == "1.34"
+
+
+def test_upgrade_starts_when_window_opens(on, scenarios):
+    scenario = scenarios["window-opens"]
+    opens = opening(window_of(scenario))
+    seconds_until_open = (opens - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+    on.ready(scenario.cluster, timeout=max(seconds_until_open, 0) + 60)
+    (call,) = scenario.calls()
+    start = datetime.datetime.fromisoformat(call["time"])
+    assert 0 <= (start - opens).total_seconds() < 30
+    assert scenario.version() == "1.34"

@@ -51,6 +51,10 @@ fn valid_git(git: &Git, policy: SourcePolicy, at: &str) -> Result<ValidSource, I
     };
     let (name, value) = reference.field();
     validate::reference(name, value).map_err(|why| InvalidField::new(field("ref"), why))?;
+    timeout(&field("timeout"), git.timeout.as_deref())?;
+    for directory in &git.sparse_checkout {
+        validate::path(directory).map_err(|why| InvalidField::new(field("sparseCheckout"), why))?;
+    }
     Ok(ValidSource::Git { url, reference, spec: git.clone() })
 }
 
@@ -78,6 +82,7 @@ fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, I
         OciReference::Semver(value) => OciRef::Semver(value.into()),
         OciReference::Digest(value) => OciRef::Digest(value.into()),
     };
+    timeout(&field("timeout"), oci.timeout.as_deref())?;
     Ok(ValidSource::Oci { url, reference, spec: oci.clone() })
 }
 
@@ -86,6 +91,11 @@ pub fn interval(field: &str, text: &str) -> Result<Duration, InvalidField> {
     duration::parse(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| InvalidField::new(field, duration::refusal(text)))
+}
+
+/// Checks a timeout, which the agent gets as it is in the spec.
+fn timeout(field: &str, text: Option<&str>) -> Result<(), InvalidField> {
+    text.map_or(Ok(()), |text| interval(field, text).map(drop))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The GitOpsReady condition, as an agent's observation determines it. Pure.
 
 use crate::api::conditions::Reason;
+use crate::api::listing::first_and_count;
 use crate::api::stable_text::stable;
 use crate::workload::error::{NotApplied, bounded};
 
@@ -41,11 +42,7 @@ impl Verdict {
 /// The verdict if objects could not be applied, which takes precedence over what is observed; `None`: all were.
 pub fn rejected(not_applied: &[NotApplied]) -> Option<Verdict> {
     let first = not_applied.first()?;
-    let others = match not_applied.len() - 1 {
-        0 => String::new(),
-        count => format!(" (and {count} more)"),
-    };
-    Some(Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}")))
+    Some(Verdict::not_ready(Reason::SyncFailed, first_and_count(first, not_applied.len() - 1)))
 }
 
 #[cfg(test)]

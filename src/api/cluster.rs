@@ -139,8 +139,9 @@ pub struct EksClusterSpec {
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_names())]
     pub logging: Option<Vec<String>>,
-    /// The log group of these logs, which Keelson creates before the cluster and deletes after it; absent: not managed. EKS creates
-    /// it with the first log type, without an end of retention, and leaves it when the cluster is deleted.
+    /// The log group of these logs, whose retention, key and tags Keelson sets once the cluster exists, and which it deletes after the
+    /// cluster; absent: not managed. EKS creates it with the first log type, without an end of retention, and leaves it when the cluster
+    /// is deleted; if EKS has not created one, Keelson does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_group: Option<LogGroup>,
     /// Encrypts Kubernetes Secrets with your own KMS key. It can be added, but not changed or removed.

@@ -102,7 +102,7 @@ pub enum ReleaseState {
     Progressing,
     /// A wave is observed before the next one begins.
     Soaking,
-    /// All waves have passed.
+    /// All waves have passed, or no cluster asks for more: a wave is at rest while the specs of its clusters do not ask for the version.
     Completed,
 }
 
@@ -177,6 +177,10 @@ pub struct WaveStatus {
     /// When a person let it pass without its checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at: Option<Time>,
+    /// The field manager that wrote the annotation `keelson.dev/promote` then; absent: that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub promoted_by: Option<String>,
     /// What was found of its checks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
@@ -194,7 +198,7 @@ pub struct WaveStatus {
 /// State of a wave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum WaveState {
-    /// An earlier wave has not passed.
+    /// An earlier wave has not passed, or no cluster asks for the version.
     Pending,
     WaitingForApproval,
     Progressing,

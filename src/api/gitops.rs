@@ -103,7 +103,8 @@ pub struct Flux {
     /// in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_secret_ref: Option<SecretReference>,
-    /// Flux controllers to install; source-controller and kustomize-controller are required.
+    /// Flux controllers to install: source-controller and kustomize-controller, which are required, helm-controller and
+    /// notification-controller. Others come from Git, which then owns Flux.
     #[serde(default = "flux_components")]
     // Not a set: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 8), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
@@ -137,6 +138,7 @@ pub struct Flux {
 
 /// Argo CD and the path that it syncs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules_git::no_fetch_options())]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoCd {
     /// Argo CD version to install, until Git owns the agent's manifests; absent: the newest built-in version.

@@ -25,6 +25,11 @@ pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -
     format!("{count} {noun}{ending}")
 }
 
+/// The first item, and the number of the others in brackets: `a (and 3 more)`. For items that are sentences.
+pub fn first_and_count(first: impl Display, others: usize) -> String {
+    if others == 0 { first.to_string() } else { format!("{first} (and {others} more)") }
+}
+
 /// `named` and the number of the others, if there are any.
 pub fn with_rest(named: String, rest: usize, before_rest: &str) -> String {
     if rest == 0 { named } else { format!("{named}{before_rest}{rest} more") }
@@ -46,5 +51,6 @@ mod tests {
         assert_eq!(first_few([1, 2, 3, 4, 5], 3), "1, 2, 3 and 2 more");
         assert_eq!(first_few_joined(["a, b", "c"], 1, "; ", "; and "), "a, b; and 1 more");
         assert_eq!(first_few(Vec::<u8>::new(), 3), "");
+        assert_eq!([first_and_count("a: b", 0), first_and_count("a: b", 2)], ["a: b", "a: b (and 2 more)"]);
     }
 }

@@ -62,6 +62,7 @@ pub mod status_node_group;
 mod status_plan;
 mod status_progress;
 mod status_recovery;
+pub mod stored_time;
 mod subnet_tier;
 pub mod unsupported;
 pub mod upgrade;

@@ -6,6 +6,7 @@
 
 use kube::core::{Reason, Rule};
 
+use super::gitops::FLUX_COMPONENTS;
 use super::rules::matches;
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
@@ -79,6 +80,30 @@ pub(super) fn path() -> Rule {
         "self.matches(r'^[A-Za-z0-9._][A-Za-z0-9._@+=,/-]*$') && self.split('/').all(part, part != '..')",
         "must be a path inside the repository, such as clusters/demo: relative, without '..', of letters, digits and ._@+=,-",
     )
+}
+
+/// Flux's own pattern: no hours.
+pub(super) fn timeout() -> Rule {
+    matches(r"^([0-9]+(\.[0-9]+)?(ms|s|m))+$", "must be a duration in minutes and seconds, such as 90s or 2m")
+}
+
+pub(super) fn directories() -> Rule {
+    rule(
+        r"self.all(item, item.matches(r'^[A-Za-z0-9._][A-Za-z0-9._@+=,/-]*$') && !item.matches(r'(^|/)[.][.](/|$)'))",
+        "each entry must be a directory inside the repository, such as clusters/demo: relative, without '..', of letters, digits and \
+         ._@+=,-",
+    )
+}
+
+/// Argo CD has them for the whole repo-server only.
+pub(super) fn no_fetch_options() -> Rule {
+    rule(
+        "(!has(self.source.git) || (!has(self.source.git.timeout) && !has(self.source.git.sparseCheckout) \
+         && !has(self.source.git.recurseSubmodules))) && (!has(self.source.oci) || !has(self.source.oci.timeout))",
+        "timeout, sparseCheckout and recurseSubmodules are Flux's, and Argo CD has no such fields of a repository: remove them, or use \
+         Flux. Argo CD clones submodules, and its repo-server has one timeout for all repositories",
+    )
+    .field_path(".source")
 }
 
 const REF_NAME: &str = "[A-Za-z0-9_][A-Za-z0-9._/@+=#-]*$";
@@ -163,5 +188,11 @@ pub(super) fn components() -> Rule {
 }
 
 pub(super) fn component_names() -> Rule {
-    super::rules::each("^[a-z]+(-[a-z]+)*-controller$", "each entry must be a Flux controller, such as helm-controller")
+    let names = FLUX_COMPONENTS.join("|");
+    super::rules::each(
+        &format!("^({names})$"),
+        "Keelson installs source-controller, kustomize-controller, helm-controller and notification-controller: remove any other \
+         entry. To run Flux's others, commit the whole of Flux with them to the path \
+         (flux install --components-extra=NAME --export), so that Git owns Flux",
+    )
 }

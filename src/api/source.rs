@@ -63,6 +63,21 @@ pub struct GitSource {
     #[x_kube(validation = rules::duration())]
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
+    /// How long one operation of Git may take, such as `2m`; absent: Flux's default, a minute. Flux only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules_git::timeout())]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub timeout: Option<String>,
+    /// Directories to check out, such as `clusters/demo`, instead of the whole repository. They must contain `path` and all that it refers
+    /// to. Flux only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules_git::directories())]
+    pub sparse_checkout: Vec<String>,
+    /// Whether submodules are cloned too, with the credentials of the repository. Flux only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recurse_submodules: bool,
     /// Secret in this namespace with the credentials: `identity` and `known_hosts` (ssh), or `username` and `password`,
     /// or `bearerToken`, or a GitHub App's keys; also `ca.crt`. Copied into the cluster and kept in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,6 +210,12 @@ pub struct OciSource {
     #[x_kube(validation = rules::duration())]
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
+    /// How long one pull may take, such as `2m`; absent: Flux's default, a minute. Flux only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules_git::timeout())]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub timeout: Option<String>,
     /// Secret of type kubernetes.io/dockerconfigjson in this namespace; copied into the cluster and kept in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,

@@ -24,6 +24,7 @@ use crate::aws::Session;
 use crate::aws::tags::{INSTALLATION, Tags};
 use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
 use crate::resources::cloud::Owner;
+use crate::resources::eks::cluster;
 use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::proof::Records;
 use crate::resources::iam::role_name;
@@ -86,7 +87,7 @@ pub fn recovery_request<K: Kind>(object: &K, handled: Option<&RecoveryStatus>) -
 /// Whether the EksCluster's status records the control plane.
 pub fn is_on_record(cluster: &EksCluster) -> bool {
     let status = cluster.status.as_ref();
-    status.is_some_and(|status| status.resources.iter().any(|line| line.key == "cluster" && line.id.is_some()))
+    status.is_some_and(|status| status.resources.iter().any(|line| line.key == cluster::KIND.name && line.id.is_some()))
 }
 
 /// The objects that exist in this management cluster, including unreadable ones.

@@ -1,11 +1,11 @@
 //! How an entry of `status.hooks` changes. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::moment::Moment;
 use crate::api::conditions::bounded;
 use crate::api::hook::{Hook, HookCluster, HookPlace, HookState, HookStatus};
+use crate::api::stored_time::whole_seconds;
 use crate::jobs::JobOutcome;
 
 /// Longest message in status, in characters: the API's limit.
@@ -48,10 +48,6 @@ impl JobId {
 /// The value of an annotation, as status has it: one that is longer is cut, and equal to itself.
 pub(super) fn cut(value: &str) -> String {
     value.chars().take(MAX_VALUE).collect()
-}
-
-fn whole_seconds(now: Timestamp) -> Time {
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 /// A new entry, without a Job.

@@ -1,8 +1,5 @@
 //! Tests of hooks whose workload cluster does not answer.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;

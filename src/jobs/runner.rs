@@ -2,7 +2,7 @@
 //! retry.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobTemplateSpec};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{ObjectList, Request};
 use kube::{Client, ResourceExt as _};
@@ -67,13 +67,26 @@ impl JobRunner {
         let request = collection(BATCH, "CronJob", Some(namespace)).get(&cron_job.name, &GetParams::default());
         match self.target.send::<CronJob>("read CronJobs", namespace, request).await {
             Ok(found) => Ok(found.spec.job_template),
-            Err(failure) if failure.kind == FailureKind::NotFound => Err(JobError::NoCronJob {
-                namespace: namespace.to_owned(),
-                name: cron_job.name.clone(),
-                of: self.target.suffix(),
-            }),
+            Err(failure) if failure.kind == FailureKind::NotFound => {
+                let (namespace, of) = (namespace.to_owned(), self.target.suffix());
+                match self.lacks_namespace(&namespace).await {
+                    true => Err(JobError::NoNamespace { namespace, of }),
+                    false => Err(JobError::NoCronJob { namespace, name: cron_job.name.clone(), of }),
+                }
+            }
             Err(failure) => Err(failure.error),
         }
+    }
+
+    /// Whether that namespace is known not to exist. In the management cluster the operator may not read namespaces, and has no
+    /// permission in one that does not exist.
+    async fn lacks_namespace(&self, namespace: &str) -> bool {
+        if matches!(self.target, Target::Management(_)) {
+            return false;
+        }
+        let request = collection("v1", "Namespace", None).get(namespace, &GetParams::default());
+        let found = self.target.send::<Namespace>("read Namespaces", namespace, request).await;
+        found.is_err_and(|failure| failure.kind == FailureKind::NotFound)
     }
 
     /// Creates `job`, and returns its UID. One that exists is adopted if it is the same.

@@ -320,6 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn blocked_rollout_needs_a_person_once_it_has_been_for_a_minute() {
+        let of = |state: &str, stalled: Value| {
+            let release = json!({"gate": "ControlPlane", "target": "1.36", "state": state, "since": "2026-11-28T00:00:00Z",
+                "waves": [{"name": "canary", "state": "Pending"}]});
+            let status = json!({"conditions": [stalled], "releases": [release]});
+            let rollout: FleetRollout =
+                object("FleetRollout", json!({"clusterSelector": {}, "waves": [{"name": "canary"}]}), status);
+            let found = of_rollout(&rollout, SETTLE, NOW.parse().unwrap());
+            found.into_iter().map(|need| (need.kind, need.detail)).collect::<Vec<_>>()
+        };
+        let blocked = |at: &str| of("Blocked", condition("Stalled", "True", "UpgradeBlocked", at));
+        let expected = vec![(NeedKind::ObjectStalled, "UpgradeBlocked/1795860000".to_owned())];
+        assert_eq!(blocked("2026-11-28T10:00:00Z"), expected);
+        assert!(blocked("2026-11-28T11:59:30Z").is_empty(), "a commit reaches its clusters one by one");
+        let at_rest = condition("Stalled", "False", "Available", "2026-11-28T10:00:00Z");
+        assert!(of("Completed", at_rest).is_empty());
+    }
+
+    #[test]
     fn rollout_needs_a_person_for_each_halt_and_each_approval() {
         let status = json!({
             "conditions": [condition("Stalled", "True", "WaveHalted", "2026-11-28T10:00:00Z")],

@@ -1,12 +1,16 @@
 //! Requests to the page in a cluster: two tenants, sessions, and what is refused. I/O: loopback.
 
 use axum::extract::{Request, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt as _;
+use jiff::SignedDuration;
 
 use super::*;
 use crate::page::gate::Gate;
 use crate::page::reviews_tests::ApiServer;
 use crate::page::server::handle;
+use crate::page::stream;
 use crate::page::tests::{cluster, ready};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -182,8 +186,11 @@ struct Messages(Body);
 
 impl Messages {
     async fn of(page: &Arc<Page>, token: &str) -> Self {
-        let authorization = bearer(token);
-        let response = send(page, "GET", "/events", &[("authorization", &authorization)], "").await;
+        Self::with(page, ("authorization", &bearer(token))).await
+    }
+
+    async fn with(page: &Arc<Page>, header: (&str, &str)) -> Self {
+        let response = send(page, "GET", "/events", &[header], "").await;
         assert_eq!(response.status(), StatusCode::OK);
         let mut messages = Self(response.into_body());
         assert!(messages.next().await.unwrap().contains("event: connected"));
@@ -233,6 +240,55 @@ async fn stream_ends_with_its_token() {
     api.set_failing(true);
     cluster.access.forget_all();
     assert_eq!(bob.next().await, None, "it fails closed");
+}
+
+/// A token that says when it expires, and that the API server of these tests accepts for longer.
+fn token_until(second: i64) -> String {
+    let part = |claims: &str| URL_SAFE_NO_PAD.encode(claims);
+    format!("{}.{}.signature", part("{}"), part(&format!("{{\"exp\":{second}}}")))
+}
+
+#[tokio::test]
+async fn expired_token_ends_its_stream_by_header_and_by_session() {
+    let (page, api) = started(&[]).await;
+    let expires = Timestamp::now().as_second() + 2;
+    let token = token_until(expires);
+    api.accept(&token, "alice");
+    let signed_in = send(&page, "POST", "/login", &[FORM, OWN], &format!("token={token}")).await;
+    assert_eq!(signed_in.status(), StatusCode::SEE_OTHER);
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let authorization = bearer(&token);
+    let (by_header, by_session) = (("authorization", authorization.as_str()), ("cookie", cookie.as_str()));
+    for header in [by_header, by_session] {
+        assert_eq!(get(&page, "/", &[header]).await.0, StatusCode::OK, "{}", header.0);
+    }
+    let (mut of_header, mut of_session) =
+        (Messages::with(&page, by_header).await, Messages::with(&page, by_session).await);
+    let mut bob = Messages::of(&page, "b").await;
+    assert_eq!(of_header.next().await, None);
+    assert_eq!(of_session.next().await, None);
+    assert!(Timestamp::now().as_second() >= expires, "not before it expires");
+    for header in [by_header, by_session] {
+        let (status, all) = get(&page, "/", &[header]).await;
+        assert!(status == StatusCode::UNAUTHORIZED && !all.contains("apple"), "{}: {all}", header.0);
+    }
+    assert!(bob.is_silent().await, "the others stay");
+}
+
+#[tokio::test]
+async fn stream_ends_with_its_session_also_if_the_token_is_valid_for_longer() {
+    let (page, _) = started(&[]).await;
+    let Gate::Cluster(cluster) = &page.gate else { panic!("not in a cluster") };
+    let namespaces = page.fleet.read().namespaces();
+    let viewer = cluster.access.admit("a", true, &namespaces, "").await.unwrap().viewer;
+    let until = Timestamp::now() + SignedDuration::from_secs(1);
+    let place = cluster.stream("alice").unwrap();
+    let credential = Credential { token: "a".to_owned(), until: Some(until), from: String::new(), _place: place };
+    let response = stream::live(&page, viewer, None, Some(credential)).into_response();
+    let mut messages = Messages(response.into_body());
+    assert!(messages.next().await.unwrap().contains("event: connected"));
+    assert_eq!(messages.next().await, None);
+    assert!(Timestamp::now() >= until, "not before it ends");
 }
 
 #[tokio::test]

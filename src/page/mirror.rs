@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::Page;
 use super::fleet::{Shown, id_of};
 use super::id::{Id, Kind};
-use crate::api::{AwsAccount, EksCluster, NodeGroup};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::controllers::runtime::mirror::{Mirror, Reading};
 
 /// A change of the page.
@@ -103,6 +103,10 @@ impl Mirror for OperatorMirror {
         self.take(reading);
     }
 
+    fn on_rollout(&self, reading: Reading<FleetRollout>) {
+        self.take(reading);
+    }
+
     fn on_end(&self) {
         self.queue(|page| {
             for kind in Kind::ALL {
@@ -115,6 +119,7 @@ impl Mirror for OperatorMirror {
 #[cfg(test)]
 mod tests {
     use kube::{Client, Config};
+    use serde_json::json;
 
     use super::*;
     use crate::controllers::runtime::decode::Unreadable;
@@ -153,7 +158,12 @@ mod tests {
         assert_eq!((names(&page), is_led()), (vec!["a".to_owned(), "unreadable bad".to_owned()], true));
         let kept = page.fleet.read().clusters.values().next().map(|kept| Arc::clone(&kept.object)).unwrap();
         assert!(Arc::ptr_eq(&kept, &shared), "not a copy");
-        assert!(!*page.led(Kind::FleetRollout).borrow(), "the operator passes on no rollouts");
+        assert!(!*page.led(Kind::FleetRollout).borrow(), "each kind by itself");
+        let spec = json!({"clusterSelector": {}, "waves": [{"name": "canary"}]});
+        let rollout = json!({"metadata": {"name": "main"}, "spec": spec});
+        mirror.on_rollout(Reading::All(vec![Arc::new(serde_json::from_value(rollout).unwrap())], Vec::new()));
+        readings.show_all();
+        assert!(*page.led(Kind::FleetRollout).borrow() && page.fleet.read().rollouts.len() == 1);
         mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "b"))));
         mirror.on_cluster(Reading::Unreadable(Box::new(unreadable("a"))));
         mirror.on_cluster(Reading::Deleted(Some("team-a".to_owned()), "bad".to_owned()));

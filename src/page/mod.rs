@@ -15,6 +15,8 @@ pub mod gate;
 mod guesses;
 mod id;
 mod in_cluster;
+#[cfg(test)]
+mod injection_tests;
 pub mod mirror;
 mod object_events;
 mod query;

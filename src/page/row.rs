@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use super::id::{Id, Kind};
 use super::state::State;
 use crate::api::conditions::{self, ConditionType, bounded};
+use crate::api::fleet_rollout_status::ReleaseState;
 use crate::api::policy::DriftPolicy;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::rollout::overview::overview;
@@ -158,15 +159,19 @@ impl Row {
         let ready = conditions::get(&status.conditions, ConditionType::Ready);
         let release = status.releases.first();
         let is_stalled = conditions::is_true(&status.conditions, ConditionType::Stalled);
-        let state = match release {
-            Some(release) => State::of_release(release.state),
+        let state = match release.map(|release| State::of_release(release.state)) {
             None if ready.is_none() => State::Unknown,
-            None if is_stalled => State::Blocked,
-            None if object.spec.suspend => State::Held,
+            None | Some(State::Ready) if is_stalled => State::Blocked,
+            // Nothing more begins, also if what began has completed.
+            None | Some(State::Ready) if object.spec.suspend => State::Held,
+            Some(state) => state,
             None => State::Ready,
         };
-        let reason =
-            release.map_or_else(|| ready.map_or("", |ready| ready.reason.as_str()), |release| release.state.as_str());
+        let reason = match release {
+            _ if state == State::Held => ReleaseState::Suspended.as_str(),
+            Some(release) => release.state.as_str(),
+            None => ready.map_or("", |ready| ready.reason.as_str()),
+        };
         let halt = release.and_then(|release| release.halt.as_ref());
         let message = halt.map(|halt| halt.message.as_str());
         let message = message.or_else(|| release.and_then(|release| release.message.as_deref()));
@@ -198,5 +203,44 @@ impl Row {
     /// Whether a person has to do something about it.
     pub fn requires_intervention(&self, now: Timestamp) -> bool {
         self.state.requires_intervention(self.since, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rollout(suspend: bool, status: Value) -> Row {
+        let object = json!({
+            "metadata": {"name": "main"}, "spec": {"clusterSelector": {}, "waves": [{"name": "a"}], "suspend": suspend}, "status": status,
+        });
+        Row::of_rollout(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn suspended_rollout_is_held_also_if_its_releases_have_completed() {
+        let condition = |kind: &str, status: &str| {
+            json!({"type": kind, "status": status, "reason": "Available", "message": "m", "lastTransitionTime": "2026-11-30T23:00:00Z"})
+        };
+        let release = |state: &str| {
+            json!([{"gate": "ControlPlane", "target": "1.36", "state": state, "since": "2026-11-30T23:00:00Z"}])
+        };
+        let status = |releases: Value| json!({"conditions": [condition("Ready", "True")], "releases": releases});
+        for (suspend, releases, state, reason) in [
+            (false, release("Completed"), State::Ready, "Completed"),
+            (true, release("Completed"), State::Held, "Suspended"),
+            (true, release("Suspended"), State::Held, "Suspended"),
+            (true, release("Halted"), State::Halted, "Halted"),
+            (true, json!([]), State::Held, "Suspended"),
+            (false, json!([]), State::Ready, "Available"),
+        ] {
+            let row = rollout(suspend, status(releases.clone()));
+            assert_eq!((row.state, row.reason.as_str()), (state, reason), "{suspend} {releases}");
+        }
+        let stalled = json!([condition("Ready", "False"), condition("Stalled", "True")]);
+        let row = rollout(false, json!({"conditions": stalled, "releases": release("Completed")}));
+        assert_eq!(row.state, State::Blocked, "its spec is not accepted any more");
     }
 }

@@ -107,7 +107,7 @@ impl State {
             return Self::Unknown;
         }
         match reason {
-            Some(Reason::Suspended | Reason::Observed) => Self::Held,
+            Some(reason) if is_hold(reason) => Self::Held,
             _ if subject.waits_for_approval() => Self::Approval,
             _ if subject.is_true(ConditionType::Stalled) || is_upgrade_blocked => Self::Blocked,
             Some(
@@ -117,7 +117,6 @@ impl State {
                 | Reason::WaveHalted
                 | Reason::HookFailed,
             ) if !is_ready => Self::Blocked,
-            Some(Reason::OnHold) => Self::Held,
             Some(reason) if !is_ready && is_failure(reason) => Self::Failing,
             // A reason of another version.
             None if !is_ready => Self::Failing,
@@ -127,6 +126,12 @@ impl State {
             _ => Self::Ready,
         }
     }
+}
+
+/// Whether a reason says that somebody stopped it: then it is not shown as healthy, whatever the status of its condition. The operator
+/// leaves `Ready` True when a ready cluster is suspended, and `Stalled` is False then.
+pub fn is_hold(reason: Reason) -> bool {
+    matches!(reason, Reason::Suspended | Reason::Observed | Reason::OnHold)
 }
 
 /// Something that fails needs a person after this time: most failures end by themselves before.

@@ -11,7 +11,7 @@ use super::give::{Slot, approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
-use super::release::{Existing, Placed, Release, drop_ended, releases, whole_seconds};
+use super::release::{Existing, Placed, Release, drop_ended, releases};
 use super::request::{Lane, Step};
 use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
@@ -20,6 +20,7 @@ use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus, TicketStatus};
 use crate::api::listing::first_few_joined;
+use crate::api::stored_time::whole_seconds;
 
 /// Maximum number of failed clusters in a message.
 const MAX_FAILED: usize = 3;
@@ -142,7 +143,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
         for wave in waves.iter_mut() {
             wave.status.in_progress = i32::try_from(release.in_progress(&wave.status.name)).unwrap_or(i32::MAX);
         }
-        summary::close(waves, open);
+        summary::close(waves, open, release.step, &placed);
         summary::summarize(release, &policy, waves, &placed, halted_by, &mut events);
         release.status.waves = waves.iter().map(|wave| wave.status.clone()).collect();
     }

@@ -25,9 +25,9 @@ pub struct Fleet {
     pub clusters: BTreeMap<&'static str, Member>,
     approve: Option<String>,
     pub retry: Option<String>,
-    promote: Option<String>,
+    pub promote: Option<String>,
     unreadable: BTreeSet<String>,
-    events: Vec<&'static str>,
+    pub events: Vec<&'static str>,
     results: Vec<CheckRun>,
     due: Vec<DueCheck>,
 }
@@ -58,7 +58,7 @@ impl Fleet {
         fleet
     }
 
-    fn join(&mut self, name: &'static str, ring: &str, at: &str, wanted: &str) {
+    pub fn join(&mut self, name: &'static str, ring: &str, at: &str, wanted: &str) {
         let of = member(name, &format!("team/{name}"), ring, at.parse().unwrap(), self.now);
         let member = Member { wanted: wanted.parse().unwrap(), ..of };
         self.clusters.insert(name, member);

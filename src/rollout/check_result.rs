@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 
 use super::check_policy::{CheckKind, CheckPolicy};
-use super::release::whole_seconds;
 use super::request::Step;
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_check::{CheckState, CheckStatus, ClusterCheckStatus, MAX_CLUSTERS};
+use crate::api::stored_time::whole_seconds;
 
 /// Longest message.
 const MAX_MESSAGE: usize = 256;

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use super::approval;
 use super::member::Member;
 use super::policy::{Policy, WavePolicy};
-use super::release::{Release, whole_seconds};
+use super::release::Release;
 use super::request::{Lane, RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
+use crate::api::stored_time::whole_seconds;
 
 /// A slot of a wave, which a cluster takes with a ticket, or with a claim without one.
 #[derive(Clone, Debug)]

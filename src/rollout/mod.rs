@@ -41,6 +41,8 @@ pub use target::{AgentVersion, Revision, SourceKey, Target};
 #[cfg(test)]
 mod advance_agent_tests;
 #[cfg(test)]
+mod advance_demand_tests;
+#[cfg(test)]
 mod advance_gates_tests;
 #[cfg(test)]
 mod advance_revision_tests;

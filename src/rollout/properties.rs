@@ -34,7 +34,11 @@ fn a_wave(name: &'static str, ring: Option<u8>) -> impl Strategy<Value = Value> 
     let approval = prop_oneof![3 => Just("Automatic"), 1 => Just("Required")];
     let checks = prop_oneof![2 => Just(0_usize), 1 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(4)];
     let rest = (any::<bool>(), checks, 0i32..3);
-    (1u32..3, 0i32..2, soak, approval, rest).prop_map(move |(max_concurrent, max_failed, soak, approval, rest)| {
+    let max_concurrent = prop_oneof![
+        2 => (1u32..3).prop_map(|number| json!(number)),
+        1 => prop_oneof![Just("1%"), Just("50%"), Just("67%"), Just("100%")].prop_map(|share| json!(share)),
+    ];
+    (max_concurrent, 0i32..2, soak, approval, rest).prop_map(move |(max_concurrent, max_failed, soak, approval, rest)| {
         let (slow, checks, limit) = rest;
         let selector = ring.map_or(json!({}), |ring| json!({"matchLabels": {"ring": ring.to_string()}}));
         json!({

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::member::Member;
 use super::policy::{Placement, Policy};
 use super::request::{Lane, RequestId, Step};
 use super::revision;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus};
+use crate::api::stored_time::whole_seconds;
 
 /// A cluster of the rollout.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +33,6 @@ pub struct Release {
     pub step: Step,
     /// Its status, as it will be written.
     pub status: ReleaseStatus,
-}
-
-/// A time for status, which has whole seconds.
-pub fn whole_seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 impl Release {

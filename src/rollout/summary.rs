@@ -86,12 +86,7 @@ pub fn summarize(
     events: &mut Vec<RolloutEvent>,
 ) {
     let step = release.step;
-    let unmatched: Vec<&str> = placed
-        .iter()
-        .filter(|one| one.placement == Placement::Unmatched && !one.member.deleting)
-        .filter(|one| one.member.is_left(step))
-        .map(|one| one.member.name.as_str())
-        .collect();
+    let unmatched: Vec<&str> = unmatched(step, placed).collect();
     let current = waves.iter().position(|wave| !wave.passed);
     let left = waves.iter().map(|wave| wave.status.members - wave.status.at_target).sum::<i32>();
     let (state, message) = match (&release.status.halt, current) {
@@ -111,11 +106,26 @@ pub fn summarize(
         }
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
-        (None, Some(index)) => of_wave(policy, index, &waves[index]),
-        (None, None) if left > 0 => {
-            // Promoted waves do not wait for their clusters.
-            let waits = waves.iter().flat_map(|wave| wave.waits_for.clone());
-            (ReleaseState::Progressing, Some(format!("waiting for {}", few(waits))))
+        (None, Some(index)) if is_at_rest(waves, index, step, placed) => {
+            (ReleaseState::Completed, Some(describe_rest(policy, index, step)))
+        }
+        (None, Some(index)) => {
+            let is_awaited = is_awaited(waves, index, step, placed);
+            of_wave(policy, index, &waves[index], is_awaited)
+        }
+        (None, None) if is_left(waves, step, placed) => {
+            // Promoted waves do not wait for their clusters, nor others for those that have failed and are tolerated.
+            let waits: Vec<String> = waves.iter().flat_map(|wave| wave.waits_for.clone()).collect();
+            let notes = || few(waves.iter().flat_map(|wave| wave.notes.clone()));
+            let message = match waits.is_empty() {
+                true => format!("all waves have passed; {}", notes()),
+                false => format!("waiting for {}", few(waits)),
+            };
+            (ReleaseState::Progressing, Some(message))
+        }
+        (None, None) if unmatched.is_empty() => {
+            let open = waves.iter().position(|wave| wave.status.at_target < wave.status.members);
+            (ReleaseState::Completed, open.map(|index| describe_rest(policy, index, step)))
         }
         (None, None) => {
             let names = first_few_joined(unmatched, MAX_NAMES, ", ", " and ");
@@ -126,7 +136,7 @@ pub fn summarize(
     let message = message.map(|message| bounded(&message, MAX_LENGTH));
     if state != before {
         match state {
-            ReleaseState::Completed => events.push(RolloutEvent::completed(step)),
+            ReleaseState::Completed if current.is_none() => events.push(RolloutEvent::completed(step)),
             ReleaseState::WaitingForApproval => {
                 events.push(RolloutEvent::waiting_for_approval(step, message.as_deref().unwrap_or_default()));
             }
@@ -140,11 +150,48 @@ pub fn summarize(
     release.status.message = message;
 }
 
+/// The clusters that no wave selects, and that wait for the step.
+fn unmatched<'a>(step: Step, placed: &'a [Placed<'_>]) -> impl Iterator<Item = &'a str> {
+    let unmatched = placed.iter().filter(|one| one.placement == Placement::Unmatched && !one.member.deleting);
+    unmatched.filter(move |one| one.member.is_left(step)).map(|one| one.member.name.as_str())
+}
+
+/// Whether a cluster waits for the wave of that index: one of a later wave, or of none, that asks for the step.
+fn is_awaited(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
+    let mut later = waves.iter().skip(index + 1).flat_map(|wave| &wave.members);
+    later.any(|one| one.member.is_left(step)) || unmatched(step, placed).next().is_some()
+}
+
+/// Whether nothing is to be done in the wave of that index: the specs of its clusters do not ask for the version, and nobody waits for
+/// them. So it is in a team that commits one ring after the other.
+fn is_at_rest(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
+    let wave = &waves[index];
+    wave.only_not_asked && wave.status.in_progress == 0 && !is_awaited(waves, index, step, placed)
+}
+
+/// Whether something is to be done once all waves have passed: a cluster asks for the step, or is not healthy.
+fn is_left(waves: &[Evaluation<'_>], step: Step, placed: &[Placed<'_>]) -> bool {
+    let asks = |wave: &Evaluation<'_>| wave.members.iter().any(|one| one.member.is_left(step));
+    let is_busy = |(index, wave): (usize, &Evaluation<'_>)| {
+        asks(wave) || !wave.waits_for.is_empty() && !is_at_rest(waves, index, step, placed)
+    };
+    waves.iter().enumerate().any(is_busy)
+}
+
+fn describe_rest(policy: &Policy, index: usize, step: Step) -> String {
+    format!("no cluster of wave {} asks for {} now", policy.waves[index].name, step.target)
+}
+
 fn few(texts: impl IntoIterator<Item = String>) -> String {
     first_few_joined(texts, MAX_NAMES, "; ", "; and ")
 }
 
-fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseState, Option<String>) {
+fn of_wave(
+    policy: &Policy,
+    index: usize,
+    found: &Evaluation<'_>,
+    is_awaited: bool,
+) -> (ReleaseState, Option<String>) {
     let wave = &policy.waves[index];
     let name = &wave.name;
     if let Some(hash) = &found.status.approval_hash {
@@ -158,7 +205,8 @@ fn of_wave(policy: &Policy, index: usize, found: &Evaluation<'_>) -> (ReleaseSta
         let checks = found.checks.waits_for.iter().map(|check| format!("; {check}")).collect::<String>();
         return (ReleaseState::Soaking, Some(format!("wave {name} soaks for {soak}, until {until}{checks}")));
     }
-    let state = if found.needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
+    let needs_person = found.needs_person || found.not_asked && is_awaited;
+    let state = if needs_person { ReleaseState::Blocked } else { ReleaseState::Progressing };
     let notes = found.notes.iter().map(|note| format!("; {note}")).collect::<String>();
     if found.waits_for.is_empty() && !found.checks.waits_for.is_empty() {
         let waits = few(found.checks.waits_for.clone());
@@ -184,11 +232,13 @@ pub fn order(release: &Release) -> (bool, ReleaseState, bool, Target, Timestamp)
     (has_passed, release.status.state, release.status.halt.is_none(), release.step.target, release.status.since.0)
 }
 
-/// Sets the state of waves that are not open.
-pub fn close(waves: &mut [Evaluation<'_>], open: usize) {
-    for wave in waves.iter_mut().skip(open) {
-        if wave.status.state == WaveState::Progressing && wave.status.in_progress == 0 {
-            wave.status.state = WaveState::Pending;
+/// Sets the state of waves that are not open, or at rest.
+pub fn close(waves: &mut [Evaluation<'_>], open: usize, step: Step, placed: &[Placed<'_>]) {
+    for index in 0..waves.len() {
+        let is_pending = index >= open || is_at_rest(waves, index, step, placed);
+        let status = &mut waves[index].status;
+        if is_pending && status.state == WaveState::Progressing && status.in_progress == 0 {
+            status.state = WaveState::Pending;
         }
     }
 }

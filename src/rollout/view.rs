@@ -128,6 +128,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The waves of the spec in order, each with its clusters.
+    pub fn waves(&self) -> Vec<(&str, Vec<&'a Member>)> {
+        let in_wave = |index: usize| {
+            let placed = self.placed.iter().filter(move |one| one.placement == Placement::Wave(index));
+            placed.map(|one| one.member).filter(|member| !member.deleting).collect::<Vec<_>>()
+        };
+        self.policy.waves.iter().enumerate().map(|(index, wave)| (wave.name.as_str(), in_wave(index))).collect()
+    }
+
     /// The clusters that are in no wave.
     pub fn outside(&self) -> OutsideWaves {
         let of = |placement: Placement| {
@@ -247,6 +256,8 @@ mod tests {
         let step = Step { gate: crate::api::fleet_rollout::Gate::ControlPlane, target: "1.36".parse().unwrap() };
         assert_eq!(prod.hash, Some(approval::hash(step, "prod", &[&clusters[8]])));
         assert_eq!(view.outside().unmatched, ["team/nowhere"]);
+        let members = view.waves().into_iter().map(|(name, members)| (name, members.len())).collect::<Vec<_>>();
+        assert_eq!(members, [("canary", 8), ("prod", 1)]);
         assert!(view.wave(&status.releases[0], "gone").is_none() && canary.hash.is_none());
     }
 }

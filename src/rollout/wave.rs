@@ -8,12 +8,13 @@ use super::check::{self, Checks, Soak};
 use super::check_result::CheckRun;
 use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
-use super::release::{Placed, Release, whole_seconds};
+use super::release::{Placed, Release};
 use super::request::Step;
 use super::revision;
 use super::target::Target;
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
+use crate::api::stored_time::whole_seconds;
 
 /// How long a cluster may have asked before its release is recorded.
 const ASKED_BEFORE: SignedDuration = SignedDuration::from_secs(60);
@@ -35,6 +36,10 @@ pub struct Evaluation<'a> {
     pub notes: Vec<String>,
     /// Whether a person must change something before it passes.
     pub needs_person: bool,
+    /// Whether the spec of a cluster does not ask for the version: a person must change that as soon as another cluster waits for it.
+    pub not_asked: bool,
+    /// Whether it waits for nothing but such clusters: as long as no other cluster waits for them, it is at rest.
+    pub only_not_asked: bool,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,
     /// What is found of its checks.
@@ -81,6 +86,7 @@ pub fn evaluate<'a>(
     let missing: Vec<&Placed<'_>> = required.iter().filter(|one| !of.has_version(one.member)).collect();
     let mut waits_for: Vec<String> = missing.iter().map(|one| of.describe_missing(one)).collect();
     let needs_person = missing.iter().any(|one| of.needs_person(one));
+    let not_asked = missing.iter().filter(|one| of.is_not_asked(one)).count();
     let unhealthy = required.iter().filter(|one| of.has_version(one.member));
     waits_for.extend(unhealthy.filter_map(|one| of.describe_health(one.member)));
     if required.is_empty() && !failed.is_empty() {
@@ -88,6 +94,7 @@ pub fn evaluate<'a>(
     } else if required.is_empty() && leads {
         waits_for.push("none of its clusters with this source is observed".to_owned());
     }
+    let only_not_asked = not_asked > 0 && not_asked == waits_for.len();
     let mut soaks_until = None;
     let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
     let mut are_good = wave.checks.is_empty();
@@ -153,7 +160,19 @@ pub fn evaluate<'a>(
             failed.iter().map(|(member, why)| format!("{} has failed, which maxFailed tolerates: {why}", member.name)),
         );
     }
-    Evaluation { status, members, failed, passed, waits_for, notes, needs_person, soaks_until, checks }
+    Evaluation {
+        status,
+        members,
+        failed,
+        passed,
+        waits_for,
+        notes,
+        needs_person,
+        not_asked: not_asked > 0,
+        only_not_asked,
+        soaks_until,
+        checks,
+    }
 }
 
 /// Clusters that are created are not upgraded; those that are suspended or deleted leave their wave, unless one that is
@@ -200,6 +219,7 @@ impl<'r> Found<'r> {
             passed_at: None,
             healthy_since: None,
             promoted_at: None,
+            promoted_by: None,
             checks: Vec::new(),
             approval_hash: None,
             approved: Vec::new(),
@@ -300,8 +320,14 @@ impl<'r> Found<'r> {
         member.request_of(self.step.gate).last_number() >= began.as_millisecond()
     }
 
+    /// Whether nothing but its spec keeps it from beginning.
+    fn is_not_asked(&self, one: &Placed<'_>) -> bool {
+        !one.contested && !one.member.suspended && !self.asks(one.member)
+    }
+
     fn needs_person(&self, one: &Placed<'_>) -> bool {
-        one.member.suspended || one.contested || !self.asks(one.member) || one.member.stalled.is_some()
+        let has_stalled = one.member.stalled.is_some() && self.asks(one.member);
+        one.member.suspended || one.contested || has_stalled
     }
 
     fn describe_missing(&self, one: &Placed<'_>) -> String {

@@ -8,7 +8,9 @@ use super::world::World;
 use super::world_objects::{ClusterObject, Operator, Truth, request};
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::fleet_rollout::{Gate, NotAskedPolicy, Share, UnmatchedPolicy, Wave};
+use crate::api::fleet_rollout::{
+    FleetRolloutSpec, Gate, NotAskedPolicy, Share, UNMATCHED_WAVE, UnmatchedPolicy, Wave,
+};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
 
 type Checked = Result<(), String>;
@@ -99,12 +101,31 @@ pub fn ask_by(
     })
 }
 
-/// A cluster that has failed, and is tolerated, keeps its ticket beside those of the others.
-fn limit(wave: &Wave) -> usize {
-    match &wave.max_concurrent {
-        Share::Number(number) => usize::try_from(i64::from(*number) + i64::from(wave.max_failed)).unwrap(),
+/// How many clusters of a wave with so many members may have a ticket. One that has failed, and is tolerated, keeps its own beside those
+/// of the others.
+fn limit(wave: &Wave, members: usize) -> usize {
+    let share = match &wave.max_concurrent {
+        Share::Number(number) => usize::try_from(*number).unwrap(),
+        Share::Percentage(text) => (members * text.trim_end_matches('%').parse::<usize>().unwrap() / 100).max(1),
+    };
+    share + usize::try_from(wave.max_failed).unwrap()
+}
+
+/// The waves that count, by name, with their limits. A share counts when a ticket is given ([`check_given`]): members that leave later
+/// take no ticket from the others.
+fn limits(spec: &FleetRolloutSpec) -> Vec<(&str, usize)> {
+    let of = |wave: &Wave| match wave.max_concurrent {
+        Share::Number(_) => limit(wave, 0),
         Share::Percentage(_) => usize::MAX,
-    }
+    };
+    let unmatched = (spec.unmatched == UnmatchedPolicy::Last).then_some((UNMATCHED_WAVE, 1));
+    spec.waves.iter().map(|wave| (wave.name.as_str(), of(wave))).chain(unmatched).collect()
+}
+
+/// The wave of a cluster: the first one that selects it.
+fn own_wave<'a>(spec: &'a FleetRolloutSpec, member: &Member) -> Option<&'a Wave> {
+    let ring = member.labels.get("ring");
+    spec.waves.iter().find(|wave| wave.selector.match_labels.get("ring").is_none_or(|selected| Some(selected) == ring))
 }
 
 fn tickets(status: &FleetRolloutStatus) -> Vec<(String, String, String)> {
@@ -118,10 +139,10 @@ fn tickets(status: &FleetRolloutStatus) -> Vec<(String, String, String)> {
 /// Tickets never exceed the limit, and none is taken back that a cluster still has.
 pub fn check_tickets(world: &World, next: &FleetRolloutStatus) -> Checked {
     let (before, after) = (tickets(&world.rollout.status), tickets(next));
-    for wave in &world.rollout.spec.waves {
-        let count = |all: &[(String, String, String)]| all.iter().filter(|(_, _, name)| *name == wave.name).count();
-        if count(&after) > limit(wave).max(count(&before)) {
-            return Err(format!("{} tickets in wave {}", count(&after), wave.name));
+    for (wave, most) in limits(&world.rollout.spec) {
+        let count = |all: &[(String, String, String)]| all.iter().filter(|(_, _, name)| *name == wave).count();
+        if count(&after) > most.max(count(&before)) {
+            return Err(format!("{} tickets in wave {wave}", count(&after)));
         }
     }
     for (uid, id, _) in before.iter().filter(|one| !after.contains(one)) {
@@ -157,12 +178,12 @@ pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step)
     if is_gated && world.clusters.contains_key(&member.uid) && !has_ticket {
         return Err(format!("{} begins {step} without a ticket, and has claimed {claimed:?}", member.uid));
     }
-    for wave in &world.rollout.spec.waves {
+    for (wave, most) in limits(&world.rollout.spec) {
         let running = tickets(&world.rollout.status)
             .into_iter()
-            .filter(|(of, _, name)| *name == wave.name && world.truth.get(of).is_some_and(Truth::is_running));
-        if running.count() > limit(wave) {
-            return Err(format!("too many clusters of wave {} are in progress", wave.name));
+            .filter(|(of, _, name)| *name == wave && world.truth.get(of).is_some_and(Truth::is_running));
+        if running.count() > most {
+            return Err(format!("too many clusters of wave {wave} are in progress"));
         }
     }
     Ok(())
@@ -171,6 +192,15 @@ pub fn check_begins(world: &World, view: &Operator, member: &Member, step: Step)
 /// New tickets are only for open waves, and waves pass only if they have been good, as far as the writer could see.
 pub fn check_given(world: &World, view: &Operator, next: &FleetRolloutStatus) -> Checked {
     let before = tickets(&view.rollout.status);
+    let after = tickets(next);
+    for wave in &view.rollout.spec.waves {
+        let of_wave = || after.iter().filter(|(_, _, name)| *name == wave.name);
+        let is_own = |member: &Member| own_wave(&view.rollout.spec, member).is_some_and(|own| own.name == wave.name);
+        let members = view.clusters.values().filter(|cluster| is_own(&cluster.member)).count();
+        if of_wave().any(|ticket| !before.contains(ticket)) && of_wave().count() > limit(wave, members) {
+            return Err(format!("{} tickets in wave {} with {members} members", of_wave().count(), wave.name));
+        }
+    }
     for release in &next.releases {
         let step = Step::of(release.gate, &release.target).unwrap();
         let given =
@@ -223,11 +253,7 @@ fn is_good(world: &World, view: &Operator, wave: &Wave, release: &ReleaseStatus,
     let mut why = String::new();
     for cluster in view.clusters.values() {
         let member = &cluster.member;
-        let selects = |wave: &Wave| {
-            let ring = wave.selector.match_labels.get("ring");
-            ring.is_none_or(|ring| member.labels.get("ring") == Some(ring))
-        };
-        let is_own = spec.waves.iter().find(|wave| selects(wave)).is_some_and(|own| own.name == wave.name);
+        let is_own = own_wave(spec, member).is_some_and(|own| own.name == wave.name);
         // One that is suspended and has returned its ticket has left.
         let has_ticket = release.tickets.iter().any(|ticket| ticket.uid == member.uid);
         if !is_own || member.deleting || (member.suspended && !has_ticket) {

@@ -11,6 +11,7 @@ use super::decide::Targets;
 use super::world::{End, World, catalogue, v};
 use super::*;
 use crate::api::KubernetesVersion;
+use crate::api::status::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
 
 fn goal(minor: u16) -> Goal {
@@ -319,4 +320,55 @@ fn nodes_that_are_busy_with_something_else_open_no_wave() {
     let held = decide(WaveState::Held { halted: false, message: "x".into() });
     assert!(matches!(held.state, State::Holding { why: Hold::Wave { .. }, .. }), "{}", held.state);
     assert_eq!((held.targets.node_groups, held.gated.map(|step| step.to)), (None, Some(v(34))));
+}
+
+fn clock(wave: WaveState) -> Clock {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    Clock { now, window: WindowState::Always, soaked: Soaked::default(), on_hold: false, wave }
+}
+
+#[test]
+fn rollback_asks_for_no_ticket_and_no_wave_holds_it() {
+    let observed = cluster(34, &[group("default", 33, None)], &[]);
+    let rollback = Goal { allow_rollback: true, ..goal(33) };
+    let message = || "x".to_owned();
+    let waves = [
+        WaveState::Free,
+        WaveState::Held { halted: true, message: message() },
+        WaveState::Blocked { message: message() },
+        WaveState::Hook { failed: true, message: message() },
+    ];
+    for wave in waves {
+        let decision = decide(&rollback, &observed, &clock(wave.clone()), None);
+        assert_eq!((decision.gated, decision.targets.control_plane), (None, v(33)), "{wave:?}: {}", decision.state);
+        // The same cluster on its way up asks, and waits.
+        let up = decide(&goal(34), &observed, &clock(wave.clone()), None);
+        assert_eq!(up.gated.map(|step| step.to), Some(v(34)), "{wave:?}: {}", up.state);
+        assert_eq!(up.targets.node_groups.is_some(), wave == WaveState::Free, "{wave:?}: {}", up.state);
+    }
+}
+
+#[test]
+fn wave_is_asked_last() {
+    let observed = cluster(33, &[group("default", 33, None)], &[]);
+    let check = |verdict| PreflightCheck { check: "Insights".into(), verdict, message: None };
+    let preflight = |verdict| Some(Preflight { to: v(34), checks: vec![check(verdict)] });
+    let soaked = Soaked { remaining: Duration::from_secs(60), unhealthy: None };
+    let passed = || preflight(Verdict::Passed);
+    // What a FleetRollout would answer plays no part: whoever waits for something else holds no slot.
+    for wave in [WaveState::Free, WaveState::Held { halted: false, message: "x".into() }] {
+        let free = clock(wave);
+        let cases = [
+            ("nothing", free.clone(), passed(), Some(v(34))),
+            ("no preflight yet", free.clone(), None, None),
+            ("a preflight check that failed", free.clone(), preflight(Verdict::Failed), None),
+            ("its own soak", Clock { soaked: soaked.clone(), ..free.clone() }, passed(), None),
+            ("a closed window", Clock { window: WindowState::Closed { opens: None }, ..free.clone() }, passed(), None),
+            ("a hold", Clock { on_hold: true, ..free.clone() }, passed(), None),
+        ];
+        for (name, clock, preflight, expected) in cases {
+            let decision = decide(&goal(34), &observed, &clock, preflight.as_ref());
+            assert_eq!(decision.gated.map(|step| step.to), expected, "{name}: {}", decision.state);
+        }
+    }
 }

@@ -187,7 +187,7 @@ class Cloud:
         return self.until(done)
 
     @staticmethod
-    def until(holds: Callable[[], Any], seconds: float = 5) -> Any:
+    def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             value = holds()

@@ -126,12 +126,13 @@ def test_long_poll_returns_with_the_first_message_and_blocks_no_other_call(own: 
         assert not waiting.done()
         assert own.get("health") == {"status": "ok"}
         watched.ec2.create_vpc(CidrBlock="10.0.0.0/16")
-        (message,) = waiting.result(5)
-        assert time.monotonic() - began < 3
+        (message,) = waiting.result(15)
+        # Long before the poll of 20 s ends, even on a busy machine.
+        assert time.monotonic() - began < 15
     assert json.loads(message["Body"])["detail"]["eventName"] == "CreateVpc"
     began = time.monotonic()
     assert watched.receive(1) == []
-    assert 1 <= time.monotonic() - began < 2
+    assert 1 <= time.monotonic() - began < 10
 
 
 def test_message_that_is_not_deleted_is_redelivered(watched: Watched) -> None:

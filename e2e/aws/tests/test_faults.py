@@ -84,13 +84,13 @@ def test_dropped_call_is_applied(cloud: Cloud) -> None:
 
 
 def test_hanging_call_blocks_no_other_call(cloud: Cloud, server: Server) -> None:
-    fault(cloud, {"action": "CreateVpc", "times": 1}, {"hang": 8})
+    fault(cloud, {"action": "CreateVpc", "times": 1}, {"hang": 30})
     with pytest.raises(ReadTimeoutError):
         Cloud(server, cloud.account, timeout=1).ec2.create_vpc(CidrBlock="10.0.0.0/16")
     started = time.monotonic()
     assert cloud.ec2.describe_vpcs()["Vpcs"] == []
     # Long before the hanging call ends, even on a busy machine.
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

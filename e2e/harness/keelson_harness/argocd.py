@@ -19,6 +19,8 @@ from .kubernetes import ControlPlane
 from .light_http import answers
 from .processes import Process, free_port
 
+# `/NAME-kubelet/UID/ask` below the run directory, with a control plane's name of 22 bytes: the repo-server gives Git passwords there.
+SOCKET_BYTES = 72
 ARGOCD_TOOLS = ("argocd", "redis")
 NAMESPACE = "argocd"
 # A process and its readiness probe.

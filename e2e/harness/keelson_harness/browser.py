@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from .paths import BUILD_SCRIPT, NotBuilt
 
@@ -34,3 +35,9 @@ def browser() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+def serious_violations(page: Page) -> list[str]:
+    """What axe finds on a page that keeps somebody from using it."""
+    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {node['html'][:160]} {node['failureSummary']}" for one in found for node in one["nodes"][:3]]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from .argocd import ARGOCD_TOOLS, argocd_runners
+from .argocd import ARGOCD_TOOLS, SOCKET_BYTES, argocd_runners
 from .aws import Aws, Durations
 from .collector import Collector
 from .controller import Controller
@@ -119,7 +119,7 @@ class LocalCloud:
         if self._with_argocd:
             names += ARGOCD_TOOLS
         self.tools = tools(*names)
-        self.directory = run_directory()
+        self.directory = run_directory(socket_bytes=SOCKET_BYTES if self._with_argocd else 0)
         try:
             self._start()
         except BaseException as error:

@@ -33,9 +33,9 @@ API = "keelson.dev/v1alpha1"
 CLUSTER = (API, "EksCluster", "demo")
 NODES = (API, "NodeGroup", "demo-default")
 GREETING = ("v1", "ConfigMap", "greeting", "shop")
-READY_SECONDS = 180
-GONE_SECONDS = 120
-SYNC_SECONDS = 60
+READY_SECONDS = 400
+GONE_SECONDS = 300
+SYNC_SECONDS = 180
 # A minute in the example; shorter here, to keep the demo short.
 GIT_INTERVAL = "2s"
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -47,6 +47,26 @@ def keelson_binary() -> Path:
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
-def run_directory(prefix: str = "keelson-") -> Path:
-    """A new directory under TMPDIR for one run's data, keys and logs."""
-    return Path(tempfile.mkdtemp(prefix=prefix))
+class TooLong(Exception):
+    """The run directory is too long; the message says what to set."""
+
+
+# Linux takes 107 bytes and a zero for the path of a Unix socket.
+SOCKET_BYTES = 107
+
+
+def run_directory(prefix: str = "keelson-", socket_bytes: int = 0) -> Path:
+    """A new directory under TMPDIR for one run's data, keys and logs.
+
+    socket_bytes: of the longest path below it of a Unix socket. A program whose socket has too long a path ends, and nothing says why.
+    """
+    path = Path(tempfile.mkdtemp(prefix=prefix))
+    length = len(os.fsencode(path))
+    if socket_bytes and length + socket_bytes > SOCKET_BYTES:
+        path.rmdir()
+        most = SOCKET_BYTES - socket_bytes - (length - len(os.fsencode(path.parent)))
+        raise TooLong(
+            f"TMPDIR={path.parent} has {len(os.fsencode(path.parent))} bytes, and sockets below it would have a longer path than the"
+            f" {SOCKET_BYTES} bytes that the system takes: set TMPDIR to a directory of at most {most} bytes, such as /tmp"
+        )
+    return path

@@ -56,8 +56,12 @@ def test_run_that_fails_once_passes_as_retried_and_run_that_fails_twice_fails(ex
 
 
 def test_nothing_is_retried_when_many_runs_fail(execute):
-    done = execute(**{f"flaky{number}": FAILS_ONCE for number in range(run_all.MAX_RETRIES + 1)})
+    done = execute(**{f"flaky{number}": FAILS_ONCE for number in range(run_all.MIN_RETRIES + 1)})
     assert not any(run.passed for run in done.values())
+
+
+def test_a_twentieth_of_the_runs_may_be_retried():
+    assert [run_all.max_retries(runs) for runs in (1, 4, 79, 80, 145)] == [3, 3, 3, 4, 7]
 
 
 def test_longest_runs_start_first_by_the_record_of_another_machine_where_this_one_has_none(tmp_path, monkeypatch):

@@ -48,6 +48,8 @@ ARGOCD = {
     "path": "clusters/demo",
 }
 
+FETCH = ({"timeout": "2m"}, {"sparseCheckout": ["clusters/demo"]}, {"recurseSubmodules": True})
+
 # 169.254.169.254 and other metadata addresses, also in the notations that resolvers accept.
 METADATA_HOSTS = [
     "169.254.169.254",
@@ -110,13 +112,30 @@ INVALID = [
     flux("interval", "10", "such as 30s"),
     flux("interval", "0s", "at least 1s"),
     flux("source.git.interval", "10ms", "at least 1s"),
+    flux("source.git.timeout", "1h", "such as 90s or 2m"),
+    flux("source.git.timeout", "10ms", "at least 1s"),
+    *(
+        flux("source.git.sparseCheckout", [directory], "must be a directory inside the repository")
+        for directory in ("../other", "clusters/../../other", "/clusters", "clusters/$(id)")
+    ),
+    oci("such as 90s or 2m", ".timeout", timeout="1h"),
+    *(
+        Rejected(
+            at("gitops", {"flux": None, "argocd": {**ARGOCD, "source": source}}),
+            "spec.gitops.argocd.source",
+            "are Flux's",
+        )
+        for source in (
+            *({"git": {**ARGOCD["source"]["git"], **field}} for field in FETCH),
+            {"oci": {**ARTIFACT, "timeout": "2m"}},
+        )
+    ),
     flux("version", "2.9.5", "such as v2.9.5"),
     flux("registry", "https://ghcr.io/fluxcd/", "without scheme"),
     flux("components", ["source-controller"], "list both"),
-    flux(
-        "components",
-        ["source-controller", "kustomize-controller", "x; id"],
-        "must be a Flux controller",
+    *(
+        flux("components", ["source-controller", "kustomize-controller", name], "remove any other entry")
+        for name in ("image-reflector-controller", "image-automation-controller", "source-watcher", "Helm-controller", "x; id")
     ),
     flux("imagePullSecretRef", {"name": "other/secret"}, "name of a Kubernetes object"),
     flux("source.git.secretRef", {"name": "../secret"}, "name of a Kubernetes object"),
@@ -200,6 +219,7 @@ CHANGEABLE = [
         Accepted(at("gitops.flux.source", {"git": None, "oci": {**ARTIFACT, **more}}))
         for more in (
             {"provider": "aws"},
+            {"timeout": "2m"},
             {"certSecretRef": {"name": "ca"}, "proxySecretRef": {"name": "proxy"}, **KEYS},
             {"verify": KEYS},
             {"verify": {"matchOIDCIdentity": ANYBODY}},
@@ -207,6 +227,7 @@ CHANGEABLE = [
         )
     ),
     *(Accepted(at("gitops.flux.path", path)) for path in ("./clusters/demo", ".", "a/b_c/1.0")),
+    *(Accepted(at(GIT, field)) for field in (*FETCH, {"timeout": "1m30s"}, {"sparseCheckout": ["./clusters", "base..d/x"]})),
     Accepted(at("gitops.flux.interval", "1h30m")),
     Accepted(at("gitops.flux.registry", "mirror.acme.internal:5000/fluxcd")),
     Accepted({"gitops": None}),

@@ -232,6 +232,8 @@ IMMUTABLE = [
     ),
     Rejected({"node": {}}, "spec.node", NEW_NODE_GROUP, {}, status=EXISTS),
     Rejected({"node": None}, "spec.node", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
+    # Also with the policy: the digest in status has no place for it.
+    Rejected({"diskSizeGiB": None, "node": {"volumes": [VOLUME]}}, "spec.node", NEW_NODE_GROUP, {**REPLACED, "diskSizeGiB": 50}, status=MADE_WITH),
     Rejected({"node": OWN_AMI}, "spec.node.imageId", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
     Rejected({"node": {"imageId": None}}, "spec.node.imageId", NEW_NODE_GROUP, {"node": OWN_AMI}, status=EXISTS),
 ]

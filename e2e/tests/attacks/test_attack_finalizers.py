@@ -175,7 +175,7 @@ def test_only_the_operator_can_add_the_finalizer(on, editor, account, admission,
 
 def replace_without_finalizers(on, editor, item) -> str:
     """The error of a PUT. The operator writes status all the time, so a conflict is no answer yet."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         replaced = on.api.get(*key_of(item))
         del replaced["metadata"]["finalizers"]

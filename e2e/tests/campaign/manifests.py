@@ -14,6 +14,8 @@ POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS"
 SSM = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 PROXY = "gitops.flux.source.git.proxySecretRef"
 VERIFY = "gitops.flux.source.git.verify"
+# Flux's alone: with Argo CD, admission refuses them.
+FETCH = {"timeout": "2m", "sparseCheckout": ["clusters/shop"], "recurseSubmodules": True}
 ROLES = ("admins", "viewers", "dns", "csi", "cluster", "node", "keelson")
 
 
@@ -67,7 +69,7 @@ class Base:
 
 def bases(world: World) -> list[Base]:
     """All bases, for objects in that account."""
-    specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world)]
+    specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world), *rollout_specs()]
     samples: dict[str, dict[str, list]] = {}
     for kind, _, spec, _ in specs:
         for found in fields(spec_schema(kind), spec):
@@ -110,6 +112,34 @@ def account_specs(world: World) -> Specs:
         "adoption": {"policy": "Allow", "clusterNames": ["legacy-*"], "namespaces": ["default"]},
     }
     return [("AwsAccount", "whole", spec, {})]
+
+
+def rollout_specs() -> Specs:
+    """One for each kind of check. The operator does nothing about them: OPEN_ROLLOUT of the test has all clusters."""
+    requirement = {"key": "ring", "operator": "In", "values": ["0", "1"]}
+    selector = {"matchLabels": {"fleet": "main"}, "matchExpressions": [requirement]}
+    limits = {"failureLimit": 1, "errorLimit": 4}
+    often = {"interval": "5m", **limits}
+    checks = {
+        "prometheus": {
+            "address": "https://prometheus.monitoring:9090", "query": 'sum(errors{cluster="${CLUSTER_NAME}"})', "min": 0, "max": 0.5, "timeout": "10s",
+            "certificateAuthority": "-----BEGIN CERTIFICATE-----", "secretRef": {"namespace": "fleet", "name": "prometheus"}, **often,
+        },
+        "job": {"cronJob": {"namespace": "fleet", "name": "smoke"}, "timeout": "30m", **often},
+        "condition": {"kind": "EksCluster", "type": "InSync", "status": "True", **often},
+    }
+
+    def spec(kind: str) -> dict:
+        wave = {
+            "name": "canary", "selector": selector, "maxConcurrent": 2, "maxFailed": 1, "progressDeadline": "3h", "soak": "24h", "approval": "Automatic",
+            "checks": [{"name": "first", kind: checks[kind]}],
+        }
+        rest = {"name": "everybody", "maxConcurrent": "10%"}
+        more = {"gates": ["ControlPlane", "NodeGroups"], "suspend": False, "unmatched": "Block", "notAsked": "Block"}
+        return {"clusterSelector": selector, "waves": [wave, rest], **more}
+
+    only = {kind: {"only": ("waves[].checks",)} if kind != "prometheus" else {} for kind in checks}
+    return [("FleetRollout", f"check by {kind}", spec(kind), {**only[kind], "played": False}) for kind in checks]
 
 
 def cluster_specs(world: World) -> Specs:
@@ -216,7 +246,7 @@ def cluster_specs(world: World) -> Specs:
         ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd", {**small, "gitops": argocd()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd by oci", {**small, "gitops": argocd_by_oci()}, {"only": ("gitops.argocd.source",), "played": False}),
-        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY, VERIFY), "played": False}),
+        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY, VERIFY, *fetch_fields("flux")), "played": False}),
         *(
             ("EksCluster", f"{agent} by keyless oci", {**small, "gitops": keyless(gitops)}, {"only": (f"gitops.{agent}.source.oci.verify",), "played": False})
             for agent, gitops in (("flux", oci_source()), ("argocd", argocd_by_oci()))
@@ -346,8 +376,12 @@ def git_source(world: World) -> dict:
 
 def by_proxy(world: World) -> dict:
     source = git_source(world)
-    source["flux"]["source"]["git"] |= {"proxySecretRef": {"name": "proxy"}, "verify": AUTHORS}
+    source["flux"]["source"]["git"] |= {"proxySecretRef": {"name": "proxy"}, "verify": AUTHORS, **FETCH}
     return source
+
+
+def fetch_fields(agent: str) -> tuple[str, ...]:
+    return tuple(f"gitops.{agent}.source.git.{field}" for field in FETCH)
 
 
 # An existing one, in every account.
@@ -370,7 +404,7 @@ def oci_source() -> dict:
     return {
         "flux": {
             "imagePullSecretRef": {"name": "mirror"},
-            "source": {"oci": OCI},
+            "source": {"oci": {**OCI, "timeout": FETCH["timeout"]}},
             "path": "clusters/shop",
             "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
         }
@@ -548,6 +582,8 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "gitops.flux.source.git.ref.semver": [">=1.0.0"],
         "gitops.flux.source.git.ref.commit": ["0" * 40],
         "gitops.flux.source.git.ref.name": ["refs/heads/main"],
+        **{name: [value] for name, value in zip(fetch_fields("argocd"), FETCH.values(), strict=True)},
+        "gitops.argocd.source.oci.timeout": [FETCH["timeout"]],
         **{
             f"gitops.{agent}.source.{field}": [value]
             for agent in ("flux", "argocd")

@@ -20,7 +20,7 @@ from .manifests import LOG_GROUP, Base, World, bases
 from .state import differences, state
 from .expected_writes import may_remain, unexpected
 
-TIMEOUT = 25
+TIMEOUT = 90
 # Seconds for which a waiting state must be constant, by Ready's reason. A retry may still succeed, so it takes longer.
 STEADY_SECONDS = dict.fromkeys(WAIT_REASONS | {"Suspended"}, 1.0)
 RETRY_STEADY_SECONDS = 5.0

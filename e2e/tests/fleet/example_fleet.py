@@ -88,7 +88,7 @@ def trouble(on: Environment) -> None:
     })
     asleep = labelled("platform", "sandbox", "dev", "canary", "eu-west-1")
     asleep["spec"]["suspend"] = True
-    write(on, asleep, {**steady("platform", "dev", "sandbox"), "conditions": ready("Suspended", "spec.suspend is true", days=6)})
+    write(on, asleep, {**steady("platform", "dev", "sandbox"), "conditions": page.suspended(days=6)})
 
 
 def releases() -> dict:

@@ -108,6 +108,12 @@ class Others:
                 "securityGroupIds": [group["GroupId"]],
                 "endpointPrivateAccess": True,
                 "publicAccessCidrs": ["203.0.113.0/24", "198.51.100.7/32"],
+                "controlPlaneEgressMode": "CUSTOMER_ROUTED",
+            },
+            kubeApiServerConfig={"eventTtl": "30m"},
+            kubeControllerManagerConfig={"podGcControllerConfig": {"terminatedPodGcThreshold": 1000}},
+            remoteNetworkConfig={
+                "remoteNodeNetworks": [{"cidrs": ["10.80.0.0/16"]}], "remotePodNetworks": [{"cidrs": ["10.85.0.0/16"]}],
             },
             kubernetesNetworkConfig={"serviceIpv4Cidr": "172.25.0.0/16"},
             logging={"clusterLogging": [{"types": ["audit", "scheduler"], "enabled": True}]},
@@ -123,6 +129,7 @@ class Others:
             clusterName=name, principalArn=viewers, kubernetesGroups=["viewers", "auditors"]
         )
         eks.create_access_entry(clusterName=name, principalArn=admins, tags={"by": "hand"})
+        eks.create_access_entry(clusterName=name, principalArn=account.role("hybrid", root), type="HYBRID_LINUX")
         scope = {"type": "namespace", "namespaces": ["shop", "team-*"]}
         eks.associate_access_policy(
             clusterName=name, principalArn=admins, policyArn=VIEW, accessScope=scope
@@ -146,6 +153,9 @@ class Others:
         self.addon(name, "aws-ebs-csi-driver", podIdentityAssociations=agent)
         eks.create_pod_identity_association(
             clusterName=name, namespace="kube-system", serviceAccount="external-dns", roleArn=dns
+        )
+        eks.create_pod_identity_association(
+            clusterName=name, namespace="shop", serviceAccount="till", roleArn=dns, disableSessionTags=True
         )
         self.oidc_provider(name, Name="theirs")
         self.odd_node_groups(name)
@@ -178,7 +188,18 @@ class Others:
             diskSize=33,
             scalingConfig={"minSize": 2, "maxSize": 2, "desiredSize": 2},
             updateConfig={"maxUnavailable": 2},
-            nodeRepairConfig={"enabled": True},
+            nodeRepairConfig={
+                "enabled": True,
+                "nodeRepairConfigOverrides": [
+                    {
+                        "nodeMonitoringCondition": "KernelReady",
+                        "nodeUnhealthyReason": "SoftLockup",
+                        "minRepairWaitTimeMins": 10,
+                        "repairAction": "Reboot",
+                    }
+                ],
+            },
+            warmPoolConfig={"enabled": True, "minSize": 1, "poolState": "STOPPED", "reuseOnScaleIn": True},
         )
 
     def small(self, name: str = "small") -> str:

@@ -19,6 +19,10 @@ from .manifests import key_of
 from .shop import A_MOMENT, LOOK_NOW, Shop
 
 SKIP = "keelson.dev/skip-hook"
+# What is corrected counts within half a minute, and then a Job runs.
+CORRECTED_SECONDS = 45
+# All points of an upgrade.
+OF_UPGRADE = ["BeforeUpgrade", "AfterUpgrade", "BeforeControlPlane", "AfterControlPlane", "BeforeNodeGroups", "AfterNodeGroups"]
 # What a Job at each point says of an upgrade from 1.33 to 1.35: the point, from, to, the attempt.
 UPGRADE_BY_TWO = [
     "BeforeUpgrade 1.33 1.35 1",
@@ -71,11 +75,11 @@ def entry(shop: Shop, name: str, at: str = "BeforeControlPlane") -> dict:
     return found[-1] if found else {}
 
 
-def await_state(shop: Shop, name: str, state: str, at: str = "BeforeControlPlane") -> dict:
+def await_state(shop: Shop, name: str, state: str, at: str = "BeforeControlPlane", seconds: float = 40) -> dict:
     shop.on.await_state(
         shop.cluster,
         lambda found: state in [one["state"] for one in found.get("status", {}).get("hooks", []) if (one["name"], one["at"]) == (name, at)],
-        40,
+        seconds,
         f"hook {name} {state}",
     )
     return entry(shop, name, at)
@@ -102,6 +106,20 @@ def jobs(on: Environment, shop: Shop, plane: ControlPlane | None = None) -> dict
     """The Jobs of its hooks, by name. plane: the cluster in which they run; the management cluster unless it is given."""
     found = (plane or on.cloud.management).api.list("batch/v1", "Job")
     return {job["metadata"]["name"]: job for job in found if job["metadata"].get("labels", {}).get("keelson.dev/cluster") == shop.name}
+
+
+def assert_no_credentials(found: dict[str, dict]) -> None:
+    """Of Jobs, by name: no variable, volume or ServiceAccount but those of the template."""
+    assert found
+    for job in found.values():
+        pod = job["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        words = ("SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "KUBECONFIG", "CREDENTIALS")
+        names = {one["name"] for one in container["env"]}
+        assert not {name for name in names if any(word in name for word in words)}, names
+        assert all("valueFrom" not in one for one in container["env"]) and "envFrom" not in container, container
+        mounted = [*pod.get("volumes", []), *container.get("volumeMounts", [])]
+        assert not mounted and "serviceAccountName" not in pod, pod
 
 
 def upgrading(on: Environment, *hooks: dict, version: str = "1.33", **spec: object) -> Shop:
@@ -151,11 +169,11 @@ class Killer:
             threading.Timer(A_MOMENT / 2, victim.process.kill).start()
 
 
-def kill_at_every_write(on: Environment, is_done: Callable[[], bool], plane: ControlPlane | None = None) -> list[str]:
+def kill_at_every_write(on: Environment, is_done: Callable[[], bool], plane: ControlPlane | None = None, seconds: float = 200) -> list[str]:
     """Runs operators until `is_done`, each killed at its first write of hooks. Returns the writes. plane: in which the Jobs run; the
     management cluster unless it is given."""
     killer = Killer()
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + seconds
     with killer.installed(on, plane or on.cloud.management):
         while not is_done():
             assert time.monotonic() < deadline, killer.killed

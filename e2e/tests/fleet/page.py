@@ -56,6 +56,14 @@ def ready(reason: str = "Available", message: str = "", **since: float) -> list[
     return [condition("Ready", status, reason, message, **since)]
 
 
+def suspended(**since: float) -> list[dict]:
+    """As the operator leaves a cluster that was ready."""
+    return [
+        condition("Ready", "True", "Suspended", "spec.suspend is true", **since),
+        *(condition(kind, "False", "Suspended", **since) for kind in ("Reconciling", "Stalled")),
+    ]
+
+
 def write(on: Environment, item: dict, status: dict) -> None:
     """Applies an object with its status, as an operator would have written it."""
     on.api.apply_all([item])

@@ -104,9 +104,9 @@ class GateScenario:
     def blocked(self, *expected: str, item: dict | None = None) -> dict:
         """Waits until it is Stalled and the message contains all of `named`. Returns the Ready condition."""
         waiting = item or self.cluster
-        self.on.await_condition(waiting, "Stalled", timeout=40)
+        self.on.await_condition(waiting, "Stalled", timeout=60)
         # The state of the workload cluster is read after that.
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while (ready := self.conditions(waiting)["Ready"]) and not all(t in ready["message"] for t in expected):
             assert time.monotonic() < deadline, f"{expected} not all in: {ready['message']}"
             time.sleep(0.2)

@@ -51,6 +51,15 @@ def opens_soon(seconds: float) -> dict:
     return {"schedule": f"{at.minute} {at.hour} {at.day} {at.month} *", "duration": "30m"}
 
 
+def opening(window: dict) -> datetime.datetime:
+    """When a window of `opens_soon` opens, or opened: yesterday, today or tomorrow, also at New Year."""
+    minute, hour, day, month, _ = window["schedule"].split()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    dates = [(now + datetime.timedelta(days=days)).date() for days in (-1, 0, 1)]
+    (date,) = [date for date in dates if (date.month, date.day) == (int(month), int(day))]
+    return datetime.datetime.combine(date, datetime.time(int(hour), int(minute)), datetime.timezone.utc)
+
+
 SCENES = [
     Gate("insight-block", before=bad_insight),
     Gate("insight-fixed", before=fixed_insight),
@@ -61,7 +70,8 @@ SCENES = [
         before=lambda scenario: scenario.insight(INSIGHT, "ERROR", kubernetesVersion="1.35"),
     ),
     Gate("window-closed", {"windows": [CLOSED_WINDOW]}, addons=("kube-proxy",), groups=("web",)),
-    Gate("window-opens", also=lambda: {"upgrade": {"windows": [opens_soon(5)]}}),
+    # The other tests run until it opens; the first of them reads when.
+    Gate("window-opens", also=lambda: {"upgrade": {"windows": [opens_soon(20)]}}),
     Gate("soaking", {"soak": "6s"}, at="1.32"),
     Gate("addons-manual", {"addons": "Manual"}, addons=("kube-proxy",)),
     # A typo of 1.36, or of 1.34.

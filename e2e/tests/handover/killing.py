@@ -64,21 +64,34 @@ class Killer:
             threading.Timer(SECONDS_UNTIL_STORED, os.kill, (self._pid, signal.SIGKILL)).start()
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
+            self.killed(request)
 
-    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 300, **options: str) -> list[str]:
-        """Runs operators until `done`, each killed at its first write that changes something. options: of `Environment.start`."""
+    def killed(self, request: dict) -> None:
+        """For those who want to know more of the writes."""
+
+    def run(
+        self, on: Environment, done: Callable[[], bool], timeout: float = 300, flags: tuple[str, ...] = (), at_aws: str | None = None, **options: object
+    ) -> list[str]:
+        """Runs operators until `done`, each killed at its first write that changes something.
+
+        at_aws: an account in which a write kills as well, before its response is sent. options: of `Environment.start`.
+        """
         before = len(self.points)
         deadline = time.monotonic() + timeout
         while not done():
-            operator = on.start(wait=False, **options)
+            operator = on.start(*flags, wait=False, **options)
             self.starts += 1
             self.arm(operator.pid)
+            signal_of_aws = {"signal": {"pid": operator.pid, "signal": signal.SIGKILL.value, "when": "before"}}
+            rule = on.aws.add_fault({"write": True, "account": at_aws}, signal_of_aws) if at_aws else None
             try:
                 while runs_on(operator, done):
                     late = time.monotonic() > deadline
                     assert not late, f"not done after {self.starts} starts, last {self.points[-3:]}"
             finally:
                 self.arm(None)
+                if rule is not None:
+                    on.aws.control("DELETE", "faults", params={"id": rule})
                 if operator.alive:
                     operator.stop()
         return self.points[before:]

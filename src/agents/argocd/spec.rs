@@ -59,13 +59,30 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Inva
     }
 }
 
+const FETCH: &str = "Argo CD has no such field of a repository: remove it, or use Flux";
 const VERIFIES: &str =
     "Argo CD requires signatures in its AppProjects (signatureKeys): set that in the repository, and remove it here";
 
 /// Destructured, so that no field can be forgotten.
 fn unsupported_git_field(git: &GitSource) -> Option<(&'static str, &'static str)> {
-    let GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify } = git;
-    verify.is_some().then_some(("git.verify", VERIFIES))
+    let GitSource {
+        url: _,
+        reference: _,
+        interval: _,
+        timeout,
+        sparse_checkout,
+        recurse_submodules,
+        secret_ref: _,
+        proxy_secret_ref: _,
+        verify,
+    } = git;
+    let set = [
+        (timeout.is_some(), "git.timeout", FETCH),
+        (!sparse_checkout.is_empty(), "git.sparseCheckout", FETCH),
+        (*recurse_submodules, "git.recurseSubmodules", FETCH),
+        (verify.is_some(), "git.verify", VERIFIES),
+    ];
+    set.into_iter().find_map(|(is_set, field, why)| is_set.then_some((field, why)))
 }
 
 fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)> {
@@ -74,6 +91,7 @@ fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)
         reference: _,
         provider,
         interval: _,
+        timeout,
         secret_ref: _,
         cert_secret_ref: _,
         proxy_secret_ref: _,
@@ -83,6 +101,9 @@ fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)
         let why = "Argo CD cannot log in to ECR by itself: set secretRef to a Secret and renew its token (it expires \
                    after 12 hours), follow a Git repository, or use Flux";
         return Some(("oci.provider", why));
+    }
+    if timeout.is_some() {
+        return Some(("oci.timeout", FETCH));
     }
     verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: remove it, or use Flux"))
 }
@@ -191,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn artifact_fields_that_only_flux_supports_are_refused() {
+    fn source_fields_that_only_flux_supports_are_refused() {
         let artifact = json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}});
         assert!(checked(|spec| spec["source"] = artifact.clone()).is_ok());
         let ecr = json!({
@@ -207,6 +228,14 @@ mod tests {
             (
                 json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}, "verify": author}}),
                 "spec.gitops.argocd.source.git.verify",
+            ),
+            (
+                json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}, "recurseSubmodules": true}}),
+                "spec.gitops.argocd.source.git.recurseSubmodules",
+            ),
+            (
+                json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}, "timeout": "2m"}}),
+                "spec.gitops.argocd.source.oci.timeout",
             ),
         ] {
             let message = checked(|spec| spec["source"] = source).unwrap_err();

@@ -39,9 +39,11 @@ pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
         reference: GitRef::Branch("main".into()),
         secret: None,
         verify: None,
+        sparse_checkout: Vec::new(),
+        recurse_submodules: false,
     };
     change(&mut git);
-    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Git(git), held_at: None }
+    Source { interval: Duration::from_secs(60), timeout: None, proxy_secret: None, kind: SourceKind::Git(git), held_at: None }
 }
 
 /// An OCI source with a change.
@@ -55,7 +57,7 @@ pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
         verify: None,
     };
     change(&mut oci);
-    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Oci(oci), held_at: None }
+    Source { interval: Duration::from_secs(60), timeout: None, proxy_secret: None, kind: SourceKind::Oci(oci), held_at: None }
 }
 
 /// An OCI source with a Secret of every kind.

@@ -11,6 +11,7 @@ use super::observe::{Controller, FluxObject, Metadata, Observation};
 use super::status::VERSION_LABEL;
 use super::sync::{OF_KUSTOMIZATION, is_adopted};
 use crate::agents::roll_up::Health;
+use crate::api::listing::first_few;
 use crate::workload::memory::Handover;
 
 /// The desired install: the requested version, or once Git has adopted a controller, that controller's version, so that
@@ -93,14 +94,14 @@ fn describe_objects_removed_from_git(observed: &Observation) -> Option<String> {
         .map(|(_, kind, metadata)| format!("{kind} {NAMESPACE}/{}", metadata.name))
         .collect();
     left.sort();
-    let (first, others) = left.split_first()?;
-    let label = OF_KUSTOMIZATION.0;
-    Some(match others.len() {
-        0 => format!(
-            "{first} is no longer in Git and stays unchanged; remove its label {label} to let Keelson manage it again"
+    let (named, label) = (first_few(&left, 1), OF_KUSTOMIZATION.0);
+    Some(match left.len() {
+        0 => return None,
+        1 => format!(
+            "{named} is no longer in Git and stays unchanged; remove its label {label} to let Keelson manage it again"
         ),
-        count => format!(
-            "{first} and {count} more are no longer in Git and stay unchanged; remove their label {label} to let Keelson manage them again"
+        _ => format!(
+            "{named} are no longer in Git and stay unchanged; remove their label {label} to let Keelson manage them again"
         ),
     })
 }

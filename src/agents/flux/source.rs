@@ -18,6 +18,8 @@ pub const OCI_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "OCIRep
 #[derive(Debug, Clone)]
 pub struct Source {
     pub interval: Duration,
+    /// How long one fetch may take, in Flux's format; `None`: Flux's default.
+    pub timeout: Option<String>,
     pub proxy_secret: Option<SecretCopy>,
     pub kind: SourceKind,
     /// The revision at which it is held, as source-controller reports it.
@@ -37,6 +39,9 @@ pub struct GitSource {
     /// Copied under Flux's name, [`NAME`].
     pub secret: Option<SecretData>,
     pub verify: Option<GitVerification>,
+    /// The directories to check out; empty: all.
+    pub sparse_checkout: Vec<String>,
+    pub recurse_submodules: bool,
 }
 
 /// What must be signed, and by whom.
@@ -120,6 +125,9 @@ impl Source {
             spec["ref"] = self.kind.held_reference(revision);
         }
         spec["interval"] = duration(self.interval).into();
+        if let Some(timeout) = &self.timeout {
+            spec["timeout"] = timeout.as_str().into();
+        }
         if let Some(proxy) = &self.proxy_secret {
             spec["proxySecretRef"] = named(proxy);
         }
@@ -165,6 +173,12 @@ impl GitSource {
         }
         if let Some(GitVerification { mode, keys }) = &self.verify {
             spec["verify"] = json!({"mode": mode, "secretRef": named(keys)});
+        }
+        if !self.sparse_checkout.is_empty() {
+            spec["sparseCheckout"] = json!(self.sparse_checkout);
+        }
+        if self.recurse_submodules {
+            spec["recurseSubmodules"] = true.into();
         }
         spec
     }
@@ -238,6 +252,23 @@ mod tests {
         assert_eq!(held(range, &format!("sha1:{commit}")), json!({"commit": commit}));
         let artifact = fixture::oci(|oci| oci.reference = OciRef::Tag("latest".into()));
         assert_eq!(held(artifact, "latest@sha256:abc"), json!({"digest": "sha256:abc"}));
+    }
+
+    #[test]
+    fn fetch_options_are_set_only_if_the_spec_has_them() {
+        let plain = fixture::git(|_| ()).spec();
+        for field in ["timeout", "sparseCheckout", "recurseSubmodules"] {
+            assert_eq!(plain[field], Value::Null, "{field}");
+        }
+        let mut source = fixture::git(|git| {
+            git.sparse_checkout = vec!["clusters/demo".into()];
+            git.recurse_submodules = true;
+        });
+        source.timeout = Some("90m".into());
+        let spec = source.spec();
+        // Flux takes no hours: the text stays as it is.
+        assert_eq!(spec["timeout"], "90m");
+        assert_eq!((&spec["sparseCheckout"], &spec["recurseSubmodules"]), (&json!(["clusters/demo"]), &json!(true)));
     }
 
     #[test]

@@ -37,19 +37,19 @@ pub fn copies(source: &Spec) -> Vec<(&'static str, Option<&SecretReference>)> {
 
 /// The source for Flux, with the referenced Secrets.
 pub async fn input(secrets: &dyn SecretReader, source: &ValidSource, interval: Duration) -> Result<Source, Missing> {
-    let (kind, proxy) = match source {
+    let (kind, proxy, timeout) = match source {
         ValidSource::Git { url, reference: revision, spec } => {
             let (reference, field) = (spec.proxy_secret_ref.as_ref(), format!("{GIT}.proxySecretRef"));
             let proxy = copy_with(secrets, reference, &field, Keys::Proxy).await?;
-            (SourceKind::Git(git(secrets, url, revision, spec).await?), proxy)
+            (SourceKind::Git(git(secrets, url, revision, spec).await?), proxy, &spec.timeout)
         }
         ValidSource::Oci { url, reference: revision, spec } => {
             let (reference, field) = (spec.proxy_secret_ref.as_ref(), format!("{OCI}.proxySecretRef"));
             let proxy = copy_with(secrets, reference, &field, Keys::Proxy).await?;
-            (SourceKind::Oci(oci(secrets, url, revision, spec).await?), proxy)
+            (SourceKind::Oci(oci(secrets, url, revision, spec).await?), proxy, &spec.timeout)
         }
     };
-    Ok(Source { interval, proxy_secret: proxy, kind, held_at: None })
+    Ok(Source { interval, timeout: timeout.clone(), proxy_secret: proxy, kind, held_at: None })
 }
 
 async fn git(
@@ -68,7 +68,14 @@ async fn git(
             keys.map(|keys| GitVerification { mode: verify.mode.as_str(), keys })
         }
     };
-    Ok(GitSource { url: url.clone(), reference: reference.clone(), secret, verify })
+    Ok(GitSource {
+        url: url.clone(),
+        reference: reference.clone(),
+        secret,
+        verify,
+        sparse_checkout: spec.sparse_checkout.clone(),
+        recurse_submodules: spec.recurse_submodules,
+    })
 }
 
 async fn oci(secrets: &dyn SecretReader, url: &OciUrl, reference: &OciRef, spec: &Oci) -> Result<OciSource, Missing> {

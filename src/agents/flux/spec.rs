@@ -80,7 +80,12 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, InvalidField> {
     let parse = |name: &String| {
         Component::parse(name).ok_or_else(|| {
             let known: Vec<_> = Component::ALL.iter().map(|component| component.as_str()).collect();
-            InvalidField::new(FIELD, format!("{name:?} is not built in; use any of {}", known.join(", ")))
+            let why = format!(
+                "{name:?} is not built in: use any of {}, or let Git own Flux: commit the whole of it with {name} to the path \
+                 (flux install --components-extra={name} --export)",
+                known.join(", ")
+            );
+            InvalidField::new(FIELD, why)
         })
     };
     let mut all: BTreeSet<_> = flux.components.iter().map(parse).collect::<Result<_, _>>()?;
@@ -139,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::agents::input::GitRef;
+    use crate::api::gitops::FLUX_COMPONENTS;
 
     #[test]
     fn the_minimal_spec_is_valid_and_has_defaults() {
@@ -150,5 +156,11 @@ mod tests {
         assert_eq!((found.source_interval.as_secs(), found.interval.as_secs()), (60, 600));
         assert_eq!(found.components.len(), 4);
         assert!(found.wants_facts());
+    }
+
+    #[test]
+    fn every_component_that_the_schema_accepts_is_built_in() {
+        let built_in = Component::ALL.map(Component::as_str);
+        assert_eq!(FLUX_COMPONENTS, built_in);
     }
 }

@@ -25,7 +25,7 @@ impl FluxObject {
         let ready = self.condition("Ready");
         let failing = |condition: &Condition| Health::Failing {
             reason: bounded(&condition.reason, 128),
-            message: bounded(&condition.message, MESSAGE),
+            message: with_advice(bounded(&condition.message, MESSAGE)),
         };
         match (ready, self.condition("Stalled")) {
             (Some(ready), _) if ready.status == "True" => Health::Ready,
@@ -47,6 +47,14 @@ impl FluxObject {
         let name = format!("{}/{}", self.metadata.namespace, self.metadata.name);
         Counted { kind, name, is_root: self.is_root(), health: self.health() }
     }
+}
+
+/// Of a failed substitution, Flux names the variable but not how to keep one that is not its own, as in a shell script.
+fn with_advice(message: String) -> String {
+    const OF_SUBSTITUTION: &str = "variable substitution failed";
+    const ADVICE: &str = "; a variable that is not for Flux, as in a shell script, is written $${NAME}, or the object gets the \
+                          annotation kustomize.toolkit.fluxcd.io/substitute: disabled";
+    if message.contains(OF_SUBSTITUTION) { message + ADVICE } else { message }
 }
 
 /// Conditions that kustomize-controller reports as failed but that only wait: for a dependency, or for a source to be
@@ -161,6 +169,19 @@ mod tests {
         ] {
             assert_eq!(object("a", suspend, ready).health(), health, "suspend {suspend}, {ready:?}");
         }
+    }
+
+    #[test]
+    fn failed_substitution_has_advice() {
+        let message_of = |reported: &str| match object("a", false, Some(("False", "BuildFailed", reported))).health() {
+            Health::Failing { message, .. } => message,
+            other => panic!("{other:?}"),
+        };
+        let substitution = r#"post build failed for 'v1/ConfigMap/scripts': envsubst error: variable substitution failed: variable not set (strict mode): "HOME""#;
+        let message = message_of(substitution);
+        assert!(message.starts_with(substitution), "{message}");
+        assert!(message.contains("$${NAME}") && message.contains("substitute: disabled"), "{message}");
+        assert_eq!(message_of("kustomization path not found"), "kustomization path not found");
     }
 
     #[test]

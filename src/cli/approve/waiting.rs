@@ -11,6 +11,7 @@ use crate::api::{
 use crate::cli::output;
 use crate::cli::plan::print::RELEASED;
 use crate::controllers::approvals::execution_policy::ONLY_OBJECTS;
+use crate::resources::eks::cluster;
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +162,7 @@ impl Planned {
 
     /// Whether its plan creates a cluster.
     pub fn is_new_cluster(&self) -> bool {
-        let creates = |action, resource: &str| action == StepAction::Create && resource == "cluster";
+        let creates = |action, resource: &str| action == StepAction::Create && resource == cluster::KIND.name;
         self.kind == Kind::EksCluster && self.plan.steps.iter().any(|step| creates(step.action, &step.resource))
     }
 

@@ -98,6 +98,7 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
     });
     Names {
         cluster: wanted.cluster.cluster_name(),
+        version: wanted.cluster.spec.version.clone(),
         roles: roles.collect(),
         permissions_boundary: settings.permissions_boundary.clone(),
         workload_permissions_boundary: settings.workload_boundary().map(str::to_owned),

@@ -16,11 +16,13 @@ use crate::engine::{
 };
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::prune;
+use crate::resources::eks::cluster;
 use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{Beside, ClusterView, SubnetView};
+use crate::resources::iam::role::{self, Purpose};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
-use crate::resources::network::subnet;
+use crate::resources::network::{existing_network, subnet};
 
 /// The plans of a cluster and its node groups when none of them exists.
 pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -46,7 +48,7 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
 /// The plan with the agent's step, if the cluster is created too, or if the status of its object shows what an existing
 /// agent was brought to.
 pub fn with_agent(mut plan: Plan, cluster: &EksCluster) -> Plan {
-    let is_made = plan.steps().any(|(key, step)| *key == Key::single("cluster") && step.action == Action::Create);
+    let is_made = plan.steps().any(|(key, step)| *key == cluster::key() && step.action == Action::Create);
     let gitops = cluster.spec.gitops.as_ref();
     let step = match &cluster.status {
         _ if is_made => steps::step(&steps::wanted(gitops, None, false).fields, None),
@@ -84,7 +86,7 @@ fn placeholder_zones(spec: &EksClusterSpec) -> RegionZones {
 /// What node groups would see of the cluster once it exists, with ids unknown.
 fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
     let subnets =
-        graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet" && !subnet::is_for_pods(key));
+        graph.nodes().iter().map(|node| node.key()).filter(|key| subnet::KIND.is_of(key) && !subnet::is_for_pods(key));
     let subnet = |key: Key| {
         let (tier, zone) = key.name().split_once('/')?;
         let tier = if tier == "public" { SubnetTier::Public } else { SubnetTier::Private };
@@ -122,7 +124,7 @@ fn plan_from_nothing(graph: &Graph<Cloud>, external_role: bool) -> Plan {
     let mut memory = Memory::new(now, Duration::ZERO, []);
     for node in graph.nodes() {
         let key = node.key();
-        let external = key.kind() == "existingNetwork" || (external_role && key == Key::named("role", "cluster"));
+        let external = key == existing_network::key() || (external_role && key == role::key(Purpose::Cluster));
         let presence = if external || prune::is_never_created(&key) {
             Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {

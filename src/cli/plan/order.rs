@@ -15,6 +15,7 @@ use crate::resources::eks::{addon, cluster};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::graph::kind::Area;
 use crate::resources::graph::kinds;
+use crate::resources::iam::role::{self, Purpose};
 use crate::resources::network::subnet;
 
 /// What each resource follows, directly and at once: what must be ready before it is created, or gone before it is deleted. Gates are
@@ -67,10 +68,7 @@ pub fn of_cluster(cluster: &EksCluster, groups: &[&NodeGroup], known: &[Key], go
 fn is_before_nodes(key: &Key, addons: &[Addon]) -> bool {
     let is_network = || kinds::find(key.kind()).is_some_and(|kind| kind.area == Area::Network);
     let is_needed = |one: &Addon| one.is_before_nodes() && addon::key(&one.name) == *key;
-    *key == cluster::key()
-        || (key.kind(), key.name()) == ("role", "node")
-        || is_network()
-        || addons.iter().any(is_needed)
+    *key == cluster::key() || *key == role::key(Purpose::Node) || is_network() || addons.iter().any(is_needed)
 }
 
 fn graph(object: &EksCluster, groups: &[&NodeGroup], known: &[Key], goal: Goal) -> Option<Graph<Cloud>> {

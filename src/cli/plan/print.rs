@@ -14,6 +14,7 @@ use crate::controllers::status::plan_status;
 use crate::controllers::status::progress::{ResourceProgress, label, resource_progress};
 use crate::engine::{Action, Goal, Item, Key, Succession, Verdict, WaitingOn};
 use crate::resources::deletion::prune;
+use crate::resources::iam::role;
 
 /// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
@@ -70,7 +71,7 @@ pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, us
         }
         let mut facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
         // A role's name includes the object's UID, and there is no object yet.
-        facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
+        facts.retain(|(name, _)| live || !(*name == "name" && role::KIND.is_of(&item.key)));
         let slot = timeline.slot(&item.key);
         rows.push(Row {
             sign: sign(item),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::planned::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
+use crate::resources::eks::{addon, node_group};
 use crate::resources::graph::kinds;
 
 /// When a step starts, how long it takes, and what it waited for last.
@@ -41,21 +42,21 @@ impl Timeline {
         let Some((cluster, groups)) = all.split_first() else { return timeline };
         // Add-ons that need nodes come after the node groups, and those after the cluster; new ones also after the add-ons that nodes
         // need.
-        let needs_nodes = |key: &Key| key.kind() == "addon" && !cluster.before_nodes.contains(key);
+        let needs_nodes = |key: &Key| addon::KIND.is_of(key) && !cluster.before_nodes.contains(key);
         timeline.add(cluster, &|key| !needs_nodes(key), &BTreeMap::new());
         let is_before =
-            |key: &Key| key.kind() != "addon" && kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes);
-        let gate = |ready: Option<Key>| ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+            |key: &Key| !addon::KIND.is_of(key) && kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes);
+        let gate = |ready: Option<Key>| ready.map(|key| (node_group::cluster_gate(), key)).into_iter().collect();
         let before_changes: BTreeMap<Key, Key> = gate(timeline.last(is_before));
         let before_new: BTreeMap<Key, Key> =
             gate(timeline.last(|key| is_before(key) || cluster.before_nodes.contains(key)));
         for group in groups {
-            let is_new = |(key, step): (&Key, &Step)| key.kind() == "nodeGroup" && step.action == Action::Create;
+            let is_new = |(key, step): (&Key, &Step)| node_group::KIND.is_of(key) && step.action == Action::Create;
             let gates = if group.plan.steps().any(is_new) { &before_new } else { &before_changes };
             timeline.add(group, &|_| true, gates);
         }
         let nodes = timeline.last_node_group();
-        let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
+        let gate = nodes.map(|key| (addon::nodes_gate(), key)).into_iter().collect();
         timeline.add(cluster, &needs_nodes, &gate);
         timeline.add_agent(cluster);
         timeline
@@ -131,7 +132,7 @@ impl Timeline {
 
     /// The last node group that comes or changes.
     fn last_node_group(&self) -> Option<Key> {
-        self.last(|key| key.kind() == "nodeGroup" && !self.replaced.contains(key))
+        self.last(|key| node_group::KIND.is_of(key) && !self.replaced.contains(key))
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {

@@ -11,6 +11,9 @@ use crate::aws::tags::CLUSTER;
 use crate::cli::table::Table;
 use crate::controllers::node_group::replacement::names::may_be_same;
 use crate::engine::Key;
+use crate::resources::eks::{cluster, node_group};
+use crate::resources::iam::{oidc_provider, role};
+use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::TaggedResource;
 
 /// An object and what it owns.
@@ -78,13 +81,13 @@ impl From<&NodeGroup> for Object {
 impl Object {
     /// Whether a resource of that cluster and key belongs to this object.
     fn is_of(&self, cluster: &str, key: &Key) -> bool {
-        let group = (key.kind() == "nodeGroup").then(|| key.name());
+        let group = node_group::KIND.is_of(key).then(|| key.name());
         self.cluster == cluster && may_be_same(self.node_group.as_deref(), group)
     }
 
     /// Whether the resource that proves the others is on record.
     fn records(&self, key: &Key, id: &str) -> bool {
-        let proves = ["cluster", "vpc"].contains(&key.to_string().as_str());
+        let proves = *key == cluster::key() || *key == vpc::key();
         let Some(record) = self.record.as_ref().filter(|_| proves) else { return true };
         record.iter().any(|line| line.key == key.to_string() && line.id.as_deref() == Some(id))
     }
@@ -155,18 +158,16 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
             (None, Some(number)) => Verdict::Recoverable(number),
             (None, None) => Verdict::Orphaned,
         };
-        let object = match key.kind() {
-            "nodeGroup" => format!("{cluster}, node group {}", key.name()),
-            _ => cluster,
-        };
+        let object =
+            if node_group::KIND.is_of(&key) { format!("{cluster}, node group {}", key.name()) } else { cluster };
         Some(Line { place: place.to_owned(), key, id: one.id.clone(), owner, object, named, verdict })
     };
     let mut lines: Vec<Line> = found.iter().filter_map(line).collect();
-    let clusters = lines.iter().filter(|line| line.key == crate::resources::eks::cluster::key());
+    let clusters = lines.iter().filter(|line| line.key == cluster::key());
     let with_cluster: BTreeSet<String> = clusters.map(|line| line.object.clone()).collect();
     // The cluster may run in another region.
     for line in lines.iter_mut().filter(|line| matches!(line.verdict, Verdict::Recoverable(_))) {
-        let is_global = ["role", "oidcProvider"].contains(&line.key.kind());
+        let is_global = role::KIND.is_of(&line.key) || oidc_provider::KIND.is_of(&line.key);
         if is_global && !with_cluster.contains(&line.object) {
             line.verdict = Verdict::WithoutCluster;
         }
@@ -201,8 +202,7 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
 pub fn other_installations(lines: &[Line], of: Option<usize>) -> BTreeSet<&str> {
     let is_named = |line: &&Line| if of.is_some() { line.named == of } else { line.named.is_some() };
     // The cluster's security group keeps the tags that the cluster had when EKS created it.
-    let is_group = |line: &&Line| line.key.to_string() == "cluster" && line.id.starts_with("sg-");
-    let named = lines.iter().filter(is_named).filter(|line| !is_group(line));
+    let named = lines.iter().filter(is_named).filter(|line| line.key != cluster::key() || !line.id.starts_with("sg-"));
     named
         .filter_map(|line| match &line.verdict {
             Verdict::OtherInstallation(id) => Some(id.as_str()),

@@ -105,7 +105,17 @@ impl References {
     fn source(&mut self, at: &str, source: &Source) {
         let Source { git, oci } = source;
         if let Some(git) = git {
-            let GitSource { url, reference: _, interval: _, secret_ref, proxy_secret_ref, verify } = git;
+            let GitSource {
+                url,
+                reference: _,
+                interval: _,
+                timeout: _,
+                sparse_checkout: _,
+                recurse_submodules: _,
+                secret_ref,
+                proxy_secret_ref,
+                verify,
+            } = git;
             self.add(format!("{at}.git.secretRef"), secret_ref.as_ref(), Wanted::Git(url.clone()));
             self.add_keys(format!("{at}.git.proxySecretRef"), proxy_secret_ref.as_ref(), Keys::Proxy);
             let authors = verify.as_ref().map(|verify| &verify.secret_ref);
@@ -117,6 +127,7 @@ impl References {
                 reference: _,
                 provider: _,
                 interval: _,
+                timeout: _,
                 secret_ref,
                 cert_secret_ref,
                 proxy_secret_ref,

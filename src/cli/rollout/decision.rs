@@ -111,6 +111,12 @@ pub fn halted(rollout: &FleetRollout, target: Option<&str>) -> anyhow::Result<Ha
 }
 
 impl Halted {
+    /// What has halted, such as `control planes and node groups to 1.36`.
+    pub fn describe(&self) -> String {
+        let gates: Vec<&str> = self.halts.iter().map(|(gate, _)| gate.describe()).collect();
+        format!("{} to {}", gates.join(" and "), self.target)
+    }
+
     /// The value of the annotation, as the message of the halt has it, or one that did not count yet.
     pub fn value(&self, handled: Option<&str>, now: Timestamp) -> String {
         let since = self.halts.first().map_or(now, |(_, halt)| halt.since.0);

@@ -1,13 +1,15 @@
 //! The answer of `keelson rollout status`: each release with its waves, what each cluster is doing, and what a person can
 //! do. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
 use crate::api::FleetRollout;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::fleet_rollout::{Share, Wave, WaveApproval};
+use crate::api::fleet_rollout::{Gate, Share, Wave, WaveApproval};
 use crate::api::fleet_rollout_status::{HaltStatus, ReleaseState, ReleaseStatus, WaveState, WaveStatus};
 use crate::cli::status::problems::rollout_approval;
 use crate::rollout::Member;
@@ -30,6 +32,9 @@ pub struct Overview {
     /// Number of clusters that it selects.
     pub members: i32,
     pub releases: Vec<ReleaseOverview>,
+    /// The waves of the spec, whether something is rolled out or not. Empty: the clusters cannot be listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<WaveMembers>,
     /// Clusters that it selects, and no wave does: they are blocked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<String>,
@@ -38,6 +43,17 @@ pub struct Overview {
     pub ungated: Vec<String>,
     /// What a person can do.
     pub actions: Vec<String>,
+}
+
+/// A wave of the spec with the versions of its clusters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaveMembers {
+    pub name: String,
+    /// Number of its clusters.
+    pub clusters: usize,
+    /// How many of them have which version of Kubernetes; those that are being created have none.
+    pub versions: BTreeMap<String, usize>,
 }
 
 /// A release.
@@ -134,12 +150,24 @@ pub fn overview(rollout: &FleetRollout, view: Option<&View<'_>>) -> Overview {
         suspended: rollout.spec.suspend,
         members: status.members,
         releases,
+        waves: view.map(waves).unwrap_or_default(),
         unmatched: outside.unmatched,
         ungated: outside.ungated,
         actions: Vec::new(),
     };
     overview.actions = actions(&overview);
     overview
+}
+
+fn waves(view: &View<'_>) -> Vec<WaveMembers> {
+    let of = |(name, members): (&str, Vec<&Member>)| {
+        let mut versions: BTreeMap<String, usize> = BTreeMap::new();
+        for version in members.iter().filter_map(|member| member.describe_at(Gate::ControlPlane)) {
+            *versions.entry(version).or_default() += 1;
+        }
+        WaveMembers { name: name.to_owned(), clusters: members.len(), versions }
+    };
+    view.waves().into_iter().map(of).collect()
 }
 
 fn release(of: &ReleaseStatus, rollout: &FleetRollout, view: Option<&View<'_>>) -> ReleaseOverview {

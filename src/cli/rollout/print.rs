@@ -6,7 +6,7 @@ use anstyle::Style;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::overview::{ClusterOverview, ClusterState, Overview, ReleaseOverview, WaveOverview};
+use super::overview::{ClusterOverview, ClusterState, Overview, ReleaseOverview, WaveMembers, WaveOverview};
 use crate::api::fleet_rollout::Share;
 use crate::api::fleet_rollout_check::CheckState;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
@@ -51,6 +51,10 @@ fn rollout(of: &Overview, at: Reading<'_>) -> String {
     if of.releases.iter().all(|release| release.state == ReleaseState::Completed) && !of.message.is_empty() {
         let _ = writeln!(out, "  {}", one_line(&of.message));
     }
+    if of.releases.is_empty() && !of.waves.is_empty() {
+        out.push('\n');
+        out.push_str(&waves_at_rest(&of.waves));
+    }
     for release in &of.releases {
         out.push('\n');
         out.push_str(&self::release(release, at));
@@ -69,6 +73,18 @@ fn rollout(of: &Overview, at: Reading<'_>) -> String {
         let _ = writeln!(out, "{}{}", styled(style::heading(), title), one_line(action));
     }
     out
+}
+
+/// The waves while nothing is rolled out: how many clusters have which version.
+fn waves_at_rest(all: &[WaveMembers]) -> String {
+    let mut table = Table::default();
+    for (number, wave) in all.iter().enumerate() {
+        let branch = if number + 1 == all.len() { "└─" } else { "├─" };
+        let versions = wave.versions.iter().map(|(version, clusters)| format!("{clusters} with {version}"));
+        let versions = versions.collect::<Vec<_>>().join(", ");
+        table.row([format!("{branch} {}", wave.name), counted(wave.clusters, "cluster"), versions]);
+    }
+    table.format("")
 }
 
 fn headline(of: &Overview, at: Reading<'_>) -> String {
@@ -167,7 +183,10 @@ fn details(wave: &WaveOverview, at: Reading<'_>) -> String {
         parts.push(format!("soaks until {end}, {} remaining", format_between(at.now, until)));
     }
     match (&status.promoted_at, &status.passed_at) {
-        (Some(promoted), _) => parts.push(format!("promoted {} ago", format_age(Some(promoted.0), at.now))),
+        (Some(promoted), _) => {
+            let by = status.promoted_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            parts.push(format!("promoted {} ago{by}", format_age(Some(promoted.0), at.now)));
+        }
         (None, Some(passed)) if status.state == WaveState::Passed => {
             parts.push(format!("passed {} ago", format_age(Some(passed.0), at.now)));
         }

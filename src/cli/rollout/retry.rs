@@ -27,7 +27,7 @@ const MAX_ATTEMPTS: usize = 20;
 pub struct Args {
     /// The FleetRollout.
     name: String,
-    /// The version whose release has halted [default: the only one].
+    /// The version whose releases have halted: of control planes, of node groups, or both [default: the only one].
     target: Option<String>,
     /// Continue without asking.
     #[arg(short, long)]
@@ -70,7 +70,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(written) = write::annotate(&client, &rollout, RETRY_ANNOTATION, &value).await? {
             say(
                 args.output,
-                &format!("FleetRollout {}: the release of {} continues\n", written.name_any(), halted.target),
+                &format!("FleetRollout {}: {} continue\n", written.name_any(), halted.describe()),
             )?;
             return write::print(&written, args.output);
         }
@@ -80,7 +80,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What failed, and what follows.
 pub fn show(name: &str, of: &Halted, now: Timestamp) -> String {
-    let title = format!("FleetRollout {name}: the release of {} has halted", of.target);
+    let title = format!("FleetRollout {name}: {} have halted, and are to continue", of.describe());
     let mut out = format!("{}\n", styled(style::heading(), one_line(&title)));
     for (gate, halt) in &of.halts {
         let since = format_between(halt.since.0, now);

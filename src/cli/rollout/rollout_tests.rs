@@ -12,6 +12,7 @@ use super::overview::overview;
 use super::print::{self, Reading};
 use super::words::{self, has_word, with_words};
 use super::{approve, promote, retry};
+use crate::api::fleet_rollout::Gate;
 use crate::api::{EksCluster, FleetRollout};
 use crate::cli::output::{self, Structured};
 use crate::controllers::rollout::member::members;
@@ -288,4 +289,42 @@ fn last_wave_is_not_to_be_promoted_for_later_ones() {
     let promote = "let later waves begin without waiting for wave canary: keelson rollout promote main 1.36/canary";
     assert!(actions("Soaking", "Pending").contains(promote));
     assert!(!actions("Passed", "Soaking").contains("promote"));
+}
+
+#[test]
+fn promoted_wave_says_when_and_by_whom() {
+    let mut rollout = with_approval("3f9a1c20d4e5b678");
+    let wave = &mut rollout.status.as_mut().unwrap().releases[0].waves[0];
+    wave.promoted_at = serde_json::from_value(json!("2026-11-28T11:00:00Z")).unwrap();
+    wave.promoted_by = Some("kubectl-annotate".to_owned());
+    let text = text(&rollout, &fleet(&rollout));
+    let line = text.lines().find(|line| line.contains("promoted")).unwrap();
+    assert!(line.contains("✓ canary") && line.ends_with(" ago by kubectl-annotate"), "{text}");
+}
+
+#[test]
+fn retry_says_what_continues_of_a_version() {
+    let mut rollout = with_halt();
+    let releases = &mut rollout.status.as_mut().unwrap().releases;
+    let mut nodes = releases[0].clone();
+    nodes.gate = Gate::NodeGroups;
+    releases.push(nodes);
+    let found = halted(&rollout, Some("1.36")).unwrap();
+    assert_eq!(found.describe(), "control planes and node groups to 1.36");
+    let text = plain(&retry::show("main", &found, now()));
+    assert_eq!(text.lines().filter(|line| line.contains(", wave canary, ")).count(), 2, "{text}");
+}
+
+#[test]
+fn waves_are_shown_with_their_versions_while_nothing_is_rolled_out() {
+    let rollout = rollout(json!([]), json!([condition("Ready", "True", "Available", "6 EksClusters have their versions")]));
+    let with_clusters = text(&rollout, &fleet(&rollout));
+    let lines: Vec<&str> = with_clusters.lines().collect();
+    assert!(lines.contains(&"├─ canary   3 clusters   2 with 1.35, 1 with 1.36"), "{with_clusters}");
+    assert!(lines.contains(&"└─ prod     2 clusters   2 with 1.35"), "{with_clusters}");
+    let without = text(&rollout, &Fleet::of(vec![rollout.clone()], None));
+    assert!(!without.contains("prod"), "{without}");
+    // What is rolled out shows its waves itself.
+    let halted = with_halt();
+    assert!(!text(&halted, &fleet(&halted)).contains(" with 1.35"));
 }

@@ -14,6 +14,7 @@ use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;
 use crate::controllers::status::progress::{doing, label};
 use crate::engine::{Action, Key};
+use crate::resources::eks::node_group;
 
 const WAITING_FOR_CLUSTER: &str = Reason::WaitingForCluster.as_str();
 /// Steps that are listed as next.
@@ -226,7 +227,7 @@ fn activities(subject: &Subject) -> Vec<Activity> {
 /// How far the replacement of the nodes is, if that is what the step does.
 fn replacement(step: &PlanStep, subject: &Subject) -> Option<String> {
     let upgrading = subject.condition(ConditionType::Upgrading).filter(|found| found.status == "True")?;
-    let is_of_group = subject.kind == Kind::NodeGroup && Key::parse(&step.resource).kind() == "nodeGroup";
+    let is_of_group = subject.kind == Kind::NodeGroup && node_group::KIND.is_of(&Key::parse(&step.resource));
     // Before that, it repeats the time.
     let (_, progress) = upgrading.message.split_once("; ").filter(|_| is_of_group)?;
     Some(format!("nodes are replaced: {progress}"))

@@ -17,7 +17,7 @@ use crate::controllers::account::Grant;
 use crate::controllers::reconcile_error::BuildError;
 use crate::engine::{Graph, Key};
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::{addon, addon_fargate, fargate_profile};
+use crate::resources::eks::{addon, addon_fargate, fargate_profile, lifecycle};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::graph::proof::Records;
 use crate::resources::iam::role::Purpose;
@@ -90,7 +90,8 @@ impl Reconcile<'_> {
         };
         let lines = self.object.status.iter().flat_map(|status| &status.resources);
         let runs_pods = |line: &ResourceStatus| {
-            fargate_profile::KIND.is_of(&Key::parse(&line.key)) && line.state.as_deref() == Some("ACTIVE")
+            fargate_profile::KIND.is_of(&Key::parse(&line.key))
+                && line.state.as_deref().is_some_and(lifecycle::is_active)
         };
         let has_karpenter = self.object.spec.karpenter.is_some();
         let nodes = (has_karpenter || groups.iter().any(|group| has_nodes(group))).then_some(Purpose::Node);

@@ -18,6 +18,7 @@ use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
 use crate::engine::Key;
+use crate::resources::eks::addon;
 
 /// Outcome of a reconcile, for status.
 pub struct Outcome {
@@ -60,7 +61,7 @@ fn is_held(spec: &EksClusterSpec, status: &EksClusterStatus) -> bool {
     };
     let steps = status.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.state == StepState::Pending);
     steps.map(|step| Key::parse(&step.resource)).any(|key| match key.kind() {
-        "addon" => named(key.name()),
+        _ if addon::KIND.is_of(&key) => named(key.name()),
         agent::steps::KIND => of_agent(),
         _ => false,
     })

@@ -13,7 +13,7 @@ use crate::resources::eks::{
 use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::graph::kinds;
 use crate::resources::iam::role_name;
-use crate::resources::network::existing_network;
+use crate::resources::network::{existing_network, vpc};
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
 const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
@@ -45,7 +45,7 @@ pub(super) fn affected_cluster_keys(event: &Event, cluster: &EksCluster) -> BTre
 /// The keys and ids in a cluster's status; for an external network, its key with the ids of VPC and subnets.
 pub(super) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
     cluster.status.iter().flat_map(|status| {
-        let external = status.resources.iter().all(|resource| resource.key != "vpc");
+        let external = status.resources.iter().all(|resource| resource.key != vpc::KIND.name);
         let network = status.network.iter().filter(move |_| external);
         let external =
             network.flat_map(|network| network.vpc_id.iter().chain(network.subnets.iter().map(|subnet| &subnet.id)));

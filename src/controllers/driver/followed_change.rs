@@ -2,11 +2,11 @@
 //! is done to a steady object, such as the correction of drift, belongs to none. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{ChangeStatus, ChangeType};
-use crate::controllers::status::whole_seconds;
+use crate::api::stored_time::whole_seconds;
 
 /// The changes of an object at the start of a reconcile.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +54,7 @@ pub fn follow(meta: &ObjectMeta, before: &Before<'_>, now: Timestamp) -> Followe
         (None, Some(_)) => (ChangeType::Update, None),
     };
     // The API server's clock may be ahead.
-    let started_at = Time(started_at.unwrap_or(whole_seconds(now)).min(whole_seconds(now)));
+    let started_at = whole_seconds(started_at.map_or(now, |started| started.min(now)));
     Followed {
         change: Some(ChangeStatus { change_type, generation, started_at, ended_at: None, waiting: None }),
         is_new: true,
@@ -77,6 +77,8 @@ pub fn ready_differs(before: &[Condition], now: &[Condition]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use serde_json::json;
 
     use super::*;

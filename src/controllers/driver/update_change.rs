@@ -1,7 +1,7 @@
 //! What a reconcile leads to for the change that it works on. No I/O, but for the spans that it exports.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::change_spans::ChangeSpans;
 use super::change_wait::{self, ChangeOutcome, Progress};
@@ -9,10 +9,10 @@ use super::followed_change::{Before, Followed, ready_differs};
 use super::{Provisioned, Reconcile};
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{ChangeStatus, ChangeType, ChangeWait};
+use crate::api::stored_time::whole_seconds;
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::report::{Next, WithChange as _, WithConditions as _};
 use crate::controllers::status::waits::Wait;
-use crate::controllers::status::whole_seconds;
 
 impl<'a> Before<'a> {
     /// The state that a status shows.
@@ -69,7 +69,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let is_read = conditions::get(now, ConditionType::InSync).is_none_or(|sync| sync.status != "Unknown");
         let is_observed = is_read && self.state.failed.is_none();
         let progress = change_wait::progress(overall, waits, *is_held, is_observed);
-        let since = Time(whole_seconds(Timestamp::now()));
+        let since = whole_seconds(Timestamp::now());
         match progress {
             // A deletion ends with the object.
             Progress::Complete(outcome) if change.change_type != ChangeType::Delete => {

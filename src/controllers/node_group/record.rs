@@ -6,11 +6,11 @@ use crate::api::NodeGroup;
 use crate::api::status::ReplacementStatus;
 use crate::controllers::status::journal;
 use crate::engine::{InventoryRecord, Key};
-use crate::resources::eks::launch_template;
+use crate::resources::eks::{launch_template, node_group};
 
 /// The key of the node group in use.
 pub fn key(group: &NodeGroup) -> Key {
-    Key::named("nodeGroup", group.node_group_name())
+    node_group::key(&group.node_group_name())
 }
 
 /// The resources that status records: the node group, during a replacement another one, and the launch templates that Keelson
@@ -20,7 +20,7 @@ pub fn recorded(group: &NodeGroup) -> Vec<(Key, InventoryRecord)> {
     let replacement = group.status.as_ref().and_then(|status| status.replacement.as_ref());
     let record = |id: &String| InventoryRecord { id: Some(id.clone()), operation: None, operations: 0, at };
     let other = replacement.filter(|other| other.arn.is_some());
-    let other = other.map(|other| (Key::named("nodeGroup", &other.node_group_name), record(&other.node_group_name)));
+    let other = other.map(|other| (node_group::key(&other.node_group_name), record(&other.node_group_name)));
     let template_of = |other: &ReplacementStatus| {
         let id = other.launch_template_id.as_ref()?;
         Some((launch_template::key(&other.node_group_name), record(id)))

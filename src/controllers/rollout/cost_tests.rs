@@ -17,9 +17,9 @@ use crate::rollout::{Annotations, Input, Member, Rollout, Rollouts, advance};
 
 const CLUSTERS: usize = 1000;
 const GROUPS: usize = 3;
-/// The promise is 100 ms. Measured on two cores, without optimisation: 17 to 27 ms. A busy machine may take longer; a loop
-/// within a loop over all clusters would take a hundred times as long.
-const MAX_PASS: Duration = Duration::from_secs(1);
+/// The promise. Measured on two cores, without optimisation: 17 to 27 ms. The shortest of some passes counts, since a busy machine takes
+/// longer for others.
+const MAX_PASS: Duration = Duration::from_millis(100);
 const PASSES: usize = 5;
 
 fn cluster(number: usize, version: &str, more: Value) -> Arc<EksCluster> {

@@ -15,12 +15,12 @@ use crate::controllers::cluster::agent::held_revision::{adopted_source, source_s
 use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
 use crate::hooks::passes;
+use crate::resources::eks::cluster;
+use crate::resources::eks::lifecycle;
 use crate::rollout::{Health, Member, Request, Stalled};
 
 /// A version that no release has: the spec is not readable, which admission prevents.
 const NO_VERSION: KubernetesVersion = KubernetesVersion { major: 0, minor: 0 };
-/// The state of what works in EKS.
-const ACTIVE: &str = "ACTIVE";
 
 /// All clusters, with the NodeGroups of each.
 pub fn members(clusters: &[Arc<EksCluster>], all_groups: impl IntoIterator<Item = Arc<NodeGroup>>) -> Vec<Member> {
@@ -129,12 +129,13 @@ fn with_hooks(
 }
 
 fn unhealthy(status: &EksClusterStatus, groups: &[Arc<NodeGroup>]) -> Option<String> {
-    let control_plane = status.resources.iter().find(|resource| resource.key == "cluster");
+    let control_plane = status.resources.iter().find(|resource| resource.key == cluster::KIND.name);
     let state = control_plane.and_then(|resource| resource.state.as_deref()).unwrap_or("not observed yet");
-    if state != ACTIVE {
+    if !lifecycle::is_active(state) {
         return Some(format!("the control plane is {state}"));
     }
-    let addon = status.addons.iter().find(|addon| addon.state.as_deref() != Some(ACTIVE));
+    let addon =
+        status.addons.iter().find(|addon| addon.state.as_deref().is_none_or(|state| !lifecycle::is_active(state)));
     if let Some(addon) = addon {
         return Some(format!("add-on {} is {}", addon.name, addon.state.as_deref().unwrap_or("not observed yet")));
     }

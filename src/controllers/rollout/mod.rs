@@ -7,6 +7,7 @@ mod conditions;
 #[cfg(test)]
 mod cost_tests;
 pub mod member;
+mod promoted;
 pub mod store;
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,12 +19,13 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 
-use super::approvals::{ApprovedBy, describe_author};
+use super::approvals::{ApprovedBy, describe_author, read_authors};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
 use super::runtime::events::EventMessage;
+use super::runtime::mirror::{Mirror, Tap};
 use super::runtime::queue::Trigger;
-use super::runtime::watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::watch::{Change, DependentView, digest, watch_mirrored_kind};
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
@@ -40,8 +42,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Watches and advances the FleetRollouts until the term ends.
-pub async fn run(ctx: Arc<Context>) {
+/// Watches and advances the FleetRollouts until the term ends. `mirror` shows what is read.
+pub async fn run(ctx: Arc<Context>, mirror: Option<Arc<dyn Mirror>>) {
     let changed = Arc::new(Notify::new());
     let (watch_ctx, notify) = (ctx.clone(), changed.clone());
     // Clusters that wait see the status, too.
@@ -49,7 +51,7 @@ pub async fn run(ctx: Arc<Context>) {
         let releases = rollout.status.iter().flat_map(|status| &status.releases).map(seen_by_clusters);
         DependentView { digest: digest(releases.collect::<Vec<_>>()), part_of: String::new() }
     };
-    let (store, watching) = watch_kind(Api::all(ctx.client.clone()), view, move |change| {
+    let on_change = move |change: Change<'_, FleetRollout>| {
         let only_asking = matches!(change, Change::DependentsAffected(_));
         match change {
             Change::SpecChanged(rollout) => watch_ctx.unreadable.clear::<FleetRollout>(None, &rollout.name_any()),
@@ -59,7 +61,9 @@ pub async fn run(ctx: Arc<Context>) {
         }
         enqueue_waiting_clusters(&watch_ctx, only_asking);
         notify.notify_one();
-    });
+    };
+    let tap = mirror.map(|mirror| Tap::new(move |reading| mirror.on_rollout(reading)));
+    let (store, watching) = watch_mirrored_kind(Api::all(ctx.client.clone()), view, on_change, tap);
     ctx.rollouts.set(store.clone());
     tokio::select! {
         () = watching => {}
@@ -190,6 +194,10 @@ async fn advance_one(
         now,
     });
     checks.begin(ctx, rollout, std::mem::take(&mut outcome.due));
+    if promoted::is_in(&outcome.events) {
+        let authors = read_authors(ctx, rollout, &[PROMOTE_ANNOTATION.to_owned()]).await;
+        promoted::record_author(before, &mut outcome.status, authors.get(PROMOTE_ANNOTATION).map(String::as_str));
+    }
     let generation = rollout.metadata.generation;
     let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };

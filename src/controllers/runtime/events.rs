@@ -28,6 +28,7 @@ use crate::controllers::status::reasons;
 use crate::engine::{
     Action, CREATION, Class, DELETION, FinishedOperation, Goal, Key, Operation, Outcome, StepResult, is_lifecycle,
 };
+use crate::resources::eks::lifecycle;
 
 /// Concurrent publishers: bursts queue here, not in front of status patches. Events of one object are published in
 /// order.
@@ -115,7 +116,7 @@ pub fn operation_events(finished: &[FinishedOperation], failures: &mut Failures)
             failures.remove(key);
         }
         match result {
-            Ok(took) if kind.starts_with("Version") => Some(EventMessage::normal(
+            Ok(took) if lifecycle::is_version_update(kind) => Some(EventMessage::normal(
                 "Upgraded",
                 format!("{name}: {what}{kind} {id} took {}", progress::rough(*took)),
             )),

@@ -65,7 +65,7 @@ impl Term {
         tasks.push(tokio::spawn(unreadable::report(unreadable, client, gate)));
         tasks.push(tokio::spawn(approvals::watch_approvals(ctx.clone())));
         tasks.push(tokio::spawn(sweep::follow(ctx.clone())));
-        tasks.push(tokio::spawn(rollout::run(ctx.clone())));
+        tasks.push(tokio::spawn(rollout::run(ctx.clone(), mirror.clone())));
         tasks.extend(ctx.notify.clone().map(|sender| tokio::spawn(notifications::run(ctx.clone(), sender))));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         tasks.extend(queue.map(|queue| tokio::spawn(events::poll_queue(ctx.clone(), queue))));

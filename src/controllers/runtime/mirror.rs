@@ -9,7 +9,7 @@ use kube::runtime::watcher::Event;
 
 use super::apply::Kind;
 use super::decode::{Decoded, Unreadable};
-use crate::api::{AwsAccount, EksCluster, NodeGroup};
+use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 
 /// Somebody who shows what a leader reads. Called in the tasks of its watches: it must not block.
 pub trait Mirror: Send + Sync {
@@ -19,6 +19,8 @@ pub trait Mirror: Send + Sync {
     fn on_node_group(&self, reading: Reading<NodeGroup>);
     /// Of AwsAccounts.
     fn on_account(&self, reading: Reading<AwsAccount>);
+    /// Of FleetRollouts.
+    fn on_rollout(&self, reading: Reading<FleetRollout>);
     /// This replica leads no longer, and reads nothing.
     fn on_end(&self);
 }

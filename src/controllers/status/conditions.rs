@@ -13,6 +13,7 @@ use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
 use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
+use crate::resources::eks::cluster;
 use crate::resources::graph::kinds;
 
 /// The status, reason and message of a condition.
@@ -237,7 +238,7 @@ pub fn overall_of_plan(plan: &Plan, memory: &Memory, violations: &[Violation], n
             }
             // While the control plane is being created, waiting parts are part of the creation.
             if value.reason == Reason::Updating
-                && plan.steps().any(|(key, step)| key.kind() == "cluster" && step.action == Action::Create)
+                && plan.steps().any(|(key, step)| cluster::KIND.is_of(key) && step.action == Action::Create)
             {
                 value.reason = Reason::Creating;
             }

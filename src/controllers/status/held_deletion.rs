@@ -10,6 +10,7 @@ use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::engine::{Class, Item, Key, Memory, Phase, Plan, Presence};
 use crate::resources::graph::kinds;
+use crate::resources::iam::role;
 
 /// Begins the message of a condition of which nothing is observed meanwhile.
 const NOT_OBSERVED: &str = "not observed while the deletion waits";
@@ -56,7 +57,7 @@ fn problem(key: &Key, memory: &Memory) -> Option<Problem> {
         Some(Presence::Absent) => {
             let is_recorded = entry.is_some_and(|entry| entry.recorded.is_some());
             // A sweep is no resource, and a deletion also looks for roles that the spec may not need.
-            let is_missing = kinds::is_resource(key) && (is_recorded || key.kind() != "role");
+            let is_missing = kinds::is_resource(key) && (is_recorded || !role::KIND.is_of(key));
             return if is_missing { wrong(Reason::Drifted, format!("{name} does not exist")) } else { None };
         }
         Some(Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed)) => &observed.phase,

@@ -13,10 +13,3 @@ pub mod reasons;
 pub mod report;
 pub mod waiting_on;
 pub mod waits;
-
-use jiff::Timestamp;
-
-/// The API server stores whole seconds: without rounding, the stored status would differ from the written one.
-pub fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
-}

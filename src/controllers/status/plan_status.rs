@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::whole_seconds;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
+use crate::api::stored_time::whole_seconds;
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::engine::execution_policy::Facts;
 use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
@@ -141,7 +141,7 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
         }
         Verdict::Waiting { action, since, until, note, .. } => PlanStep {
             detail: (!note.is_empty()).then(|| bounded(note, 1024)),
-            since: Some(Time(whole_seconds(start_time(item, memory, *since)))),
+            since: Some(whole_seconds(start_time(item, memory, *since))),
             expected_seconds: Some(until.duration_since(*since).as_secs()),
             ..new_step(*action, StepState::Running)
         },

@@ -10,7 +10,8 @@ use super::waits::{self, Judged, Kind, Wait};
 use crate::api::Reason;
 use crate::api::status::{MAX_WAITS, WaitStatus};
 use crate::engine::failure::RetryState;
-use crate::engine::{Action, Goal, Item, Memory, Plan, Verdict, WaitingOn};
+use crate::engine::{Action, Goal, Item, Key, Memory, Plan, Verdict, WaitingOn};
+use crate::resources::eks::{addon, fargate_profile, node_group};
 
 /// The waits of a plan's resources.
 pub fn waits_of_plan(plan: &Plan, memory: &Memory, now: Timestamp) -> Vec<Wait> {
@@ -34,7 +35,7 @@ fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Opt
                 since: Some(*since),
                 reason: reasons::of_action(*action),
                 details: details.join("; "),
-                advice: advice_for_aws(item.key.kind(), *action).to_owned(),
+                advice: advice_for_aws(&item.key, *action).to_owned(),
             })
         }
         Verdict::Pending(step, waits) => waits.iter().find_map(|wait| match wait {
@@ -104,22 +105,22 @@ fn wait_of_failure(name: &str, failed: &RetryState, action: Action, goal: Goal, 
 }
 
 /// Advice for when AWS takes too long.
-fn advice_for_aws(kind: &str, action: Action) -> &'static str {
-    match (kind, action) {
-        ("addon", Action::Create | Action::Update) => {
+fn advice_for_aws(key: &Key, action: Action) -> &'static str {
+    match action {
+        Action::Create | Action::Update if addon::KIND.is_of(key) => {
             "check whether its pods can be scheduled (kubectl get pods -n kube-system), and correct its entry in spec.addons"
         }
-        ("nodeGroup", Action::Create) => {
+        Action::Create if node_group::KIND.is_of(key) => {
             "check status.healthIssues, and whether its instances can reach the control plane: subnets, routes, role, launch template"
         }
-        ("nodeGroup", Action::Update) => {
+        Action::Update if node_group::KIND.is_of(key) => {
             "check which nodes are not replaced and why (kubectl get nodes, PodDisruptionBudgets); EKS ends the update by itself if \
              pods cannot be evicted"
         }
-        ("nodeGroup", Action::Delete) => {
+        Action::Delete if node_group::KIND.is_of(key) => {
             "check the activity of its Auto Scaling group: a protected instance or a lifecycle hook blocks the deletion"
         }
-        ("fargateProfile", Action::Delete) => "check whether its pods terminate",
+        Action::Delete if fargate_profile::KIND.is_of(key) => "check whether its pods terminate",
         _ => {
             "check its state in AWS, and ask AWS Support if it does not progress; Keelson checks it every five minutes"
         }

@@ -11,10 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{ConditionValue, Overall};
 use super::progress::rough;
-use super::whole_seconds;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_WAITS, WaitStatus};
+use crate::api::stored_time::whole_seconds;
 use crate::engine::failure::span;
 
 /// Maximum length of a wait's name; the API's limit.
@@ -164,7 +164,7 @@ pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall,
     for wait in waits {
         let Some(deadline_after) = wait.kind.deadline_after(scale) else { continue };
         let on = bounded(&wait.on, MAX_ON);
-        let start = whole_seconds(wait.since.unwrap_or(now));
+        let start = whole_seconds(wait.since.unwrap_or(now)).0;
         let (since, deadline) = match previous.iter().find(|before| before.on == on) {
             Some(before) if before.since.0 <= start => (before.since.0, before.deadline.0),
             _ => (start, round_up(start.saturating_add(span(deadline_after)).unwrap_or(Timestamp::MAX))),
@@ -187,7 +187,7 @@ pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall,
 }
 
 fn round_up(at: Timestamp) -> Timestamp {
-    let whole = whole_seconds(at);
+    let whole = whole_seconds(at).0;
     if whole < at { whole.saturating_add(jiff::SignedDuration::from_secs(1)).unwrap_or(whole) } else { whole }
 }
 

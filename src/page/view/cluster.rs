@@ -10,8 +10,8 @@ use super::hooks::{self, HookRow};
 use super::network::{self, Network};
 use super::schedule::{self, Schedule};
 use super::upgrade::{self, Upgrade};
-use crate::api::EksCluster;
 use crate::api::status::GitOpsStatus;
+use crate::api::{ConditionType, EksCluster, Reason};
 use crate::cli::events::EventLine;
 use crate::cli::status::overview::{self, Overview};
 use crate::cli::subject::Subject;
@@ -19,7 +19,7 @@ use crate::cli::time::format_age;
 use crate::page::fleet::Kept;
 use crate::page::id::{Id, Kind};
 use crate::page::row::Row;
-use crate::page::state::State;
+use crate::page::state::{State, is_failure, is_hold};
 
 /// Events that are shown, of a cluster and its node groups.
 const MAX_EVENTS: usize = 60;
@@ -144,7 +144,7 @@ impl Page {
                 .collect(),
             conditions: conditions(&subject, context),
             groups: of_cluster.iter().map(|kept| group_row(&kept.row, &kept.object.spec.instance_types)).collect(),
-            agent: status.gitops.as_ref().map(agent),
+            agent: status.gitops.as_ref().map(|status| agent(status, &subject)),
             network: network::network(&status),
             events: event_rows(events.flat_map(|id| context.fleet.events(id)), context),
             commands: commands(&subject, row),
@@ -228,13 +228,15 @@ pub fn conditions(subject: &Subject, context: &Context<'_>) -> Vec<ConditionRow>
         .map(|condition| {
             // Reconciling, Stalled and Upgrading are normally False.
             let is_normal_false = matches!(condition.type_.as_str(), "Reconciling" | "Stalled" | "Upgrading");
+            let reason = Reason::parse(&condition.reason);
             let state = match (condition.status.as_str(), is_normal_false) {
+                _ if reason.is_some_and(is_hold) => State::Held,
                 ("True", false) => State::Ready,
                 ("False", true) if condition.reason == "UpgradeBlocked" => State::Blocked,
                 ("False", true) => State::Ready,
                 ("True", true) if condition.type_ == "Stalled" => State::Blocked,
                 ("True", true) => State::Progressing,
-                ("False", false) => condition_state(&condition.reason),
+                ("False", false) => condition_state(reason),
                 _ => State::Unknown,
             };
             ConditionRow {
@@ -250,12 +252,10 @@ pub fn conditions(subject: &Subject, context: &Context<'_>) -> Vec<ConditionRow>
     rows
 }
 
-fn condition_state(reason: &str) -> State {
-    use crate::api::Reason;
-    match Reason::parse(reason) {
-        Some(Reason::Suspended | Reason::Observed | Reason::OnHold) => State::Held,
+fn condition_state(reason: Option<Reason>) -> State {
+    match reason {
         Some(Reason::WaitingForApproval) => State::Approval,
-        Some(reason) if crate::page::state::is_failure(reason) => State::Failing,
+        Some(reason) if is_failure(reason) => State::Failing,
         Some(_) => State::Progressing,
         None => State::Failing,
     }
@@ -273,13 +273,20 @@ fn group_row(row: &Row, types: &[String]) -> GroupRow {
     }
 }
 
-fn agent(status: &GitOpsStatus) -> Agent {
+/// Whether nobody reconciles the agent: what its status has is from before.
+fn is_agent_held(subject: &Subject) -> bool {
+    let reason = subject.condition(ConditionType::GitOpsReady).and_then(|condition| Reason::parse(&condition.reason));
+    subject.reason() == Reason::Suspended.as_str() || reason.is_some_and(is_hold)
+}
+
+fn agent(status: &GitOpsStatus, subject: &Subject) -> Agent {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let objects = status.objects.clone().unwrap_or_default();
     let state = match () {
         () if status.unreachable_since.is_some() => State::Unknown,
         () if objects.failing > 0 || !status.failing.is_empty() => State::Failing,
         () if status.components.iter().any(|component| !component.ready) => State::Progressing,
+        () if objects.suspended > 0 || is_agent_held(subject) => State::Held,
         () => State::Ready,
     };
     let held = status.held_revision.clone().unwrap_or_default();
@@ -344,10 +351,14 @@ fn commands(subject: &Subject, row: &Row) -> Vec<Command> {
         Command::new("Compare it with AWS now", format!("keelson reconcile {arguments} --wait")),
         Command::new("Get access to it", format!("keelson kubeconfig {arguments} --merge")),
     ];
-    commands.push(if row.reason == "Suspended" {
+    commands.push(if row.reason == Reason::Suspended.as_str() {
         Command::new("Let Keelson continue", format!("keelson resume {arguments}"))
     } else {
         Command::new("Stop all changes to it", format!("keelson suspend {arguments}"))
     });
     commands
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

@@ -137,3 +137,77 @@ fn describe(title: &str, zones: &[Zone], gateways: &[Labelled]) -> String {
     let parts = gateways.iter().map(|one| one.text.clone()).chain(zones.iter().map(of_zone));
     format!("{title}. {}", parts.collect::<Vec<_>>().join(". "))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(status: Value) -> Option<Network> {
+        network(&serde_json::from_value(status).unwrap())
+    }
+
+    fn subnet(id: &str, zone: &str, tier: &str) -> Value {
+        json!({"id": id, "zone": zone, "tier": tier, "cidr": "10.0.0.0/24"})
+    }
+
+    #[test]
+    fn each_zone_is_a_column_with_its_subnets_below_each_other() {
+        let picture = of(json!({
+            "network": {
+                "vpcId": "vpc-1",
+                "subnets": [subnet("b-private", "b", "Private"), subnet("a-private", "a", "Private"), subnet("a-public", "a", "Public")],
+                "podSubnets": [{"id": "a-pods", "zone": "a", "cidr": "100.64.0.0/20"}],
+            },
+            "resources": [
+                {"key": "natGateway/a", "id": "nat-a"}, {"key": "natGateway/b", "id": "nat-b"},
+                {"key": "internetGateway", "id": "igw-1"}, {"key": "vpcEndpoint/s3", "id": "vpce-1"},
+                {"key": "natGatewayless/a", "id": "other"},
+            ],
+        }))
+        .unwrap();
+        let zones: Vec<_> = picture.zones.iter().map(|zone| (zone.name.as_str(), zone.x)).collect();
+        assert_eq!(zones, [("a", 14), ("b", 258)]);
+        let boxes = |zone: usize| -> Vec<(&str, &str, usize, &str)> {
+            let boxes = picture.zones[zone].boxes.iter();
+            boxes.map(|one| (one.id.as_str(), one.class, one.y, one.gateway.as_str())).collect()
+        };
+        let expected =
+            [("a-public", "public", 132, "NAT nat-a"), ("a-private", "private", 204, ""), ("a-pods", "pods", 276, "")];
+        assert_eq!(boxes(0), expected, "the public one is next to the internet and has the NAT gateway");
+        assert_eq!(boxes(1), [("b-private", "private", 132, "")]);
+        let gateways: Vec<_> = picture.gateways.iter().map(|one| (one.text.as_str(), one.detail.as_str(), one.x)).collect();
+        assert_eq!(gateways, [("Internet gateway", "igw-1", 14)]);
+        assert_eq!(picture.endpoints, ["s3"]);
+        let text = "vpc-1. Internet gateway. zone a: public subnet a-public 10.0.0.0/24 with NAT nat-a, private subnet a-private 10.0.0.0/24, \
+                    Pods subnet a-pods 100.64.0.0/20. zone b: private subnet b-private 10.0.0.0/24";
+        assert_eq!(picture.description, text);
+    }
+
+    #[test]
+    fn boxes_lie_in_their_zone_and_zones_in_the_picture() {
+        let of_zone = |zone: usize| (0..=zone).map(move |number| subnet(&format!("{zone}-{number}"), &format!("zone-{zone}"), "Private"));
+        let subnets: Vec<Value> = (0..4).flat_map(of_zone).collect();
+        let picture = of(json!({"network": {"subnets": subnets}})).unwrap();
+        assert_eq!(picture.zones.iter().map(|zone| zone.boxes.len()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        for (left, right) in picture.zones.iter().zip(&picture.zones[1..]) {
+            assert!(left.x + left.width < right.x, "{} and {}", left.name, right.name);
+        }
+        for zone in &picture.zones {
+            let bottom = TOP + zone.height;
+            assert!(zone.x + zone.width <= picture.width && bottom <= picture.height, "{}", zone.name);
+            assert!(zone.boxes.iter().all(|one| one.y > TOP && one.y + BOX_HEIGHT <= bottom), "{}", zone.name);
+            assert!(zone.boxes.windows(2).all(|pair| pair[0].y + BOX_HEIGHT < pair[1].y), "{}", zone.name);
+        }
+    }
+
+    #[test]
+    fn gateways_without_zones_beside_them_fit_and_nothing_known_is_no_picture() {
+        let resources = json!([{"key": "internetGateway", "id": "igw-1"}, {"key": "egressOnlyInternetGateway", "id": "eigw-1"}]);
+        let picture = of(json!({"network": {"subnets": [subnet("s", "a", "Public")]}, "resources": resources})).unwrap();
+        let right = picture.gateways.iter().map(|one| one.x + ZONE_WIDTH).max();
+        assert_eq!((picture.gateways.len(), right, picture.width), (2, Some(488), 502));
+        assert!(of(json!({})).is_none() && of(json!({"network": {"vpcId": "vpc-1"}})).is_none());
+    }
+}

@@ -250,3 +250,79 @@ fn commands(of: &ReleaseStatus, object: &FleetRollout) -> Vec<Command> {
         | ReleaseState::Completed => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::page::fleet::Fleet;
+    use crate::page::tests::now;
+    use crate::page::viewer::Viewer;
+
+    /// The lanes of a rollout with these waves and tickets.
+    fn lanes(waves: Value, tickets: Value, viewer: &Viewer) -> Vec<Lane> {
+        let release = json!({"gate": "ControlPlane", "target": "1.36", "state": "Progressing", "since": "2026-11-30T23:00:00Z",
+            "waves": waves, "tickets": tickets});
+        let rollout: FleetRollout = serde_json::from_value(json!({
+            "metadata": {"name": "main"}, "spec": {"clusterSelector": {}, "waves": [{"name": "canary"}, {"name": "prod"}]},
+            "status": {"members": 4, "releases": [release]},
+        }))
+        .unwrap();
+        let mut fleet = Fleet::default();
+        fleet.apply(rollout, now());
+        let context = Context { fleet: &fleet, viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
+        let mut page = Page::new(&context, &Id::new(Kind::FleetRollout, "", "main")).unwrap();
+        page.releases.remove(0).lanes
+    }
+
+    fn ticket_of(cluster: &str, wave: &str) -> Value {
+        json!({"cluster": cluster, "uid": cluster, "id": "control-plane/1.36", "wave": wave, "since": "2026-11-30T23:56:00Z"})
+    }
+
+    /// The clusters in each lane.
+    fn clusters(lanes: &[Lane]) -> Vec<(&str, Vec<&str>)> {
+        let of_lane = lanes.iter().map(|lane| (lane.name.as_str(), lane.tickets.iter().map(|one| one.cluster.as_str())));
+        of_lane.map(|(name, tickets)| (name, tickets.collect())).collect()
+    }
+
+    #[test]
+    fn cluster_is_in_the_lane_of_its_wave_and_moves_with_it() {
+        let wave = |name: &str, state: &str| json!({"name": name, "state": state, "members": 2});
+        let everything = Viewer::of_everything();
+        let before = lanes(
+            json!([wave("canary", "Progressing"), wave("prod", "Pending")]),
+            json!([ticket_of("team-a/apple", "canary"), ticket_of("team-b/banana", "canary")]),
+            &everything,
+        );
+        assert_eq!(clusters(&before), [("canary", vec!["team-a/apple", "team-b/banana"]), ("prod", vec![])]);
+        assert_eq!((before[0].badge.text.as_str(), before[1].badge.text.as_str()), ("in progress", "waits for earlier waves"));
+        let tickets = json!([ticket_of("team-a/apple", "prod"), ticket_of("team-b/banana", "canary")]);
+        let waves = json!([wave("canary", "Soaking"), wave("prod", "Progressing")]);
+        let after = lanes(waves.clone(), tickets.clone(), &everything);
+        assert_eq!(clusters(&after), [("canary", vec!["team-b/banana"]), ("prod", vec!["team-a/apple"])]);
+        let moved = &after[1].tickets[0];
+        assert_eq!((moved.href.as_str(), moved.elapsed.as_str()), ("/clusters/team-a/apple", "4 min"));
+        // Who may not see a cluster sees the wave without it.
+        let mut viewer = Viewer::with_rights(|kind| kind == Kind::FleetRollout);
+        viewer.allow(Kind::EksCluster, "team-b");
+        let shown = lanes(waves, tickets, &viewer);
+        assert_eq!(clusters(&shown), [("canary", vec!["team-b/banana"]), ("prod", vec![])]);
+    }
+
+    #[test]
+    fn bar_has_what_is_done_then_what_fails_then_what_is_on_its_way() {
+        let parts_of = |members: i32, at_target: i32, failed: i32, in_progress: i32| -> Vec<(&'static str, String, String)> {
+            let wave = json!([{"name": "canary", "state": "Progressing", "members": members, "atTarget": at_target,
+                "failed": failed, "inProgress": in_progress}]);
+            lanes(wave, json!([]), &Viewer::of_everything()).remove(0).parts
+        };
+        let part = |class: &'static str, left: &str, width: &str| (class, left.to_owned(), width.to_owned());
+        let expected =
+            [part("ready", "0.00", "37.50"), part("failing", "37.50", "12.50"), part("progressing", "50.00", "25.00")];
+        assert_eq!(parts_of(8, 3, 1, 2), expected);
+        assert_eq!(parts_of(2, 2, 0, 1), [part("ready", "0.00", "100.00")], "never wider than the lane");
+        assert!(parts_of(0, 0, 0, 0).is_empty());
+    }
+}

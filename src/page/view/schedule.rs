@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::badge::Badge;
 use super::context::Context;
 use crate::api::status::{PlanStatus, PlanStep, StepAction, StepState};
+use crate::cli::plan::print::RELEASED;
 use crate::cli::time::{between, format_between, format_duration};
 use crate::controllers::status::progress::label;
 use crate::engine::Key;
@@ -71,7 +72,7 @@ pub fn schedule(plan: &PlanStatus, context: &Context<'_>) -> Schedule {
             name: label(&Key::parse(&step.resource)),
             badge: badge(step.state),
             detail: detail(step),
-            time: time(step, context),
+            time: joined([starts(step, slot, context), time(step, context)]),
             x,
             width,
             is_overdue,
@@ -164,9 +165,21 @@ fn badge(state: StepState) -> Badge {
 }
 
 pub(super) fn detail(step: &PlanStep) -> String {
+    let kept = (step.action == StepAction::Release).then(|| RELEASED.to_owned());
     let after = step.after.as_deref().map(|after| format!("after {}", label(&Key::parse(after))));
-    let parts = [after, step.reason.clone(), step.detail.clone()];
+    let parts = [kept, after, step.reason.clone(), step.detail.clone()];
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// The parts that are not empty.
+fn joined(parts: [String; 2]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// When a step that waits for others starts, if they take their expected time; empty: it runs, or may start now.
+fn starts(step: &PlanStep, slot: Option<(Timestamp, Timestamp)>, context: &Context<'_>) -> String {
+    let start = slot.map(|(start, _)| start).filter(|start| step.state == StepState::Pending && *start > context.now);
+    start.map(|start| format!("starts in about {}", format_between(context.now, start))).unwrap_or_default()
 }
 
 /// How long it runs and how long it still takes, or how long it will take.
@@ -186,9 +199,92 @@ pub(super) fn time(step: &PlanStep, context: &Context<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use jiff::tz::TimeZone;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::page::fleet::Fleet;
+    use crate::page::tests::now;
+    use crate::page::viewer::Viewer;
+
+    /// The picture of a plan with these steps, at midnight.
+    fn of(steps: Value) -> Schedule {
+        let plan: PlanStatus = serde_json::from_value(json!({"steps": steps})).unwrap();
+        let (fleet, viewer) = (Fleet::default(), Viewer::of_everything());
+        let context = Context { fleet: &fleet, viewer: &viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
+        schedule(&plan, &context)
+    }
+
+    fn step(resource: &str, state: &str, more: Value) -> Value {
+        let mut step = json!({"action": "Update", "resource": resource, "state": state});
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    }
+
+    /// Name, left edge and width of each bar.
+    fn places(schedule: &Schedule) -> Vec<(&str, &str, &str)> {
+        schedule.steps.iter().map(|bar| (bar.name.as_str(), bar.x.as_str(), bar.width.as_str())).collect()
+    }
+
+    #[test]
+    fn bars_stand_where_their_steps_are_in_time() {
+        let shown = of(json!([
+            step("addon/kube-proxy", "Pending", json!({"expectedSeconds": 120, "after": "cluster"})),
+            step("addon/coredns", "Pending", json!({"after": "addon/kube-proxy"})),
+            step("cluster", "Running", json!({"since": "2026-11-30T23:56:00Z", "expectedSeconds": 600})),
+            step("vpc", "Done", json!({"expectedSeconds": 5})),
+            step("role/node", "Failed", json!({"expectedSeconds": 5})),
+        ]));
+        // From four minutes ago until in eight minutes.
+        let expected = [
+            ("VPC", "", ""),
+            ("control plane", "0.0", "833.3"),
+            ("IAM role node", "", ""),
+            ("add-on coredns", "", ""),
+            ("add-on kube-proxy", "833.3", "166.7"),
+        ];
+        assert_eq!(places(&shown), expected);
+        assert_eq!((shown.now.as_str(), shown.span.as_str()), ("333.3", "about 8 min"));
+        let of_name = |name: &str| shown.steps.iter().find(|bar| bar.name == name).unwrap();
+        assert_eq!(of_name("add-on kube-proxy").time, "starts in about 6 min, takes about 2 min");
+        assert_eq!(of_name("control plane").time, "about 6 min left, until 00:06:00");
+        assert!(shown.steps.iter().all(|bar| !bar.is_overdue));
+    }
+
+    #[test]
+    fn step_that_takes_too_long_reaches_until_now_and_what_follows_moves() {
+        let shown = of(json!([
+            step("cluster", "Running", json!({"since": "2026-11-30T23:45:00Z", "expectedSeconds": 300})),
+            step("addon/coredns", "Pending", json!({"expectedSeconds": 60, "after": "cluster"})),
+        ]));
+        assert_eq!(places(&shown), [("control plane", "0.0", "937.5"), ("add-on coredns", "937.5", "62.5")]);
+        assert_eq!(shown.steps.iter().map(|bar| bar.is_overdue).collect::<Vec<_>>(), [true, false]);
+        assert_eq!((shown.steps[0].time.as_str(), shown.now.as_str()), ("10 min longer than usual", "937.5"));
+        assert_eq!(shown.steps[1].time, "takes about 1 min", "it may start at any moment");
+    }
+
+    #[test]
+    fn short_step_can_be_seen_and_a_circle_has_no_place() {
+        let shown = of(json!([
+            step("cluster", "Pending", json!({"expectedSeconds": 3600})),
+            step("addon/coredns", "Pending", json!({"expectedSeconds": 1, "after": "cluster"})),
+        ]));
+        assert_eq!(places(&shown)[1], ("add-on coredns", "994.0", "6.0"));
+        let circle = of(json!([
+            step("x", "Pending", json!({"expectedSeconds": 60, "after": "y"})),
+            step("y", "Pending", json!({"expectedSeconds": 60, "after": "x"})),
+        ]));
+        assert!(circle.steps.iter().all(|bar| bar.x.is_empty()) && circle.now.is_empty());
+    }
+
+    #[test]
+    fn release_says_that_it_stays() {
+        let mut release = step("vpc", "Pending", json!({"after": "cluster", "detail": "vpc-1"}));
+        release["action"] = json!("Release");
+        let shown = of(json!([release]));
+        assert_eq!(shown.steps[0].sign, "^");
+        assert_eq!(shown.steps[0].detail, "to be released: it stays in AWS; after control plane; vpc-1");
+    }
 
     #[test]
     fn summary_counts_the_steps_that_wait() {

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::badge::Badge;
 use super::context::Context;
-use crate::api::status::{SupportStatus, UpgradeStatus, Verdict};
+use crate::api::status::{SupportStatus, UpgradeRecord, UpgradeStatus, Verdict};
 use crate::cli::time::{between, format_between, format_duration};
 use crate::page::state::State;
 
@@ -33,7 +33,8 @@ pub struct Stop {
     pub version: String,
     /// `done`, `current` or `next`.
     pub class: &'static str,
-    pub text: &'static str,
+    /// Since when it is reached, as far as that is known, and how long it took.
+    pub text: String,
 }
 
 /// A check before the upgrade.
@@ -75,9 +76,9 @@ pub fn upgrade(status: &UpgradeStatus, present: Option<&str>, context: &Context<
     let at = versions.iter().position(|version| Some(version.as_str()) == present).unwrap_or_default();
     let stop = |(number, version): (usize, &&String)| {
         let (class, text) = match number {
-            number if number <= at => ("done", "reached"),
-            number if number == at + 1 && step.is_some() => ("current", "in progress"),
-            _ => ("next", "to come"),
+            number if number <= at => ("done", reached(version, history, context)),
+            number if number == at + 1 && step.is_some() => ("current", "in progress".to_owned()),
+            _ => ("next", "to come".to_owned()),
         };
         Stop { version: (*version).clone(), class, text }
     };
@@ -110,6 +111,14 @@ pub fn upgrade(status: &UpgradeStatus, present: Option<&str>, context: &Context<
         checks,
         history,
     }
+}
+
+/// `reached 12:30:00, took 9 min`.
+fn reached(version: &str, history: &[UpgradeRecord], context: &Context<'_>) -> String {
+    let Some(past) = history.iter().rev().find(|past| past.version == version) else { return "reached".to_owned() };
+    let took = seconds(past.seconds);
+    let at = past.started_at.0.checked_add(took).unwrap_or(past.started_at.0);
+    format!("reached {}, took {}", context.time(at), format_duration(took))
 }
 
 fn seconds(count: i64) -> Duration {
@@ -154,4 +163,38 @@ pub fn support(status: Option<&SupportStatus>, context: &Context<'_>) -> Vec<(St
         Some((state, text))
     };
     ends.into_iter().flatten().filter_map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use serde_json::json;
+
+    use super::*;
+    use crate::page::fleet::Fleet;
+    use crate::page::tests::now;
+    use crate::page::viewer::Viewer;
+
+    #[test]
+    fn path_says_what_was_reached_when_and_what_is_to_come() {
+        let status: UpgradeStatus = serde_json::from_value(json!({
+            "from": "1.33", "to": "1.36", "path": ["1.34", "1.35", "1.36"], "step": 2, "steps": 5,
+            "history": [
+                {"version": "1.34", "startedAt": "2026-08-01T10:00:00Z", "seconds": 60},
+                {"version": "1.34", "startedAt": "2026-11-30T23:30:00Z", "seconds": 600},
+            ],
+        }))
+        .unwrap();
+        let (fleet, viewer) = (Fleet::default(), Viewer::of_everything());
+        let context = Context { fleet: &fleet, viewer: &viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
+        let shown = upgrade(&status, Some("1.34"), &context);
+        let path: Vec<_> = shown.path.iter().map(|stop| (stop.version.as_str(), stop.class, stop.text.as_str())).collect();
+        let expected = [
+            ("1.33", "done", "reached"),
+            ("1.34", "done", "reached 2026-11-30 23:40, took 10 min"),
+            ("1.35", "current", "in progress"),
+            ("1.36", "next", "to come"),
+        ];
+        assert_eq!(path, expected);
+    }
 }

@@ -7,6 +7,8 @@ use crate::resources::karpenter::names as karpenter;
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     pub cluster: String,
+    /// Its Kubernetes version.
+    pub version: String,
     /// Roles that Keelson creates.
     pub roles: Vec<RoleName>,
     /// The boundary of those roles.
@@ -60,7 +62,8 @@ impl Place<'_> {
     }
 }
 
-/// What is in the name of EC2's actions, the resource type in ARNs, and the prefix of ids. The first match counts.
+/// What is in the name of EC2's actions, the resource type in ARNs, and the prefix of ids. The first match counts. A test holds the
+/// actions of all kinds against it.
 const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("VpcEndpoint", "vpc-endpoint", "vpce"),
     ("FlowLogs", "vpc-flow-log", "fl"),
@@ -74,8 +77,38 @@ const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("Address", "elastic-ip", "eipalloc"),
     ("Route", "route-table", "rtb"),
     ("Instances", "instance", "i"),
-    ("", "vpc", "vpc"),
+    ("Volume", "volume", "vol"),
+    ("Vpc", "vpc", "vpc"),
+    // Of what else carries them, the policies require the same.
+    ("Tags", "vpc", "vpc"),
 ];
+
+/// What is in the name of EKS's actions, and the resource type in ARNs. The first match counts. A test as above.
+const EKS_KINDS: &[(&str, &str)] = &[
+    ("IdentityProviderConfig", "identityproviderconfig"),
+    ("Capability", "capability"),
+    ("Nodegroup", "nodegroup"),
+    ("Addon", "addon"),
+    ("FargateProfile", "fargateprofile"),
+    ("Access", "access-entry"),
+    ("PodIdentity", "podidentityassociation"),
+    ("Cluster", "cluster"),
+    ("CertificateAuthority", "cluster"),
+    ("EncryptionConfig", "cluster"),
+    ("UntagResource", "cluster"),
+];
+
+fn ec2_kind(action: &str) -> Option<&'static str> {
+    EC2_KINDS.iter().find(|(part, ..)| action.contains(part)).map(|(_, kind, _)| *kind)
+}
+
+fn eks_kind(action: &str) -> Option<&'static str> {
+    // In EKS, what is created is created within the cluster.
+    if action.starts_with("Create") || action == "AssociateIdentityProviderConfig" {
+        return Some("cluster");
+    }
+    EKS_KINDS.iter().find(|(part, _)| action.contains(part)).map(|(_, kind)| *kind)
+}
 
 /// The requests by which an action is simulated: what Keelson would send.
 pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> Vec<Circumstances> {
@@ -88,8 +121,8 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
     match (service, name) {
         ("ssm", "GetParameter") => one(
             format!(
-                "arn:{}:ssm:{}::parameter/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/standard/recommended/release_version",
-                place.partition, place.region
+                "arn:{}:ssm:{}::parameter/aws/service/eks/optimized-ami/{}/amazon-linux-2023/x86_64/standard/recommended/release_version",
+                place.partition, place.region, names.version
             ),
             Vec::new(),
         ),
@@ -119,10 +152,18 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         }
         // Karpenter launches them, with its tags.
         ("ec2", "TerminateInstances") => one(place.ec2("instance"), marked(OF_KARPENTER)),
+        // The driver creates them, with its tags.
+        ("ec2", "DeleteVolume") => one(place.ec2("volume"), marked(OF_CLAIMS)),
+        // EKS creates them, with its tags.
+        ("autoscaling", _) => {
+            let Place { partition, region, account } = place;
+            let group = "autoScalingGroup:00000000-0000-0000-0000-000000000000:autoScalingGroupName/eks-x";
+            one(format!("arn:{partition}:autoscaling:{region}:{account}:{group}"), marked(OF_NODE_GROUP))
+        }
         // As EKS tries a launch from the template when a node group is created with it.
         ("ec2", "RunInstances") => one(place.ec2("launch-template"), owned()),
         ("ec2", _) => {
-            let kind = EC2_KINDS.iter().find(|(part, ..)| name.contains(part)).map_or("vpc", |(_, kind, _)| kind);
+            let Some(kind) = ec2_kind(name) else { return one("*".to_owned(), Vec::new()) };
             let changes = ["CreateRoute", "CreateLaunchTemplateVersion"].contains(&name);
             let creates = name == "AllocateAddress" || name.starts_with("Create") && !changes;
             one(place.ec2(kind), if creates { tagging() } else { owned() })
@@ -130,19 +171,8 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ("eks", "CreateCluster") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", "TagResource") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", _) => {
-            let id = "00000000-0000-0000-0000-000000000000";
-            let kind = match name {
-                _ if name.starts_with("Create") || name == "AssociateIdentityProviderConfig" => "cluster",
-                _ if name.contains("IdentityProviderConfig") => "identityproviderconfig",
-                _ if name.contains("Capability") => "capability",
-                _ if name.contains("Nodegroup") => "nodegroup",
-                _ if name.contains("Addon") => "addon",
-                _ if name.contains("FargateProfile") => "fargateprofile",
-                _ if name.contains("Access") => "access-entry",
-                _ if name.contains("PodIdentity") => "podidentityassociation",
-                _ => "cluster",
-            };
-            let cluster = &names.cluster;
+            let Some(kind) = eks_kind(name) else { return one("*".to_owned(), Vec::new()) };
+            let (cluster, id) = (&names.cluster, "00000000-0000-0000-0000-000000000000");
             let resource = match kind {
                 "cluster" => format!("cluster/{cluster}"),
                 "access-entry" => format!("access-entry/{cluster}/role/{}/x/{id}", place.account),
@@ -198,6 +228,10 @@ const OF_NODES: &str = "aws:ResourceTag/node.k8s.amazonaws.com/instance_id";
 const OF_LOAD_BALANCERS: &str = "aws:ResourceTag/elbv2.k8s.aws/cluster";
 /// Karpenter's tag on its instances.
 const OF_KARPENTER: &str = "aws:ResourceTag/karpenter.sh/nodepool";
+/// The EBS driver's tag on the volumes of claims.
+const OF_CLAIMS: &str = "aws:ResourceTag/ebs.csi.aws.com/cluster";
+/// EKS's tag on the Auto Scaling groups of node groups.
+const OF_NODE_GROUP: &str = "aws:ResourceTag/eks:nodegroup-name";
 
 type Context = Vec<(&'static str, Vec<String>)>;
 
@@ -218,6 +252,7 @@ fn boundary(names: &Names, role: &RoleName, mut context: Context) -> Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::graph::kinds;
 
     const PLACE: Place<'_> = Place { partition: "aws", region: "eu-west-1", account: "111122223333" };
 
@@ -236,6 +271,7 @@ mod tests {
         };
         Names {
             cluster: "demo".into(),
+            version: "1.36".into(),
             roles: vec![role, of_pods],
             permissions_boundary: Some("arn:boundary".into()),
             workload_permissions_boundary: Some("arn:pods".into()),
@@ -266,6 +302,39 @@ mod tests {
         ] {
             assert_eq!(resources(action), [resource], "{action}");
         }
+    }
+
+    #[test]
+    fn each_action_of_each_kind_has_its_resource() {
+        let actions = kinds::ALL.iter().flat_map(|kind| kind.actions.iter().map(|action| (kind.name, *action)));
+        for (kind, action) in actions {
+            let (service, name) = action.split_once(':').unwrap();
+            let is_known = match service {
+                _ if ["Describe", "List", "Get"].iter().any(|verb| name.starts_with(verb)) => true,
+                "ec2" => ec2_kind(name).is_some(),
+                "eks" => name == "TagResource" || eks_kind(name).is_some(),
+                _ => ["autoscaling", "events", "iam", "logs", "sqs"].contains(&service),
+            };
+            assert!(is_known, "{kind}: {action} is simulated on every resource, which no policy allows");
+        }
+        assert_eq!((ec2_kind("DeleteFleet"), eks_kind("DeleteFleet")), (None, None), "the test can fail");
+    }
+
+    #[test]
+    fn what_others_create_is_simulated_with_their_tags() {
+        for (action, resource, key) in [
+            ("ec2:DeleteVolume", "volume/vol-0123456789abcdef0", OF_CLAIMS),
+            ("autoscaling:DeleteTags", "autoScalingGroupName/eks-x", OF_NODE_GROUP),
+        ] {
+            let found = circumstances(action, &PLACE, &names());
+            assert!(found[0].resource.ends_with(resource), "{}", found[0].resource);
+            assert_eq!(found[0].context[0].0, key, "{action}");
+        }
+    }
+
+    #[test]
+    fn the_image_is_that_of_the_clusters_version() {
+        assert!(resources("ssm:GetParameter")[0].contains("/optimized-ami/1.36/"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::resources::graph::kinds;
 use crate::resources::iam::oidc_provider;
 use crate::resources::network::vpc;
 use crate::resources::network::vpc_endpoint::delete_endpoint;
+use crate::resources::network::{elastic_ip, nat_gateway, route, security_group, vpc_endpoint};
 
 /// Destination of the routes to NAT gateways.
 const ANYWHERE: &str = "0.0.0.0/0";
@@ -31,7 +32,7 @@ impl Removals {
             reads.security_groups(staleness),
         )?;
         let to_delete: Vec<(&Key, &NatGateway)> = self
-            .ids_of("natGateway")
+            .ids_of(&nat_gateway::KIND)
             .filter_map(|(key, id)| Some((key, gateways.iter().find(|one| self.matches(*one, id) && is_active(one))?)))
             .collect();
         let tables = self.tables(cloud, &to_delete).await?;
@@ -42,7 +43,7 @@ impl Removals {
             let one = self.found(key, &gateway.id, gateway.tags().owner(), Some(&gateway.vpc_id));
             found.push(Found { deleting, used_by, blocked_by, ..one });
         }
-        for (key, id) in self.ids_of("elasticIp") {
+        for (key, id) in self.ids_of(&elastic_ip::KIND) {
             let Some(address) = addresses.iter().find(|one| self.matches(*one, id)) else { continue };
             let has = |gateway: &&NatGateway| is_active(gateway) && gateway.allocation_ids.contains(id);
             let gateway = gateways.iter().find(has);
@@ -51,7 +52,7 @@ impl Removals {
             found.push(Found { used_by: gateway.iter().map(|one| one.id.clone()).collect(), blocked_by, ..one });
         }
         let owned: Vec<_> = self
-            .ids_of("vpcEndpoint")
+            .ids_of(&vpc_endpoint::KIND)
             .filter_map(|(key, id)| Some((key, endpoints.iter().find(|one| self.matches(*one, id))?)))
             .collect();
         for (key, endpoint) in &owned {
@@ -62,14 +63,14 @@ impl Removals {
             let one = self.found(key, &endpoint.id, endpoint.tags().owner(), Some(&endpoint.vpc_id));
             found.push(Found { deleting: state == "deleting", ..one });
         }
-        for (key, id) in self.ids_of("securityGroup") {
+        for (key, id) in self.ids_of(&security_group::KIND) {
             let Some(group) = groups.iter().find(|one| self.matches(*one, id)) else { continue };
             // Gateway endpoints use no group, but deleting them first does no harm.
             let used_by =
-                found.iter().filter(|one| one.key.kind() == "vpcEndpoint").map(|one| one.id.clone()).collect();
+                found.iter().filter(|one| vpc_endpoint::KIND.is_of(&one.key)).map(|one| one.id.clone()).collect();
             found.push(Found { used_by, ..self.found(key, id, group.tags().owner(), Some(&group.vpc_id)) });
         }
-        for (key, arn) in self.ids_of("oidcProvider") {
+        for (key, arn) in self.ids_of(&oidc_provider::KIND) {
             if reads.oidc_providers(staleness).await?.contains(arn)
                 && let Some(tags) = oidc_provider::tags_of(&cloud.aws, arn).await?
                 && tags.is_owned_by(&self.owner)
@@ -77,16 +78,16 @@ impl Removals {
                 found.push(self.found(key, arn, tags.owner(), None));
             }
         }
-        for kind in kinds::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
+        for kind in kinds::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind).next().is_some()) {
             if let Some(tags_of) = kind.tags_of {
-                for (key, id) in self.ids_of(kind.name) {
+                for (key, id) in self.ids_of(kind) {
                     let tags = tags_of(&cloud.aws, id).await?.filter(|tags| tags.is_owned_by(&self.owner));
                     found.extend(tags.map(|tags| self.found(key, id, tags.owner(), None)));
                 }
             }
             let Some(read) = kind.read(&cloud.aws, staleness) else { continue };
             let list = read.await?;
-            for (key, id) in self.ids_of(kind.name) {
+            for (key, id) in self.ids_of(kind) {
                 if let Some(one) = list.items().into_iter().find(|one| self.matches(one, id)) {
                     found.push(self.found(key, id, one.tags().owner(), one.vpc().map(str::to_owned).as_ref()));
                 }
@@ -215,12 +216,13 @@ impl Removals {
                 Err(failure) if failure.class != Class::NotFound => {
                     failed.get_or_insert(failure);
                     // If a route cannot be deleted, its gateway stays.
-                    if key.kind() == "route" {
+                    if route::KIND.is_of(key) {
                         break;
                     }
                 }
                 answer => {
-                    let is_slow = matches!(key.kind(), "natGateway" | "vpcEndpoint") || kinds::is_in_cluster(key);
+                    let is_slow =
+                        nat_gateway::KIND.is_of(key) || vpc_endpoint::KIND.is_of(key) || kinds::is_in_cluster(key);
                     if answer.is_ok() && is_slow {
                         left.found.iter_mut().filter(|found| is_it(found)).for_each(|found| found.deleting = true);
                     } else {
@@ -253,25 +255,25 @@ fn foreign_user(address: &Address, gateway: Option<&NatGateway>) -> Option<Strin
 async fn delete(cloud: &Cloud, key: &Key, id: &str) -> Result<(), Failure> {
     let aws = &cloud.aws;
     let deleted = match key.kind() {
-        "route" => {
+        kind if kind == route::KIND.name => {
             let (table, destination) = id.split_once(':').unwrap_or((id, ANYWHERE));
             let request = aws.ec2.delete_route().route_table_id(table).destination_cidr_block(destination);
             aws.call(Service::Ec2, "DeleteRoute", table, request.send()).await.map(drop)
         }
-        "natGateway" => {
+        kind if kind == nat_gateway::KIND.name => {
             let request = aws.ec2.delete_nat_gateway().nat_gateway_id(id);
             aws.call(Service::Ec2, "DeleteNatGateway", id, request.send()).await.map(drop)
         }
-        "elasticIp" => {
+        kind if kind == elastic_ip::KIND.name => {
             let request = aws.ec2.release_address().allocation_id(id);
             aws.call(Service::Ec2, "ReleaseAddress", id, request.send()).await.map(drop)
         }
-        "vpcEndpoint" => delete_endpoint(aws, id).await,
-        "securityGroup" => {
+        kind if kind == vpc_endpoint::KIND.name => delete_endpoint(aws, id).await,
+        kind if kind == security_group::KIND.name => {
             let request = aws.ec2.delete_security_group().group_id(id);
             aws.call(Service::Ec2, "DeleteSecurityGroup", id, request.send()).await.map(drop)
         }
-        "oidcProvider" => {
+        kind if kind == oidc_provider::KIND.name => {
             let request = aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(id);
             aws.call(Service::Iam, "DeleteOpenIDConnectProvider", id, request.send()).await.map(drop)
         }

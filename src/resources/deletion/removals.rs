@@ -22,8 +22,9 @@ use crate::resources::eks::identity_provider;
 use crate::resources::graph::kind::{Area, Kind, Removal};
 use crate::resources::graph::kinds;
 use crate::resources::graph::proof::Owned;
-use crate::resources::network::route;
+use crate::resources::iam::oidc_provider;
 use crate::resources::network::route_table::Table;
+use crate::resources::network::{nat_gateway, route, security_group, vpc, vpc_endpoint};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
@@ -96,14 +97,18 @@ pub fn key() -> Key {
 
 /// The field of the spec that requested it.
 fn field(key: &Key) -> String {
-    match key.kind() {
-        "vpcEndpoint" => format!("network.vpc.endpoints[{}]", key.name()),
-        "securityGroup" => "network.vpc.endpoints[securityGroup]".to_owned(),
-        "oidcProvider" => "oidcProvider".to_owned(),
-        _ => match removal_of(key) {
-            Some(removal) => format!("{}[{}]", removal.field, key.name()),
-            None => format!("network.vpc.nat[{key}]"),
-        },
+    if vpc_endpoint::KIND.is_of(key) {
+        return format!("network.vpc.endpoints[{}]", key.name());
+    }
+    if security_group::KIND.is_of(key) {
+        return "network.vpc.endpoints[securityGroup]".to_owned();
+    }
+    if oidc_provider::KIND.is_of(key) {
+        return "oidcProvider".to_owned();
+    }
+    match removal_of(key) {
+        Some(removal) => format!("{}[{}]", removal.field, key.name()),
+        None => format!("network.vpc.nat[{key}]"),
     }
 }
 
@@ -116,8 +121,8 @@ impl Removals {
             let has_earlier = resources.iter().any(|(earlier, _)| earlier.kind() == key.kind());
             removal_of(key).is_some() && has_earlier && !must_wait_for_removal(key, &resources)
         };
-        let is_replacement =
-            |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route") || replaces(key);
+        let before = [vpc::KIND, vpc_endpoint::KIND, nat_gateway::KIND, route::KIND];
+        let is_replacement = |key: &&Key| before.iter().any(|kind| kind.is_of(key)) || replaces(key);
         let after = nodes.iter().filter(is_replacement).cloned().collect();
         (!resources.is_empty()).then(|| Self {
             cluster: context.cluster_name.into(),
@@ -125,13 +130,13 @@ impl Removals {
             after,
             is_awaited: nodes.iter().any(|key| must_wait_for_removal(key, &resources)),
             resources,
-            wanted_routes: nodes.iter().filter(|key| key.kind() == "route").cloned().collect(),
+            wanted_routes: nodes.iter().filter(|key| route::KIND.is_of(key)).cloned().collect(),
             intervals: context.intervals,
         })
     }
 
-    pub(crate) fn ids_of(&self, kind: &str) -> impl Iterator<Item = &Owned> {
-        self.resources.iter().filter(move |(key, _)| key.kind() == kind)
+    pub(crate) fn ids_of(&self, kind: &Kind) -> impl Iterator<Item = &Owned> {
+        self.resources.iter().filter(|(key, _)| kind.is_of(key))
     }
 }
 
@@ -158,7 +163,7 @@ fn plan_sweep(found: &[Found]) -> Sweep {
         let waits: Vec<_> = one
             .used_by
             .iter()
-            .filter(|id| !(one.key.kind() == "natGateway" && deletable_now.contains(id.as_str())))
+            .filter(|id| !(nat_gateway::KIND.is_of(&one.key) && deletable_now.contains(id.as_str())))
             .cloned()
             .collect();
         if let Some(blocker) = &one.blocked_by {
@@ -198,7 +203,7 @@ fn is_of_removable_kind(key: &Key) -> bool {
 
 /// Whether resources of that kind are removed separately, not only with the cluster.
 pub fn is_removable(key: &Key) -> bool {
-    is_of_removable_kind(key) && key.kind() != "route"
+    is_of_removable_kind(key) && !route::KIND.is_of(key)
 }
 
 /// Reduces entries that left the graph to their records: if requested again, they are observed by new reads. If more
@@ -234,13 +239,13 @@ pub fn forget_deleted(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Dur
         let Some(recorded) = &entry.recorded else { return true };
         let after = |pause: Duration| recorded.at.max(since).saturating_add(span(pause)).unwrap_or(Timestamp::MAX);
         let is_known = observed.found.iter().any(|found| found.key == *key);
-        match (key.kind(), &recorded.id) {
+        match &recorded.id {
             // A route is found in its table, with or without a record.
-            ("route", _) => !is_known,
-            (_, Some(_)) => {
+            _ if route::KIND.is_of(key) => !is_known,
+            Some(_) => {
                 observed.deleted.contains(key) && observed_at.is_some_and(|at| at >= after(read_after_write_window))
             }
-            (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
+            None => !is_known && now >= after(read_after_write_window + survey_age),
         }
     };
     let dropped = memory.iter().filter(|(key, _)| is_of_removable_kind(key) && graph.node(key).is_none());
@@ -272,7 +277,7 @@ impl Resource for Removals {
 
     /// A NAT gateway takes about a minute to delete.
     fn expected(&self, _: Action) -> Duration {
-        let disassociates = self.ids_of(identity_provider::KIND.name).next().is_some();
+        let disassociates = self.ids_of(&identity_provider::KIND).next().is_some();
         if disassociates { identity_provider::EXPECTED } else { Duration::from_secs(60) }
     }
 

@@ -32,7 +32,7 @@ impl Removals {
         staleness: MaxStaleness,
     ) -> Result<UnwantedRoles, Failure> {
         let mut unwanted = UnwantedRoles::default();
-        let keys: Vec<_> = self.ids_of(workload_role::KIND.name).collect();
+        let keys: Vec<_> = self.ids_of(&workload_role::KIND).collect();
         if keys.is_empty() {
             return Ok(unwanted);
         }

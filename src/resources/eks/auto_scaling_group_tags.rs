@@ -23,8 +23,8 @@ use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("autoScalingGroupTags", "Auto Scaling group tags", Area::ControlPlane)
-    .after_nodes()
     .without_resource()
+    .after_nodes()
     .with_actions(&[
         "autoscaling:CreateOrUpdateTags",
         "autoscaling:DeleteTags",

@@ -33,8 +33,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("certificateAuthority", "certificate authority", Area::ControlPlane)
-    .after_nodes()
     .without_resource()
+    .after_nodes()
     .with_actions(&[
         "eks:ActivateCertificateAuthority",
         "eks:CreateCertificateAuthority",

@@ -10,6 +10,7 @@ use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
+use super::control_plane;
 use super::health_issues;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
@@ -29,22 +30,24 @@ use crate::resources::iam::role::{self, Purpose};
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane).with_actions(&[
-    "ec2:DeleteTags",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeVpcs",
-    "eks:AssociateEncryptionConfig",
-    "eks:CreateCluster",
-    "eks:DeleteCluster",
-    "eks:DescribeCluster",
-    "eks:DescribeUpdate",
-    "eks:ListUpdates",
-    "eks:TagResource",
-    "eks:UntagResource",
-    "eks:UpdateClusterConfig",
-    "eks:UpdateClusterVersion",
-    "iam:GetAccountAuthorizationDetails",
-]);
+pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane)
+    .by_name(|aws, name| Box::pin(control_plane::find(aws, name)))
+    .with_actions(&[
+        "ec2:DeleteTags",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeVpcs",
+        "eks:AssociateEncryptionConfig",
+        "eks:CreateCluster",
+        "eks:DeleteCluster",
+        "eks:DescribeCluster",
+        "eks:DescribeUpdate",
+        "eks:ListUpdates",
+        "eks:TagResource",
+        "eks:UntagResource",
+        "eks:UpdateClusterConfig",
+        "eks:UpdateClusterVersion",
+        "iam:GetAccountAuthorizationDetails",
+    ]);
 
 /// The control plane of a cluster.
 pub struct Cluster {

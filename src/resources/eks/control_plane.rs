@@ -8,6 +8,8 @@ use crate::aws::{AwsError, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::lists::if_exists;
+use crate::resources::graph::kind::NamedResource;
+use crate::resources::tag_calls::Handle;
 
 /// What a client needs to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,19 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
         let endpoint = cluster.endpoint().filter(|_| ours && usable)?.to_owned();
         let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
         Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
+    }))
+}
+
+/// The cluster with that name, whoever owns it, freshly read; `None` if it does not exist.
+///
+/// # Errors
+/// EKS could not be read.
+pub async fn find(aws: &Session, name: &str) -> Result<Option<NamedResource>, AwsError> {
+    let request = aws.eks.describe_cluster().name(name);
+    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    Ok(answer.and_then(|answer| answer.cluster).map(|cluster| {
+        let handle = Handle::Eks(cluster.arn().unwrap_or_default().to_owned());
+        (name.to_owned(), handle, Tags::from_eks(cluster.tags()))
     }))
 }
 

@@ -22,15 +22,18 @@ use crate::engine::{
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field};
 use crate::resources::graph::adoption::describe_foreign;
-use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::kind::{Area, Kind, NamedResource};
 use crate::resources::graph::ownership::tag_changes_of_listed;
 use crate::resources::graph::proof;
 use crate::resources::iam::role::ignore_not_found;
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("logGroup", "log group", Area::ControlPlane).kept_when_removed().after_nodes().with_actions(&[
+pub const KIND: Kind = Kind::new("logGroup", "log group", Area::ControlPlane)
+    .by_name(|aws, cluster| Box::pin(find(aws, cluster)))
+    .kept_when_removed()
+    .after_nodes()
+    .with_actions(&[
         "eks:DescribeCluster",
         "logs:AssociateKmsKey",
         "logs:CreateLogGroup",
@@ -85,7 +88,7 @@ fn arn(aws: &Session, name: &str) -> String {
 }
 
 /// How to tag the log group with that name.
-pub(crate) fn handle(aws: &Session, name: &str) -> Handle {
+fn handle(aws: &Session, name: &str) -> Handle {
     Handle::LogGroup(arn(aws, name))
 }
 
@@ -119,17 +122,14 @@ async fn read_tags(aws: &Session, name: &str) -> Result<Option<Tags>, AwsError> 
     }
 }
 
-/// The tags of the cluster's log group; `None` if it does not exist, or may not be read.
-///
-/// # Errors
-/// Those of the reads.
-pub(crate) async fn tags_of(aws: &Session, cluster: &str) -> Result<Option<Tags>, AwsError> {
+/// The log group of the cluster; `None` if it does not exist, or may not be read.
+async fn find(aws: &Session, cluster: &str) -> Result<Option<NamedResource>, AwsError> {
+    let name = name(cluster);
     match describe(aws, cluster).await {
         Err(error) if error.class() == Class::Denied => Ok(None),
-        other => match other? {
-            Some(_) => read_tags(aws, &name(cluster)).await,
-            None => Ok(None),
-        },
+        Err(error) => Err(error),
+        Ok(None) => Ok(None),
+        Ok(Some(_)) => Ok(read_tags(aws, &name).await?.map(|tags| (name.clone(), handle(aws, &name), tags))),
     }
 }
 

@@ -24,6 +24,7 @@ pub mod health_issues;
 pub mod identity_provider;
 pub mod identity_provider_settings;
 pub mod launch_template;
+pub mod lifecycle;
 pub mod lists;
 pub mod log_group;
 pub mod node_access_entry;

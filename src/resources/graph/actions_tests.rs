@@ -135,7 +135,10 @@ fn by_file() -> BTreeMap<String, Actions> {
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("actions_tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("actions_tests.rs")
+            && !path.ends_with("listing_tests.rs")
+        {
             let code = code(&path);
             let shared = used(&code, &["snapshots.", "reads."]).into_iter().filter_map(|name| reads.get(name));
             let listed = used(&code, &["lists::", "control_plane::"]).into_iter().filter_map(|name| lists.get(name));

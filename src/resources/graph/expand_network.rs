@@ -12,10 +12,10 @@ use crate::resources::cloud::ResourceContext;
 use crate::resources::deletion::leftovers::Leftovers;
 use crate::resources::karpenter::names;
 use crate::resources::network::egress_only_internet_gateway::EgressOnlyInternetGateway;
-use crate::resources::network::elastic_ip::ElasticIp;
+use crate::resources::network::elastic_ip::{self, ElasticIp};
 use crate::resources::network::flow_log;
 use crate::resources::network::internet_gateway::InternetGateway;
-use crate::resources::network::nat_gateway::NatGateway;
+use crate::resources::network::nat_gateway::{self, NatGateway};
 use crate::resources::network::private_endpoints;
 use crate::resources::network::route::Route;
 use crate::resources::network::route_table::{RouteTable, Table};
@@ -95,12 +95,12 @@ fn add_nat_gateways(
         let why = format!("{} addresses for {} NAT gateways: list one for each", given.len(), nat_zones.len());
         return Err(SpecError::new("spec.network.vpc.natAddresses", why));
     }
-    let is_owned_in = |kind: &'static str, zone: &String| is_deleted_with_cluster(input, &Key::named(kind, zone));
+    let is_owned = |key: &Key| is_deleted_with_cluster(input, key);
     for zone in zones {
         let position = nat_zones.iter().position(|one| one == zone);
         let address = position.and_then(|n| given.get(n));
-        let owns_address = is_owned_in("elasticIp", zone);
-        if position.is_none() && !owns_address && !is_owned_in("natGateway", zone) {
+        let owns_address = is_owned(&elastic_ip::key(zone));
+        if position.is_none() && !owns_address && !is_owned(&nat_gateway::key(zone)) {
             continue;
         }
         let gateway = NatGateway::new(context, zone);
@@ -177,7 +177,7 @@ fn add_endpoints(
     zones: &[String],
     (mut services, input): (Vec<String>, &ClusterInput<'_>),
 ) {
-    let owned = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && is_deleted_with_cluster(input, key));
+    let owned = input.owned.iter().filter(|key| vpc_endpoint::KIND.is_of(key) && is_deleted_with_cluster(input, key));
     services.extend(owned.map(|key| key.name().to_owned()));
     services.sort();
     services.dedup();

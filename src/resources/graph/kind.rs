@@ -7,6 +7,7 @@ use super::located::ListRead;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::Key;
+use crate::resources::tag_calls::Handle;
 
 /// A kind of resource.
 #[derive(Debug)]
@@ -55,15 +56,26 @@ pub enum Area {
 /// How the resources of a kind that belong to an owner are found.
 #[derive(Debug)]
 pub enum Listing {
-    /// With the resource that contains it: it has no tags of its own.
+    /// With the resource that contains it: it has no owner tag of its own.
     WithParent,
     /// In EC2's list of the account, by tags.
     Ec2(for<'a> fn(&'a Session, MaxStaleness) -> ListRead<'a>),
     /// In IAM, by tags and name.
     Iam,
-    /// In EKS's list for its cluster.
+    /// In EKS's list for its cluster, with which it is deleted.
     InCluster(InCluster),
+    /// By a name that follows from the cluster's: there is one at most.
+    ByName(FindNamed),
+    /// By its record: the list of the account has no tags, and each one's cost a call. What has a record without an id is
+    /// searched for by its tag when it is observed.
+    ByRecord,
 }
+
+/// A resource that is found by its name: its id, how to tag it, and its tags.
+pub type NamedResource = (String, Handle, Tags);
+
+/// Reads the one of the cluster with that name; `None`: it does not exist, or may not be read.
+pub type FindNamed = for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<Option<NamedResource>, AwsError>>;
 
 /// How EKS names a kind that exists within a cluster.
 #[derive(Debug)]
@@ -90,14 +102,21 @@ pub struct Removal {
     pub delete: for<'a> fn(&'a Session, &'a str, &'a str) -> BoxFuture<'a, Result<(), AwsError>>,
 }
 
-impl Kind {
-    /// A kind that is found with its parent, is not removable, and that nodes wait for.
-    pub const fn new(name: &'static str, label: &'static str, area: Area) -> Self {
-        let listing = Listing::WithParent;
-        Self {
-            name,
-            label,
-            area,
+/// A kind of which nobody has said yet how those of an owner are found. A row does not compile without that: the last check of a
+/// deletion would miss what is found by nothing.
+#[derive(Debug)]
+pub struct NewKind {
+    name: &'static str,
+    label: &'static str,
+    area: Area,
+}
+
+impl NewKind {
+    const fn found(self, listing: Listing) -> Kind {
+        Kind {
+            name: self.name,
+            label: self.label,
+            area: self.area,
             listing,
             is_removable: false,
             removal: None,
@@ -110,19 +129,47 @@ impl Kind {
         }
     }
 
-    /// The same, listed by EC2.
-    pub const fn in_ec2(self, list: for<'a> fn(&'a Session, MaxStaleness) -> ListRead<'a>) -> Self {
-        Self { listing: Listing::Ec2(list), ..self }
+    /// Listed by EC2.
+    pub const fn in_ec2(self, list: for<'a> fn(&'a Session, MaxStaleness) -> ListRead<'a>) -> Kind {
+        self.found(Listing::Ec2(list))
     }
 
-    /// The same, listed by IAM.
-    pub const fn in_iam(self) -> Self {
-        Self { listing: Listing::Iam, ..self }
+    /// Listed by IAM.
+    pub const fn in_iam(self) -> Kind {
+        self.found(Listing::Iam)
     }
 
-    /// The same, listed by EKS within a cluster.
-    pub const fn in_cluster(self, in_cluster: InCluster) -> Self {
-        Self { listing: Listing::InCluster(in_cluster), ..self }
+    /// Listed by EKS within a cluster.
+    pub const fn in_cluster(self, in_cluster: InCluster) -> Kind {
+        self.found(Listing::InCluster(in_cluster))
+    }
+
+    /// Without an owner tag, found with the resource that contains it.
+    pub const fn with_parent(self) -> Kind {
+        self.found(Listing::WithParent)
+    }
+
+    /// Found by a name that follows from the cluster's.
+    pub const fn by_name(self, find: FindNamed) -> Kind {
+        self.found(Listing::ByName(find))
+    }
+
+    /// Found by its record.
+    pub const fn by_record(self) -> Kind {
+        self.found(Listing::ByRecord)
+    }
+
+    /// No resource of the object's: nothing carries its owner tag.
+    pub const fn without_resource(self) -> Kind {
+        Kind { is_resource: false, ..self.found(Listing::WithParent) }
+    }
+}
+
+impl Kind {
+    /// A kind that is not removable, and that nodes wait for. The next call says how those of an owner are found.
+    #[expect(clippy::new_ret_no_self, reason = "a kind is complete only once it is known how its resources are found")]
+    pub const fn new(name: &'static str, label: &'static str, area: Area) -> NewKind {
+        NewKind { name, label, area }
     }
 
     /// The same, of which a spec can ask for fewer than before.
@@ -155,11 +202,6 @@ impl Kind {
         Self { serves_vpc: true, ..self }
     }
 
-    /// The same, which is no resource of the object's.
-    pub const fn without_resource(self) -> Self {
-        Self { is_resource: false, ..self }
-    }
-
     /// The same, with the IAM actions that it needs.
     pub const fn with_actions(self, actions: &'static [&'static str]) -> Self {
         Self { actions, ..self }
@@ -184,7 +226,7 @@ impl Kind {
     pub fn in_eks(&self) -> Option<&InCluster> {
         match &self.listing {
             Listing::InCluster(in_cluster) => Some(in_cluster),
-            Listing::WithParent | Listing::Ec2(_) | Listing::Iam => None,
+            Listing::WithParent | Listing::Ec2(_) | Listing::Iam | Listing::ByName(_) | Listing::ByRecord => None,
         }
     }
 
@@ -192,7 +234,21 @@ impl Kind {
     pub fn read<'a>(&self, aws: &'a Session, staleness: MaxStaleness) -> Option<ListRead<'a>> {
         match self.listing {
             Listing::Ec2(list) => Some(list(aws, staleness)),
-            Listing::WithParent | Listing::Iam | Listing::InCluster(_) => None,
+            Listing::WithParent | Listing::Iam | Listing::InCluster(_) | Listing::ByName(_) | Listing::ByRecord => None,
+        }
+    }
+
+    /// Reads the one that belongs to the cluster by its name; `None`: those of the kind have no such name, it does not exist, or may
+    /// not be read.
+    ///
+    /// # Errors
+    /// Those of the read.
+    pub async fn find_named(&self, aws: &Session, cluster: &str) -> Result<Option<NamedResource>, AwsError> {
+        match self.listing {
+            Listing::ByName(find) => find(aws, cluster).await,
+            Listing::WithParent | Listing::Ec2(_) | Listing::Iam | Listing::InCluster(_) | Listing::ByRecord => {
+                Ok(None)
+            }
         }
     }
 }

@@ -85,6 +85,10 @@ pub fn is_kept(key: &Key) -> bool {
 mod actions_tests;
 
 #[cfg(test)]
+#[path = "listing_tests.rs"]
+mod listing_tests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -20,14 +20,16 @@ use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
-    Kind::new("oidcProvider", "OIDC provider", Area::ControlPlane).removable().after_nodes().with_actions(&[
-        "iam:CreateOpenIDConnectProvider",
-        "iam:DeleteOpenIDConnectProvider",
-        "iam:GetOpenIDConnectProvider",
-        "iam:ListOpenIDConnectProviders",
-        "iam:TagOpenIDConnectProvider",
-        "iam:UntagOpenIDConnectProvider",
-    ]);
+    Kind::new("oidcProvider", "OIDC provider", Area::ControlPlane).by_record().removable().after_nodes().with_actions(
+        &[
+            "iam:CreateOpenIDConnectProvider",
+            "iam:DeleteOpenIDConnectProvider",
+            "iam:GetOpenIDConnectProvider",
+            "iam:ListOpenIDConnectProviders",
+            "iam:TagOpenIDConnectProvider",
+            "iam:UntagOpenIDConnectProvider",
+        ],
+    );
 
 /// The audience of the provider's tokens.
 const AUDIENCE: &str = "sts.amazonaws.com";

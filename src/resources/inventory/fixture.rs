@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_eks::types::{
     AccessConfigResponse, AccessEntry, AccessScope, AccessScopeType, Addon, AmiTypes, AssociatedAccessPolicy,
-    AuthenticationMode, Capability, CapabilityType, CapacityTypes, Cluster, ComputeConfigResponse, EncryptionConfig,
-    FargateProfile, FargateProfileSelector, KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup,
-    LogType, Logging, NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig,
-    OidcIdentityProviderConfig, PodIdentityAssociation, Provider, RemoteAccessConfig, SupportType, Taint, TaintEffect,
-    UpgradePolicyResponse, VpcConfigResponse, ZonalShiftConfigResponse,
+    AuthenticationMode, Capability, CapabilityType, CapacityTypes, Cluster, ComputeConfigResponse,
+    ControlPlaneEgressModeType, EncryptionConfig, FargateProfile, FargateProfileSelector, KubeApiServerConfigResponse,
+    KubeControllerManagerConfigResponse, KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup,
+    LogType, Logging, NodeRepairConfig, NodeRepairConfigOverrides, Nodegroup, NodegroupScalingConfig,
+    NodegroupUpdateConfig, OidcIdentityProviderConfig, PodGcControllerConfigResponse, PodIdentityAssociation, Provider,
+    RemoteAccessConfig, RemoteNetworkConfigResponse, RemoteNodeNetwork, RemotePodNetwork, RepairAction, SupportType,
+    Taint, TaintEffect, UpgradePolicyResponse, VpcConfigResponse, WarmPoolConfig, WarmPoolState,
+    ZonalShiftConfigResponse,
 };
 
 use super::{FoundAddon, FoundEntry, Inventory};
@@ -74,7 +77,12 @@ fn cluster() -> Cluster {
         .security_group_ids("sg-1")
         .endpoint_private_access(true)
         .public_access_cidrs("203.0.113.0/24")
+        .control_plane_egress_mode(ControlPlaneEgressModeType::CustomerRouted)
         .build();
+    let gc = PodGcControllerConfigResponse::builder().terminated_pod_gc_threshold(1000).build();
+    let remote = RemoteNetworkConfigResponse::builder()
+        .remote_node_networks(RemoteNodeNetwork::builder().cidrs("10.80.0.0/16").build())
+        .remote_pod_networks(RemotePodNetwork::builder().cidrs("10.85.0.0/16").build());
     let on = LogSetup::builder().types(LogType::Audit).types(LogType::Api).enabled(true).build();
     let off = LogSetup::builder().types(LogType::Scheduler).enabled(false).build();
     let key = Provider::builder().key_arn("arn:aws:kms:eu-west-1:123456789012:key/1234").build();
@@ -95,6 +103,11 @@ fn cluster() -> Cluster {
         .upgrade_policy(UpgradePolicyResponse::builder().support_type(SupportType::Extended).build())
         .zonal_shift_config(ZonalShiftConfigResponse::builder().enabled(true).build())
         .compute_config(auto.build())
+        .kube_api_server_config(KubeApiServerConfigResponse::builder().event_ttl("30m").build())
+        .kube_controller_manager_config(
+            KubeControllerManagerConfigResponse::builder().pod_gc_controller_config(gc).build(),
+        )
+        .remote_network_config(remote.build())
         .deletion_protection(true)
         .set_tags(Some(map(&[("Name", "odd"), ("team", "a"), ("aws:cloudformation:stack-name", "x")])))
         .build()
@@ -123,6 +136,36 @@ fn node_group() -> Nodegroup {
         .build()
 }
 
+/// With a warm pool, and repair in other ways than by default.
+fn prepared_group() -> Nodegroup {
+    let overrides = NodeRepairConfigOverrides::builder()
+        .node_monitoring_condition("KernelReady")
+        .node_unhealthy_reason("SoftLockup")
+        .min_repair_wait_time_mins(10)
+        .repair_action(RepairAction::Reboot);
+    let pool = WarmPoolConfig::builder()
+        .enabled(true)
+        .min_size(1)
+        .max_group_prepared_capacity(4)
+        .pool_state(WarmPoolState::Running)
+        .reuse_on_scale_in(true);
+    Nodegroup::builder()
+        .nodegroup_name("prepared")
+        .version("1.33")
+        .release_version("1.33.1-20261106")
+        .ami_type(AmiTypes::Al2023X8664Standard)
+        .capacity_type(CapacityTypes::OnDemand)
+        .instance_types("m7i.large")
+        .scaling_config(NodegroupScalingConfig::builder().min_size(1).max_size(3).desired_size(1).build())
+        .subnets("subnet-1")
+        .node_role(role("nodes"))
+        .node_repair_config(
+            NodeRepairConfig::builder().enabled(true).node_repair_config_overrides(overrides.build()).build(),
+        )
+        .warm_pool_config(pool.build())
+        .build()
+}
+
 /// A cluster with every setting that import does not cover.
 pub fn odd() -> Inventory {
     let scope = AccessScope::builder().r#type(AccessScopeType::Namespace).namespaces("shop").build();
@@ -130,6 +173,8 @@ pub fn odd() -> Inventory {
     let view = AssociatedAccessPolicy::builder().policy_arn(view).access_scope(scope).build();
     let admins = entry(&role("team/admins"), "STANDARD").kubernetes_groups("viewers").username("boss").build();
     let pod = PodIdentityAssociation::builder().namespace("kube-system").service_account("dns").role_arn(role("dns"));
+    let untagged = PodIdentityAssociation::builder().namespace("shop").service_account("till").role_arn(role("dns"));
+    let untagged = untagged.disable_session_tags(true);
     let kro = Capability::builder().capability_name("kro").r#type(CapabilityType::Kro).role_arn(role("kro"));
     let okta = OidcIdentityProviderConfig::builder().identity_provider_config_name("okta").client_id("kubernetes");
     let okta = okta
@@ -153,10 +198,11 @@ pub fn odd() -> Inventory {
         access_entries: vec![
             FoundEntry { entry: admins, policies: vec![view] },
             FoundEntry { entry: entry(&role("nodes"), "EC2_LINUX").build(), policies: Vec::new() },
+            FoundEntry { entry: entry(&role("hybrid"), "HYBRID_LINUX").build(), policies: Vec::new() },
         ],
-        pod_identities: vec![pod.target_role_arn(role("other")).build()],
+        pod_identities: vec![pod.target_role_arn(role("other")).build(), untagged.build()],
         fargate_profiles: vec![fargate.build()],
-        node_groups: vec![node_group()],
+        node_groups: vec![node_group(), prepared_group()],
         group_tags: [("Spot_Nodes".to_owned(), group_tags())].into(),
         log_group: Some(log_group::Detail { retention_days: Some(30), ..log_group::Detail::default() }),
         capabilities: vec![kro.build()],

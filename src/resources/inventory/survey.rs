@@ -7,7 +7,7 @@ use super::account_lists::AccountLists;
 use super::zones::RegionZones;
 use crate::aws::tags::{self, Tags};
 use crate::aws::{MaxStaleness, Service, Session};
-use crate::engine::{Class, Failure, Key};
+use crate::engine::{Class, Failure, Key, Plan};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::removals;
 use crate::resources::eks::lists;
@@ -59,9 +59,24 @@ pub struct Remaining {
     pub unproven: Vec<String>,
 }
 
-/// Everything that still carries the owner's tag, freshly read.
-pub async fn list_remaining(cloud: &Cloud, records: &Records) -> Result<Remaining, Failure> {
-    let Tagged { ours, unproven } = list_tagged(cloud, MaxStaleness::now(), records).await?;
+/// Everything that still carries the owner's tag, freshly read: what the lists of the account show, and of the kinds in the plan what is
+/// found by its name. Services that the cluster never used are not asked: they may be out of reach, or not permitted.
+pub async fn list_remaining(
+    cloud: &Cloud,
+    cluster_name: &str,
+    plan: &Plan,
+    records: &Records,
+) -> Result<Remaining, Failure> {
+    let Tagged { mut ours, mut unproven } = list_tagged(cloud, MaxStaleness::now(), records).await?;
+    let planned = kinds::ALL.iter().filter(|kind| plan.items.iter().any(|item| kind.is_of(&item.key)));
+    let by_name = planned.map(|kind| kind.find_named(&cloud.aws, cluster_name));
+    for (id, _, tags) in futures::future::try_join_all(by_name).await?.into_iter().flatten() {
+        let Some(key) = tags.resource().map(Key::parse).filter(|_| tags.is_owned_by(&cloud.owner.uid)) else {
+            continue;
+        };
+        let to = if cloud.trusts_tags || records.proves(&key, &id) { &mut ours } else { &mut unproven };
+        to.push((key, id));
+    }
     let describe_all = |all: Vec<Owned>| all.into_iter().map(|(key, id)| format!("{key} {id}")).collect();
     Ok(Remaining { ours: describe_all(ours), unproven: describe_all(unproven) })
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_eks::types::{AccessEntry, Addon, Capability, Cluster, FargateProfile, PodIdentityAssociation};
+use futures::future::BoxFuture;
 
 use super::account_lists::AccountLists;
 use crate::aws::tags::{CLUSTER, Tags};
@@ -12,12 +13,14 @@ use crate::engine::Failure;
 use crate::resources::cloud::Owner;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::lists::{self, if_exists};
-use crate::resources::eks::{capability, identity_provider, launch_template, log_group, node_group};
+use crate::resources::eks::{
+    access_entry, addon, capability, cluster, fargate_profile, identity_provider, launch_template, node_group,
+    pod_identity_association,
+};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
 use crate::resources::iam::{oidc_provider, role, role_name};
-use crate::resources::karpenter::{event_rule, queue};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
 use crate::resources::tag_calls::Handle;
@@ -61,15 +64,11 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     let Some(cluster) = answer.and_then(|answer| answer.cluster) else { return Ok(None) };
     let reader = Reader { aws, name };
     let mut found = vec![reader.found(name, cluster.arn(), Tags::from_eks(cluster.tags()))];
-    found.extend(reader.addons().await?);
-    found.extend(reader.access_entries(&cluster).await?);
-    found.extend(reader.pod_identities().await?);
-    found.extend(reader.fargate_profiles().await?);
-    found.extend(reader.identity_providers().await?);
-    found.extend(reader.capabilities().await?);
+    for (_, read) in IN_CLUSTER {
+        found.extend(read(&reader, &cluster).await?);
+    }
     found.extend(reader.oidc_provider(&cluster).await?);
-    found.extend(log_group(aws, name).await?);
-    found.extend(of_karpenter(aws, name).await?);
+    found.extend(found_by_name(aws, name).await?);
     found.retain(|one| one.tags.owner().is_some());
     let vpc = cluster.resources_vpc_config();
     let control_plane = ControlPlane {
@@ -96,8 +95,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
         }
         None => {
             found.extend(oidc_providers(aws).await?);
-            found.extend(log_group(aws, cluster_name).await?);
-            found.extend(of_karpenter(aws, cluster_name).await?);
+            found.extend(found_by_name(aws, cluster_name).await?);
             None
         }
     };
@@ -162,7 +160,7 @@ pub async fn of_node_group(
         }
         let group = Reader { aws, name: cluster_name }.node_group(name).await?;
         untagged = untagged.or(group.as_ref().map(|one| format!("{} exists", one.id)));
-        found.extend(group.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name))));
+        found.extend(group.filter(|one| one.key() == Some(node_group::key(name))));
         let template = launch_template::find(aws, cluster_name, name).await?;
         let location = Location::Cluster(cluster_name.to_owned());
         found.extend(template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location }));
@@ -197,18 +195,11 @@ pub async fn oidc_providers(aws: &Session) -> Result<Vec<TaggedResource>, Failur
     Ok(found)
 }
 
-/// The log group of the cluster with that name, if it carries an owner tag.
-async fn log_group(aws: &Session, cluster_name: &str) -> Result<Option<TaggedResource>, Failure> {
-    let tags = log_group::tags_of(aws, cluster_name).await?.filter(|tags| tags.owner().is_some());
-    let id = log_group::name(cluster_name);
-    let handle = log_group::handle(aws, &id);
-    Ok(tags.map(|tags| TaggedResource { id, handle, tags, location: Location::Itself }))
-}
-
-/// The queue and the rule of Karpenter that have the name for this cluster, if they carry an owner tag.
-async fn of_karpenter(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
-    let (queue, rule) = futures::try_join!(queue::find(aws, cluster_name), event_rule::find(aws, cluster_name))?;
-    let owned = queue.into_iter().chain(rule).filter(|(_, _, tags)| tags.owner().is_some());
+/// What has a name that follows from the cluster's and carries an owner tag, but for the cluster itself, which is read with what is in it.
+async fn found_by_name(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
+    let others = kinds::ALL.iter().filter(|kind| kind.name != cluster::KIND.name);
+    let found = futures::future::try_join_all(others.map(|kind| kind.find_named(aws, cluster_name))).await?;
+    let owned = found.into_iter().flatten().filter(|(_, _, tags)| tags.owner().is_some());
     Ok(owned.map(|(id, handle, tags)| TaggedResource { id, handle, tags, location: Location::Itself }).collect())
 }
 
@@ -221,6 +212,19 @@ async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Fa
         location: Location::Itself,
     }))
 }
+
+/// Reads those of a kind in a cluster.
+type ReadInCluster = for<'a> fn(&'a Reader<'a>, &'a Cluster) -> BoxFuture<'a, Result<Vec<TaggedResource>, AwsError>>;
+
+/// How each kind is read that EKS lists in a cluster. Node groups are those of other objects, which read them themselves.
+static IN_CLUSTER: &[(&Kind, ReadInCluster)] = &[
+    (&addon::KIND, |reader, _| Box::pin(reader.addons())),
+    (&access_entry::KIND, |reader, cluster| Box::pin(reader.access_entries(cluster))),
+    (&pod_identity_association::KIND, |reader, _| Box::pin(reader.pod_identities())),
+    (&fargate_profile::KIND, |reader, _| Box::pin(reader.fargate_profiles())),
+    (&identity_provider::KIND, |reader, _| Box::pin(reader.identity_providers())),
+    (&capability::KIND, |reader, _| Box::pin(reader.capabilities())),
+];
 
 struct Reader<'a> {
     aws: &'a Session,
@@ -300,5 +304,18 @@ impl Reader<'_> {
     async fn node_group(&self, name: &str) -> Result<Option<TaggedResource>, AwsError> {
         let group = lists::node_group(self.aws, self.name, name).await?;
         Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_that_eks_lists_in_a_cluster_is_read() {
+        let in_eks = kinds::ALL.iter().filter(|kind| kind.in_eks().is_some()).map(|kind| kind.name);
+        let of_cluster: BTreeSet<&str> = in_eks.filter(|name| *name != node_group::KIND.name).collect();
+        let read: BTreeSet<&str> = IN_CLUSTER.iter().map(|(kind, _)| kind.name).collect();
+        assert_eq!(read, of_cluster, "`keelson recover` does not find those of a kind that is missing here");
     }
 }

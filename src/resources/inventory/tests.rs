@@ -55,6 +55,34 @@ fn every_unsupported_setting_is_noted() {
 }
 
 #[test]
+fn settings_that_are_passed_through_are_converted() {
+    let manager = json!({"podGcControllerConfig": {"terminatedPodGcThreshold": 1000}});
+    let control_plane = json!({
+        "egressMode": "CustomerRouted", "apiServer": {"eventTtl": "30m"}, "controllerManager": manager,
+    });
+    for (path, expected) in [
+        ("/controlPlane", control_plane),
+        ("/remoteNetworks", json!({"nodeCidrs": ["10.80.0.0/16"], "podCidrs": ["10.85.0.0/16"]})),
+        ("/access/entries/1", json!({"principalArn": role("hybrid"), "type": "HybridLinux"})),
+        ("/podIdentities/0/disableSessionTags", Value::Null),
+        ("/podIdentities/1/disableSessionTags", json!(true)),
+    ] {
+        assert_eq!(convert(&odd(), path).0, expected, "{path}");
+    }
+    let group = node_group::convert_all(&odd(), "odd").remove(1);
+    let spec = serde_json::to_value(group.spec.unwrap()).unwrap();
+    assert!(group.notes.is_empty(), "{:?}", group.notes);
+    let pool = json!({
+        "enabled": true, "minSize": 1, "maxGroupPreparedCapacity": 4, "poolState": "Running", "reuseOnScaleIn": true,
+    });
+    let reboot = json!({
+        "nodeMonitoringCondition": "KernelReady", "nodeUnhealthyReason": "SoftLockup",
+        "minRepairWaitTimeMins": 10, "repairAction": "Reboot",
+    });
+    assert_eq!((&spec["warmPool"], &spec["repair"]["overrides"]), (&pool, &json!([reboot])));
+}
+
+#[test]
 fn authentication_modes_are_converted() {
     for (mode, expected) in [
         (AuthenticationMode::Api, "Api"),

@@ -19,11 +19,12 @@ use crate::resources::cloud::{
 };
 use crate::resources::eks::cluster;
 use crate::resources::eks::lists::if_exists;
-use crate::resources::graph::kind::{Area, Kind, Removal};
+use crate::resources::graph::kind::{Area, Kind, NamedResource, Removal};
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("eventRule", "rule for interruptions", Area::ControlPlane)
+    .by_name(|aws, cluster| Box::pin(find(aws, cluster)))
     .removed_by(Removal {
         field: "karpenter.interruptionQueue",
         can_coexist: |_, _| true,
@@ -104,7 +105,7 @@ async fn tags_of(aws: &Session, name: &str) -> Result<Option<Tags>, AwsError> {
 ///
 /// # Errors
 /// Those of the reads.
-pub(crate) async fn find(aws: &Session, cluster: &str) -> Result<Option<(String, Handle, Tags)>, AwsError> {
+async fn find(aws: &Session, cluster: &str) -> Result<Option<NamedResource>, AwsError> {
     let name = names::rule(cluster);
     match tags_of(aws, &name).await {
         Err(error) if error.class() == Class::Denied => Ok(None),

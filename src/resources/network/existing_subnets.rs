@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::listing::first_few;
+use crate::api::listing::{first_and_count, first_few};
 use crate::api::network::SubnetReference;
 use crate::aws::snapshots::network::RouteState;
 use crate::aws::snapshots::{RouteTable, RouteTarget, Subnet, VpcDns, VpcEndpoint, Zone};
@@ -270,9 +270,8 @@ impl Network {
         }
         let no_nodes: Vec<_> = all().filter_map(|subnet| self.why_no_nodes(subnet)).collect();
         if let Some(first) = no_nodes.first() {
-            let more = no_nodes.len() - 1;
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            notices.push(format!("nodes will not work in every subnet: {first}{more}"));
+            let named = first_and_count(first, no_nodes.len() - 1);
+            notices.push(format!("nodes will not work in every subnet: {named}"));
         }
         let isolated = all().filter(|one| self.routing(one) == Routing::Isolated && self.why_no_nodes(one).is_none());
         let services: BTreeSet<_> = isolated.flat_map(|one| self.without_endpoint(one, &PODS_MAY_NEED)).collect();

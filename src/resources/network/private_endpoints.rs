@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::vpc_endpoint::service_names;
+use super::vpc_endpoint::{KIND, service_names};
 use crate::api::network::Vpc;
 use crate::aws::{MaxStaleness, Session};
 use crate::engine::{Failure, Key};
@@ -24,7 +24,7 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The services that a spec asks for, without those of `private` that the region does not have. One that exists stays, whatever
 /// EC2 lists.
 pub fn services(spec: &Vpc, missing: &BTreeSet<String>, owned: &[Key]) -> BTreeSet<String> {
-    let exists = |service: &str| owned.iter().any(|key| key.kind() == "vpcEndpoint" && key.name() == service);
+    let exists = |service: &str| owned.iter().any(|key| KIND.is_of(key) && key.name() == service);
     let is_offered = |service: &&str| !missing.contains(*service) || exists(service);
     let listed = spec.endpoints.iter().filter(|name| *name != PRIVATE).cloned();
     let implied = SERVICES.into_iter().filter(|_| asks(spec)).filter(is_offered).map(str::to_owned);

@@ -13,7 +13,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable().with_actions(&[
+pub const KIND: Kind = Kind::new("route", "route", Area::Network).with_parent().removable().with_actions(&[
     "ec2:CreateRoute",
     "ec2:DeleteRoute",
     "ec2:DescribeRouteTables",

@@ -11,12 +11,13 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("routeTableAssociation", "route table association", Area::Network).with_actions(&[
-    "ec2:AssociateRouteTable",
-    "ec2:DescribeRouteTables",
-    "ec2:DisassociateRouteTable",
-    "ec2:ReplaceRouteTableAssociation",
-]);
+pub const KIND: Kind =
+    Kind::new("routeTableAssociation", "route table association", Area::Network).with_parent().with_actions(&[
+        "ec2:AssociateRouteTable",
+        "ec2:DescribeRouteTables",
+        "ec2:DisassociateRouteTable",
+        "ec2:ReplaceRouteTableAssociation",
+    ]);
 
 /// A subnet's association with its route table.
 pub struct RouteTableAssociation {

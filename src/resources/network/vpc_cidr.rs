@@ -18,6 +18,7 @@ use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpcCidr", "range of the VPC", Area::Network)
+    .with_parent()
     .with_actions(&["ec2:AssociateVpcCidrBlock", "ec2:DescribeVpcs"]);
 
 /// A range of the VPC besides its first.

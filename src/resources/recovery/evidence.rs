@@ -5,6 +5,7 @@ use super::takeover::{Inventory, Item, Location, TaggedResource};
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
+use crate::resources::eks::node_group;
 use crate::resources::graph::adoption::Existing;
 use crate::resources::iam::{role, role_name};
 use crate::resources::tag_calls::Handle;
@@ -18,7 +19,7 @@ pub(super) fn check_installation(
     candidates: &[(Key, &TaggedResource)],
 ) -> Result<(), String> {
     let is_tagged =
-        |(key, one): &(Key, &TaggedResource)| key.kind() == "nodeGroup" || one.tags.installation().is_some();
+        |(key, one): &(Key, &TaggedResource)| node_group::KIND.is_of(key) || one.tags.installation().is_some();
     let Some(id) = owner.installation.as_ref().filter(|_| !by_tags && !candidates.is_empty()) else { return Ok(()) };
     if candidates.iter().any(is_tagged) {
         return Ok(());

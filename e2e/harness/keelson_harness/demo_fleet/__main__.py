@@ -48,7 +48,7 @@ from .files import (
 from .nodes import Nodes, run_web
 from .progress import Fleet, Progress
 
-CREATED_SECONDS, WAVE_SECONDS, APPLIED_SECONDS, GONE_SECONDS = 180, 90, 60, 120
+CREATED_SECONDS, WAVE_SECONDS, APPLIED_SECONDS, GONE_SECONDS = 400, 300, 200, 300
 # How long nothing may begin after the halt.
 HALT_SECONDS = 6
 ROLLOUT_PATH = "management/rollout.yaml"

@@ -23,7 +23,10 @@ fn capability(mut item: Section<'_>) -> Option<Value> {
         return None;
     };
     let Some(role) = item.some_text("roleArn") else {
-        item.leave("eksctl creates a role for it: create one that trusts capabilities.eks.amazonaws.com, and name it in roleArn");
+        let entry = format!("{{name: {name}, type: {type_:?}, roleArn: ROLE}}");
+        item.leave(&format!(
+            "eksctl creates a role for it: create one that trusts capabilities.eks.amazonaws.com, and add {entry} to spec.capabilities"
+        ));
         return None;
     };
     let mut wanted = json!({"name": name, "type": type_, "roleArn": role});

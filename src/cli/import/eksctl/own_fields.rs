@@ -13,8 +13,10 @@ const ZONES: &str = "Keelson creates subnets in availability zones only";
 const KUBELET: &str =
     "EKS configures the kubelet: for a new node group with Amazon Linux 2023, write it in node.nodeConfig";
 
+const OCEAN: &str = "Spot Ocean launches nodes by its own service: set capacityType: Spot on a node group, or run Karpenter (spec.karpenter)";
+
 /// Fields of node groups; `eksctl` knows most of them for self-managed nodes only.
-const OF_GROUPS: [(&str, &str); 11] = [
+const OF_GROUPS: [(&str, &str); 13] = [
     (
         "asgMetricsCollection",
         "EKS owns the Auto Scaling group of a managed node group: `aws autoscaling enable-metrics-collection` collects its metrics",
@@ -29,6 +31,10 @@ const OF_GROUPS: [(&str, &str); 11] = [
          Load Balancer Controller in Kubernetes",
     ),
     ("clusterDNS", KUBELET),
+    (
+        "connectionTracking",
+        "EC2's timeouts of idle connections apply: your own launch template (launchTemplate.id) may set others",
+    ),
     ("containerRuntime", "EKS's images have containerd, and no other runtime"),
     (
         "cpuCredits",
@@ -42,11 +48,15 @@ const OF_GROUPS: [(&str, &str); 11] = [
     ("kubeletExtraConfig", KUBELET),
     ("localZones", ZONES),
     ("maxInstanceLifetime", "EKS replaces nodes when their version or AMI release changes, and not by age"),
+    ("spotOcean", OCEAN),
 ];
 
 /// Paths without the indexes of lists.
-const ELSEWHERE: [(&str, &str); 2] =
-    [("vpc.localZoneSubnets", ZONES), ("status", "is a state that eksctl reports, not a setting")];
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("spotOcean", OCEAN),
+    ("vpc.localZoneSubnets", ZONES),
+    ("status", "is a state that eksctl reports, not a setting"),
+];
 
 /// Why the field at `path` has no place; `None`: it is not one of eksctl's.
 fn reason(path: &str) -> Option<&'static str> {
@@ -67,6 +77,11 @@ mod tests {
         for (path, known) in [
             ("nodeGroups[0].targetGroupARNs", true),
             ("managedNodeGroups[12].clusterDNS", true),
+            ("nodeGroups[0].connectionTracking", true),
+            ("managedNodeGroups[0].connectionTracking", true),
+            ("connectionTracking", false),
+            ("spotOcean", true),
+            ("nodeGroups[0].spotOcean", true),
             ("vpc.localZoneSubnets", true),
             ("status", true),
             ("nodeGroups[0].status", false),

@@ -43,8 +43,8 @@ fn most_usual_files_are_converted_with_nothing_left() {
         let is_whole = |text| left_of(text, options).iter().all(|line| exempt && is_exempt(line));
         examples().into_iter().filter(|(_, text)| is_whole(text)).count()
     };
-    // As many as eksctl has.
-    assert_eq!(examples().len(), 49);
+    // As many as eksctl has, and two with fields that its newer versions have.
+    assert_eq!(examples().len(), 49 + 2);
     assert_eq!(whole(&Options::default(), true), 44);
     assert_eq!(whole(&as_managed(), false), 39);
 }
@@ -97,6 +97,22 @@ fn subnets_outside_the_control_plane_need_an_id() {
         format!("subnets: {{{private}}}"),
     ] {
         assert!(!left(&vpc).contains(why), "{vpc}: {}", left(&vpc));
+    }
+}
+
+#[test]
+fn fields_without_a_place_are_named_with_what_to_do_instead() {
+    for (title, lines) in [
+        ("timeouts of connections", &["managedNodeGroups[0].connectionTracking: EC2's timeouts"][..]),
+        ("Spot Ocean", &["spotOcean: Spot Ocean launches nodes", "nodeGroups[0].spotOcean: Spot Ocean launches nodes"]),
+        ("capabilities", &["capabilities[0]: eksctl creates a role for it"]),
+    ] {
+        let (_, file) = examples().into_iter().find(|(found, _)| *found == title).unwrap();
+        let left = left_of(file, &as_managed());
+        assert_eq!(left.len(), lines.len(), "{title}: {left:?}");
+        for line in lines {
+            assert!(left.iter().any(|found| found.starts_with(line)), "{line}: {left:?}");
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
 use crate::controllers::cluster::status::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
-use crate::engine::{Key, Memory};
+use crate::engine::Memory;
+use crate::resources::iam::oidc_provider;
 use crate::resources::iam::role::{self, Purpose};
 use crate::resources::karpenter::queue;
 use crate::workload::client::{Access, Location};
@@ -42,7 +43,7 @@ pub fn facts(memory: &Memory, cluster: &EksCluster, session: &Session) -> Facts 
         pod_subnet_ids: observed.pod_subnets().into_iter().map(|subnet| subnet.id).collect(),
         pod_subnet_zones: observed.pod_subnets().into_iter().map(|subnet| subnet.zone).collect(),
         oidc_issuer: observed.of_cluster("oidcIssuer"),
-        oidc_provider_arn: observed.output(&Key::single("oidcProvider"), "arn"),
+        oidc_provider_arn: observed.output(&oidc_provider::key(), "arn"),
         cluster_endpoint: observed.of_cluster("endpoint"),
         cluster_security_group_id: observed.of_cluster("securityGroupId"),
         node_role_arn: observed.node_role_arn(),

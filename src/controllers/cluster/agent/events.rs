@@ -2,6 +2,7 @@
 
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::listing::first_and_count;
 use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::ConditionValue;
@@ -64,9 +65,7 @@ fn failure(ready: bool, reason: &str, message: &str, failing: &[FailingObject]) 
     }
     let FailingObject { kind, name, reason, message } = failing.first()?;
     let (reason, message) = (reason.as_deref().unwrap_or_default(), message.as_deref().unwrap_or_default());
-    let more = failing.len() - 1;
-    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-    let note = format!("{kind} {name}: {reason}: {message}{more}");
+    let note = first_and_count(format_args!("{kind} {name}: {reason}: {message}"), failing.len() - 1);
     Some(AgentFailure { reason: Reason::SyncFailed, what: format!("{kind} {name}"), note })
 }
 

@@ -31,7 +31,9 @@ use crate::agents::agent::ValidSpec;
 use crate::agents::secret_reader::{Missing, UnusableSecret};
 use crate::agents::{self, AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::conditions::ConditionStatus;
+use crate::api::listing::first_few;
 use crate::api::status::GitOpsStatus;
+use crate::api::stored_time::whole_seconds;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
@@ -40,7 +42,6 @@ use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::workload::client::Access;
 use crate::workload::error::{GitOpsError, MESSAGE, bounded};
-use crate::workload::object::ObjectId;
 
 /// How long read Secrets stay valid: consecutive passes during an operation do not read them again.
 const SECRETS_TTL: Duration = Duration::from_secs(10);
@@ -50,6 +51,8 @@ const SECRETS_WATCHED_TTL: Duration = Duration::from_secs(600);
 pub const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 /// Polling interval for Secrets that no watch covers.
 pub const SECRETS_POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+/// Objects that an event names.
+const MAX_NAMED: usize = 5;
 /// After a pass that ended without a result (a panic).
 const PANIC_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -278,12 +281,14 @@ impl Agent {
         let (pause, min_pause) = match result {
             Ok(GitOpsOutcome { status, complete, verdict, changed, released, requeue_after }) => {
                 if !changed.is_empty() {
-                    inner
-                        .events
-                        .push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
+                    inner.events.push(EventMessage::normal(
+                        "Applied",
+                        format!("in the cluster: {}", first_few(&changed, MAX_NAMED)),
+                    ));
                 }
                 if !released.is_empty() {
-                    let message = format!("Git has adopted and Keelson has released: {}", first_of(&released));
+                    let message =
+                        format!("Git has adopted and Keelson has released: {}", first_few(&released, MAX_NAMED));
                     inner.events.push(EventMessage::normal("HandedOver", message));
                 }
                 let min_pause = backoff::min_pause(took, !changed.is_empty(), consecutive);
@@ -298,7 +303,7 @@ impl Agent {
                 pauses
             }
             Err(error) => {
-                let since = *inner.unreachable_since.get_or_insert(whole_seconds(now));
+                let since = *inner.unreachable_since.get_or_insert(whole_seconds(now).0);
                 let error = error.since(since);
                 inner.endpoint_in_doubt = error.endpoint_may_have_changed();
                 inner.verdict = Some(Verdict::not_ready(error.reason(), error.to_string()));
@@ -327,19 +332,6 @@ impl Inner {
         let start = self.earliest_start.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
         self.due = Some(self.due.map_or(start, |due| due.min(start)));
     }
-}
-
-/// The API server's resolution of times.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// "Namespace flux-system, Deployment flux-system/source-controller and 12 more".
-fn first_of(objects: &[ObjectId]) -> String {
-    let names: Vec<_> = objects.iter().take(5).map(ToString::to_string).collect();
-    let more = objects.len().saturating_sub(names.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", names.join(", "))
 }
 
 /// A running pass. However it ends, the cluster is requeued.

@@ -10,9 +10,9 @@ use crate::agents;
 use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
+use crate::api::stored_time::whole_seconds;
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::ConditionValue;
-use crate::controllers::status::whole_seconds;
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, HoldReason, Item, Step, Verdict, WaitingOn};
 use crate::upgrade::windows::rfc3339;
@@ -109,7 +109,7 @@ impl AgentPart {
         let proceeds = may_go && recorded.is_some();
         let started_at = match hold {
             Some(_) => None,
-            None if may_go && input.has_api => recorded.or_else(|| Some(Time(whole_seconds(now)))),
+            None if may_go && input.has_api => recorded.or_else(|| Some(whole_seconds(now))),
             None => recorded,
         };
         let next = match &hold {

@@ -3,12 +3,13 @@
 use crate::api::EksClusterSpec;
 use crate::api::network::{Network, Vpc};
 use crate::engine::Key;
+use crate::resources::network::subnet;
 
 /// The smallest spec whose graph holds what was found: for a spec that became invalid.
 pub(super) fn of(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
     let mut zones: Vec<String> = owned
         .iter()
-        .filter(|key| key.kind() == "subnet")
+        .filter(|key| subnet::KIND.is_of(key))
         .filter_map(|key| Some(key.name().split_once('/')?.1.to_owned()))
         .collect();
     zones.sort();

@@ -181,7 +181,10 @@ impl Reconcile<'_> {
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
-            None => survey::list_remaining(cloud, &self.records()).await.map(Some),
+            None => {
+                let (name, records) = (self.object.cluster_name(), self.records());
+                survey::list_remaining(cloud, &name, &report.plan, &records).await.map(Some)
+            }
         };
         let again = Next::after(LEFTOVER_INTERVAL, self.now);
         let second = self.state.kind.survey_at.is_some();

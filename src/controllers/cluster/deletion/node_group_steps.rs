@@ -10,7 +10,8 @@ use crate::api::policy::DeletionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::runtime::apply;
 use crate::controllers::status::plan_status::Ahead;
-use crate::engine::{Action, Key, Step};
+use crate::engine::{Action, Step};
+use crate::resources::eks::node_group;
 
 /// The node groups that are deleted or retained with their cluster, as steps of its plan.
 pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
@@ -29,7 +30,7 @@ pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPo
         let nodes = counted(nodes, "node");
         let reason = format!("with its cluster: NodeGroup {}, {nodes}, {version}, {types}", group.name_any());
         let step = Step { action, changes: Vec::new(), reason: Some(reason) };
-        group.node_group_names().into_iter().map(|name| (Key::named("nodeGroup", name), step.clone())).collect()
+        group.node_group_names().into_iter().map(|name| (node_group::key(&name), step.clone())).collect()
     };
     Ahead { steps: groups.iter().flat_map(step).collect(), blocked: false }
 }

@@ -14,6 +14,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::status::conditions::ConditionValue;
+use crate::resources::eks::lifecycle::LifecycleState;
 
 /// How long the cluster may be unreachable: an API server is briefly unavailable when EKS replaces it.
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(5);
@@ -31,7 +32,7 @@ fn available(
         return ConditionValue::false_(Reason::Deleting, "the cluster is being deleted");
     }
     match control_plane {
-        Some("ACTIVE" | "UPDATING") => {}
+        Some(state) if LifecycleState::parse(state).has_api() => {}
         Some(state) => return ConditionValue::false_(Reason::Creating, format!("the control plane is {state}")),
         None => return ConditionValue::false_(Reason::Creating, "the control plane does not exist yet"),
     }

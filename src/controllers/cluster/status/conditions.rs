@@ -29,7 +29,7 @@ fn part_of(kind: &str) -> ConditionType {
         // Nothing waits for it.
         Some(Area::Cleanup) => ConditionType::GitOpsReady,
         Some(Area::ControlPlane) => ConditionType::ControlPlaneReady,
-        // Of the plan, and no resource in AWS.
+        // Of the plan, and no resource in AWS. A test holds every resource against the table.
         None if matches!(kind, "gitOpsAgent" | "changePolicy") => ConditionType::GitOpsReady,
         None => ConditionType::ControlPlaneReady,
     }

@@ -5,12 +5,15 @@ use serde::Deserialize;
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{HealthIssue, MAX_ISSUES, PodSubnetStatus, SubnetStatus};
 use crate::engine::{AnyObservation, Key, Memory, Presence};
+use crate::resources::eks::cluster;
+use crate::resources::eks::lifecycle::LifecycleState;
 use crate::resources::graph::kinds;
-use crate::resources::network::subnet;
+use crate::resources::iam::role::{self, Purpose};
+use crate::resources::network::{existing_network, subnet, vpc};
 
 /// The control plane's key.
 pub fn cluster_key() -> Key {
-    Key::single("cluster")
+    cluster::key()
 }
 
 /// What is known of the cluster's resources.
@@ -56,7 +59,7 @@ impl<'m> Facts<'m> {
 
     /// Whether the Kubernetes API exists: the control plane is ACTIVE, or UPDATING.
     pub fn has_api(self) -> bool {
-        self.cluster().is_some_and(|observed| matches!(observed.state.as_str(), "ACTIVE" | "UPDATING"))
+        self.cluster().is_some_and(|observed| LifecycleState::parse(&observed.state).has_api())
             && self.of_cluster("endpoint").is_some()
             && self.of_cluster("certificateAuthority").is_some()
     }
@@ -76,13 +79,13 @@ impl<'m> Facts<'m> {
 
     /// The VPC, our own or an external one.
     pub fn vpc_id(self) -> Option<String> {
-        let own = self.0.observed(&Key::single("vpc")).map(|observed| observed.id.clone());
-        own.or_else(|| self.output(&Key::single("existingNetwork"), "vpcId")).or_else(|| self.of_cluster("vpcId"))
+        let own = self.0.observed(&vpc::key()).map(|observed| observed.id.clone());
+        own.or_else(|| self.output(&existing_network::key(), "vpcId")).or_else(|| self.of_cluster("vpcId"))
     }
 
     /// The subnets, our own or external ones.
     pub fn subnets(self) -> Vec<SubnetStatus> {
-        let of_tiers = self.0.iter().filter(|(key, _)| key.kind() == "subnet" && !subnet::is_for_pods(key));
+        let of_tiers = self.0.iter().filter(|(key, _)| subnet::KIND.is_of(key) && !subnet::is_for_pods(key));
         let own = of_tiers.filter_map(|(key, _)| {
             let observed = self.0.observed(key)?;
             let (tier, zone) = key.name().split_once('/')?;
@@ -95,7 +98,7 @@ impl<'m> Facts<'m> {
         });
         let mut all: Vec<_> = own.collect();
         if all.is_empty()
-            && let Some(external) = self.output(&Key::single("existingNetwork"), "subnets")
+            && let Some(external) = self.output(&existing_network::key(), "subnets")
         {
             let external: Vec<ExternalSubnet> = serde_json::from_str(&external).unwrap_or_default();
             all = external
@@ -125,7 +128,7 @@ impl<'m> Facts<'m> {
 
     /// ARN of the role of the nodes.
     pub fn node_role_arn(self) -> Option<String> {
-        self.output(&Key::named("role", "node"), "arn")
+        self.output(&role::key(Purpose::Node), "arn")
     }
 }
 

@@ -21,7 +21,7 @@ use crate::api::status::{
     SupportStatus, UpgradeStatus,
 };
 use crate::engine::Memory;
-use crate::resources::eks::certificate_authority;
+use crate::resources::eks::{addon, certificate_authority};
 use facts::{Facts, issues};
 
 /// How old `gitops.lastContact` may get in status: it changes with every observation, and alone is not worth a write.
@@ -204,7 +204,7 @@ fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
 
 fn addons(memory: &Memory) -> Vec<AddonStatus> {
     let facts = Facts(memory);
-    let addons = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    let addons = memory.iter().filter(|(key, _)| addon::KIND.is_of(key));
     addons
         .filter_map(|(key, _)| {
             Some(AddonStatus {

@@ -11,8 +11,12 @@ use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
 use crate::aws::Arn;
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::runtime::watch::{DependentView, digest};
+use crate::engine::Key;
+use crate::resources::eks::cluster;
+use crate::resources::eks::lifecycle::LifecycleState;
 use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
+use crate::resources::iam::role::{self, Purpose};
 
 /// The view, from the cluster's last status.
 pub fn view(cluster: &EksCluster) -> ClusterView {
@@ -34,13 +38,14 @@ pub fn view(cluster: &EksCluster) -> ClusterView {
     }
 }
 
-fn resource<'s>(status: &'s EksClusterStatus, key: &str) -> Option<&'s ResourceStatus> {
+fn resource<'s>(status: &'s EksClusterStatus, key: &Key) -> Option<&'s ResourceStatus> {
+    let key = key.to_string();
     status.resources.iter().find(|resource| resource.key == key)
 }
 
 /// From the inventory, which keeps the role's name or its ARN.
 fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
-    let id = resource(status, "role/node")?.id.clone()?;
+    let id = resource(status, &role::key(Purpose::Node))?.id.clone()?;
     if id.starts_with("arn:") {
         return Some(id);
     }
@@ -65,8 +70,8 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     let condition_of = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message =
         |condition: Option<&Condition>| condition.map_or_else(|| "not observed yet".to_owned(), |c| c.message.clone());
-    let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
-    if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
+    let control_plane = resource(status, &cluster::key()).and_then(|cluster| cluster.state.as_deref());
+    if control_plane.is_none_or(|state| !LifecycleState::parse(state).has_api()) {
         let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
         return Some(stalled().unwrap_or_else(waits));
     }
@@ -88,12 +93,12 @@ fn awaited_addons(spec: &EksClusterSpec, status: &EksClusterStatus) -> Option<St
     for addon in spec.addons.iter().filter(|addon| addon.is_before_nodes()) {
         let name = &addon.name;
         let observed = status.addons.iter().find(|found| found.name == *name).and_then(|found| found.state.as_deref());
-        match observed {
-            Some(state @ ("CREATING" | "CREATE_FAILED")) => {
-                failed |= state == "CREATE_FAILED";
+        match (observed.map(LifecycleState::parse), observed) {
+            (Some(known @ (LifecycleState::Creating | LifecycleState::CreateFailed)), Some(state)) => {
+                failed |= known == LifecycleState::CreateFailed;
                 waits.push(format!("{name} ({state})"));
             }
-            None if !is_foreign => waits.push(format!("{name} (does not exist)")),
+            (None, _) if !is_foreign => waits.push(format!("{name} (does not exist)")),
             _ => {}
         }
     }

@@ -9,6 +9,8 @@ use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
+use crate::resources::eks::addon;
+use crate::resources::eks::lifecycle::{self, LifecycleState};
 use crate::upgrade::addons::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
@@ -49,11 +51,10 @@ pub fn observe(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>]
 
 /// `None`: it is being created or deleted, or has failed.
 fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
-    let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
     match &cluster.phase {
         Phase::Ready | Phase::Incomplete => Some(ControlPlaneWork::Idle),
         Phase::Busy { action: Action::Update, .. } => Some(match &cluster.operation {
-            Some(operation) if is_version(&operation.kind) => ControlPlaneWork::Version,
+            Some(operation) if lifecycle::is_version_update(&operation.kind) => ControlPlaneWork::Version,
             _ => ControlPlaneWork::Other,
         }),
         Phase::Busy { .. } | Phase::Failed { .. } => None,
@@ -61,7 +62,7 @@ fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
 }
 
 fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAddon> {
-    let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    let there = memory.iter().filter(|(key, _)| addon::KIND.is_of(key));
     there
         .filter_map(|(key, _)| {
             let observed = memory.observed(key)?;
@@ -78,9 +79,10 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
 }
 
 fn addon_state(observed: &AnyObservation) -> AddonState {
+    let is_degraded = LifecycleState::parse(&observed.state) == LifecycleState::Degraded;
     match &observed.phase {
         // It may never clear, and would block the upgrade forever.
-        _ if observed.state == "DEGRADED" && observed.operation.is_none() => AddonState::Settled,
+        _ if is_degraded && observed.operation.is_none() => AddonState::Settled,
         Phase::Ready | Phase::Incomplete => AddonState::Settled,
         Phase::Busy { .. } => AddonState::Busy,
         Phase::Failed { .. } => AddonState::Failed,
@@ -183,11 +185,11 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
 /// Why the cluster is unhealthy, if it is: such time does not count towards the soak.
 pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
     let facts = Facts(memory);
-    let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {
+    let addon = memory.iter().filter(|(key, _)| addon::KIND.is_of(key)).find_map(|(key, _)| {
         let observed = memory.observed(key)?;
-        (observed.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), observed.state))
+        (!lifecycle::is_active(&observed.state)).then(|| format!("add-on {} is {}", key.name(), observed.state))
     });
-    let cluster = facts.cluster().filter(|observed| observed.state != "ACTIVE");
+    let cluster = facts.cluster().filter(|observed| !lifecycle::is_active(&observed.state));
     let cluster = cluster.map(|observed| format!("the control plane is {}", observed.state));
     let group = groups.iter().find(|group| !group.spec.suspend && !super::super::status::is_ready(group));
     let group = group.map(|group| format!("node group {} is not ready", group.node_group_name()));

@@ -7,13 +7,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
+use crate::api::stored_time::whole_seconds;
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::Ahead;
 use crate::controllers::status::progress::describe_timing;
 use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
-use crate::resources::eks::node_group::REPLACES_NODES;
+use crate::resources::eks::addon;
+use crate::resources::eks::lifecycle::is_version_update;
+use crate::resources::eks::node_group::{self, REPLACES_NODES};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
@@ -57,7 +60,7 @@ struct InProgress<'a> {
 fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
     let keys: Vec<Key> = match step {
         Step::ControlPlane { .. } | Step::Rollback { .. } => vec![cluster_key()],
-        Step::Addons { moves, .. } => moves.iter().map(|one| Key::named("addon", &one.name)).collect(),
+        Step::Addons { moves, .. } => moves.iter().map(|one| addon::key(&one.name)).collect(),
         Step::NodeGroups { .. } => Vec::new(),
     };
     keys.iter().find_map(|key| match plan.verdict(key)? {
@@ -67,10 +70,6 @@ fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
         }
         _ => None,
     })
-}
-
-fn whole_seconds(at: Timestamp) -> Time {
-    Time(crate::controllers::status::whole_seconds(at))
 }
 
 impl Input<'_> {
@@ -168,7 +167,7 @@ impl Input<'_> {
             return history;
         }
         let of_cluster =
-            self.ended.iter().find(|ended| ended.key == cluster_key() && is_version(&ended.operation.kind));
+            self.ended.iter().find(|ended| ended.key == cluster_key() && is_version_update(&ended.operation.kind));
         let known = of_cluster.and_then(|ended| Some((ended.since, ended.result.as_ref().ok()?.as_secs())));
         // It ended unobserved: only its start is known.
         let (started, seconds) = known.unwrap_or_else(|| {
@@ -180,11 +179,6 @@ impl Input<'_> {
         let surplus = history.len().saturating_sub(MAX_HISTORY);
         history.split_off(surplus)
     }
-}
-
-/// Whether an operation changes a version.
-pub fn is_version(kind: &str) -> bool {
-    matches!(kind, "VersionUpdate" | "VersionRollback")
 }
 
 /// The Upgrading condition.
@@ -281,9 +275,9 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
             // Add-ons are updated in turns: those that wait are not in the engine's plan either.
             Step::Addons { moves, .. } if running && n == 0 => {
                 let is_requested = |key: &Key| {
-                    moves.iter().any(|one| {
-                        decision.targets.addons.contains_key(&one.name) && *key == Key::named("addon", &one.name)
-                    })
+                    moves
+                        .iter()
+                        .any(|one| decision.targets.addons.contains_key(&one.name) && *key == addon::key(&one.name))
                 };
                 steps.retain(|(key, _)| !is_requested(key));
             }
@@ -306,13 +300,13 @@ pub(super) fn steps_of(step: &Step, version_of: &impl Fn(&str) -> Option<String>
             vec![version(cluster_key(), &from.to_string(), &to.to_string())]
         }
         Step::Addons { moves, .. } => {
-            moves.iter().map(|one| version(Key::named("addon", &one.name), &one.from, &one.to)).collect()
+            moves.iter().map(|one| version(addon::key(&one.name), &one.from, &one.to)).collect()
         }
         Step::NodeGroups { to, names } => {
             let group = |name: &String| {
                 let from = version_of(name).unwrap_or_default();
                 let change = Change::in_place("version", from, to).disrupts(REPLACES_NODES);
-                of_change(Key::named("nodeGroup", name), change)
+                of_change(node_group::key(name), change)
             };
             names.iter().map(group).collect()
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Client, Resource as _, ResourceExt};
 
@@ -83,6 +84,16 @@ pub async fn run(client: Client, check: JobCheck, requested: Requested) -> Vec<C
     vec![ClusterOutcome { cluster: None, outcome }]
 }
 
+/// The Job, which Kubernetes ends after `timeout`, or earlier where its template says so, and deletes some time after its end.
+fn limited(mut job: Job, timeout: Duration) -> Job {
+    if let Some(spec) = &mut job.spec {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX).max(1);
+        spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(seconds, |own| own.min(seconds)));
+        spec.ttl_seconds_after_finished = Some(KEPT_SECONDS);
+    }
+    job
+}
+
 async fn until_end(client: Client, check: &JobCheck, timeout: Duration, requested: Requested) -> Outcome {
     let CheckCronJob { namespace, name } = &check.cron_job;
     let cron_job = CronJobRef { name: name.clone(), namespace: Some(namespace.clone()) };
@@ -94,12 +105,7 @@ async fn until_end(client: Client, check: &JobCheck, timeout: Duration, requeste
     };
     let Requested { name, env, labels, owner } = requested;
     let request = JobRequest { name: name.clone(), namespace: namespace.clone(), source: &source, env, labels, owner };
-    let mut job = build(template, &request);
-    if let Some(spec) = &mut job.spec {
-        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX).max(1);
-        spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(seconds, |own| own.min(seconds)));
-        spec.ttl_seconds_after_finished = Some(KEPT_SECONDS);
-    }
+    let job = limited(build(template, &request), timeout);
     let uid = match runner.create(&job).await {
         Ok(uid) => uid,
         Err(error) => return Outcome::Error(error.to_string()),
@@ -116,5 +122,34 @@ async fn until_end(client: Client, check: &JobCheck, timeout: Duration, requeste
             Err(error) => tracing::debug!(name, %error, "failed to read the Job of a check; Keelson will retry"),
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn job_ends_at_the_timeout_of_the_check_or_earlier_and_is_kept_for_a_day() {
+        let of = |spec: Value, timeout: u64| {
+            let mut job = json!({"metadata": {"name": "smoke"}, "spec": {"template": {}}});
+            job["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            let spec = limited(serde_json::from_value(job).unwrap(), Duration::from_millis(timeout)).spec.unwrap();
+            (spec.active_deadline_seconds, spec.ttl_seconds_after_finished)
+        };
+        let day = Some(86_400);
+        let table = [
+            (json!({}), 1_800_000, (Some(1800), day)),
+            (json!({"activeDeadlineSeconds": 60}), 1_800_000, (Some(60), day)),
+            (json!({"activeDeadlineSeconds": 7200, "ttlSecondsAfterFinished": 5}), 1_800_000, (Some(1800), day)),
+            // Kubernetes takes whole seconds.
+            (json!({}), 500, (Some(1), day)),
+        ];
+        for (spec, timeout, expected) in table {
+            assert_eq!(of(spec.clone(), timeout), expected, "{spec} {timeout}");
+        }
+        assert_eq!(duration::parse("30m"), Some(DEFAULT_TIMEOUT));
     }
 }
