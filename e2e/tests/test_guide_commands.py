@@ -1,4 +1,4 @@
-"""The commands of the how-to pages about upgrades, windows, approvals and holds work: the pages' own blocks, each of them, on a cluster `shop`."""
+"""The commands of the how-to pages about upgrades, windows, approvals, holds and tenants work: the pages' own blocks, each of them."""
 
 from __future__ import annotations
 
@@ -183,4 +183,20 @@ def test_commands_of_windows_approvals_and_holds(on, account, shell, folder):
     assert 'hold freeze ("sales week, ask the shop team"' in " ".join(shell.run(status).split())
     shell.run(remove)
     until(lambda: not on.status(target).get("holds"), 30, "the hold to end")
+    guide.end()
+
+
+def test_commands_to_restrict_a_tenant(on, shell, folder):
+    guide = Guide("restrict-a-tenant.md")
+    on.api.apply_all([*documents(DEPLOY / "namespace.yaml"), *documents(DEPLOY / "rbac-users.yaml")])
+    shell.run(guide.take("create namespace team-payments"))
+    create, patch, apply = guide.lines("auth can-i create ekscluster")
+    # The API server notices bindings after a moment; the answer `no` is exit code 1.
+    until(lambda: shell.run(f"{create} || true").split()[-1:] == ["yes"], 30, "the right to create clusters")
+    assert shell.run(f"{patch} || true").split()[-1:] == ["no"]
+    write(folder / "payments.yaml", cluster("payments", "team-payments", accountRef={"name": "payments"}))
+    assert "created (server dry run)" in shell.run(apply)
+    elsewhere = apply.replace("-f payments.yaml", "-f elsewhere.yaml")
+    write(folder / "elsewhere.yaml", cluster("payments", "default"))
+    assert "forbidden" in shell.run(f"! {elsewhere}")
     guide.end()
