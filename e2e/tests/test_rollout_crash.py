@@ -52,7 +52,7 @@ class Upgraded(Rings):
 
 
 def test_control_planes_and_nodes_keep_the_order_of_waves_when_killed_at_every_write(on, capsys):
-    fleet = Upgraded(on, {"canary": 1, "prod": 2}, nodes=True)
+    fleet = Upgraded(on, {"canary": 1, "prod": 1}, nodes=True)
     fleet.begin()
     killed = killed_until(on, fleet, fleet.is_done)
     with capsys.disabled():
@@ -66,11 +66,11 @@ def test_control_planes_and_nodes_keep_the_order_of_waves_when_killed_at_every_w
     for name in names:
         assert [action for action, of in steps if of == name] == ["UpdateClusterVersion", "UpdateNodegroupVersion"], steps
     assert all(fleet.node_version(item) == GOAL for item in fleet.clusters)
-    # Three clusters, one at a time. Of two writes at the same time, one is stored without a kill.
+    # Two clusters. Of two writes at the same time, one is stored without a kill.
     for gate in ("ControlPlane", "NodeGroups"):
         words = ("asks", "claimed", "released", "gives", "takes back")
         assert all(killed.words[f"{word} {gate}"] >= 1 for word in words), killed.words
-        assert sum(killed.words[f"{word} {gate}"] for word in words) >= 8, killed.words
+        assert sum(killed.words[f"{word} {gate}"] for word in words) >= 7, killed.words
     fleet.go_away()
 
 

@@ -32,15 +32,22 @@ def said(request: dict, of: str, lane: str) -> dict:
 
 
 def is_of_rollout(request: dict) -> bool:
-    """What a cluster says to its rollout, the rollout's status, or a write to a workload cluster."""
+    """What a cluster says to its rollout, what the rollout decides, or a write to a workload cluster."""
     kind, manager = request["kind"]["kind"], request.get("options", {}).get("fieldManager", "")
     if kind == "EksCluster":
         return manager in LANES and said(request, "object", LANES[manager]) != said(request, "oldObject", LANES[manager])
-    return manager == FIELD_MANAGER if kind == "FleetRollout" else is_of_operator(request)
+    if kind == "FleetRollout":
+        return manager == FIELD_MANAGER and decided(request, "object") != decided(request, "oldObject")
+    return is_of_operator(request)
 
 
 def releases(request: dict, of: str) -> list[dict]:
     return ((request.get(of) or {}).get("status") or {}).get("releases", [])
+
+
+def decided(request: dict, of: str) -> list[dict]:
+    """What a rollout decides, without its message: that changes as clusters proceed, and as a new process observes them."""
+    return [{word: value for word, value in release.items() if word != "message"} for release in releases(request, of)]
 
 
 def describe(request: dict) -> list[str]:

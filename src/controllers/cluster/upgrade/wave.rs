@@ -34,6 +34,9 @@ const UNSTORED: &str = "it goes on as soon as its status, which is written first
 /// When to try again after a write that was rejected because the cache lags.
 const RETRY: SignedDuration = SignedDuration::from_millis(500);
 
+/// How long a new leader may take to read again what must be known before a step: so long a cluster keeps its place in its wave.
+const READ_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+
 impl Reconcile<'_> {
     /// Whether the next step may begin now.
     pub(super) async fn wave(
@@ -45,6 +48,10 @@ impl Reconcile<'_> {
     ) -> WaveState {
         let request = self.stored_request(Lane::Kubernetes);
         let wants = self.wanted_step(previous, decision);
+        let led_for = self.now.duration_since(self.ctx.leading_since);
+        if wants.is_none() && request.asks.is_some_and(|asked| is_read_again(asked.step, decision, led_for)) {
+            return held("what must be known before the step is being read");
+        }
         let claim = request.claimed.map(|claimed| {
             let waits = self.waits_for_person(previous, decision, claimed.step);
             claim(claimed.step, goal, (decision, waits), observed, is_healthy)
@@ -238,6 +245,21 @@ impl Reconcile<'_> {
     }
 }
 
+/// Whether nothing keeps the step that the cluster asks for from being asked for but that this leader has not read yet what must be known
+/// before it. The cluster would only give up its place, and ask again some seconds later.
+fn is_read_again(asked: GatedStep, decision: &Decision, led_for: SignedDuration) -> bool {
+    let is_unread = matches!(decision.state, State::Holding { why: Hold::Preflight { .. } | Hold::ReadingNodes, .. });
+    let next = match decision.remaining_steps.first() {
+        Some(Step::ControlPlane { to, .. }) => Some((Gate::ControlPlane, *to)),
+        // They are a part of the control plane's step.
+        Some(Step::Addons { .. }) => decision.preflight_for().map(|to| (Gate::ControlPlane, to)),
+        Some(Step::NodeGroups { to, .. }) => Some((Gate::NodeGroups, *to)),
+        Some(Step::Rollback { .. }) | None => None,
+    };
+    let is_next = next.is_some_and(|(gate, to)| (asked.gate, asked.target) == (gate, Target::Kubernetes(to)));
+    is_unread && is_next && led_for < READ_AGAIN
+}
+
 fn held(message: &str) -> WaveState {
     WaveState::Held { halted: false, message: message.to_owned() }
 }
@@ -288,5 +310,48 @@ impl Reconcile<'_> {
     pub(in crate::controllers::cluster) fn is_healthy(&self, previous: &EksClusterStatus) -> bool {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         observation::unhealthy(&self.state.memory, &groups, super::agent_fails(previous)).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::upgrade::decide::Targets;
+
+    #[test]
+    fn cluster_keeps_its_place_while_a_new_leader_reads_what_must_be_known() {
+        let (at, to) = ("1.33".parse().unwrap(), "1.34".parse().unwrap());
+        let decision = |why: Hold| {
+            let next = Step::ControlPlane { from: at, to };
+            Decision {
+                targets: Targets { control_plane: at, addons: BTreeMap::new(), node_groups: None },
+                state: State::Holding { next: next.clone(), why },
+                path: vec![to],
+                remaining_steps: vec![next],
+                ahead: Vec::new(),
+                due: Vec::new(),
+                gated: None,
+            }
+        };
+        let asked = |gate, to: &str| GatedStep { gate, target: to.parse().unwrap() };
+        let control_plane = asked(Gate::ControlPlane, "1.34");
+        let (soon, late) = (SignedDuration::from_secs(5), SignedDuration::from_secs(60));
+        let table = [
+            (control_plane, Hold::Preflight { to }, soon, true),
+            (control_plane, Hold::ReadingNodes, soon, true),
+            // It has failed, or takes too long: the place is free for another one.
+            (control_plane, Hold::Preflight { to }, late, false),
+            (control_plane, Hold::ByUser, soon, false),
+            (control_plane, Hold::OutsideWindow { opens: None }, soon, false),
+            // It asks for something else now.
+            (asked(Gate::ControlPlane, "1.35"), Hold::Preflight { to }, soon, false),
+            (asked(Gate::NodeGroups, "1.34"), Hold::Preflight { to }, soon, false),
+        ];
+        for (asked, why, led_for, expected) in table {
+            let found = is_read_again(asked, &decision(why.clone()), led_for);
+            assert_eq!(found, expected, "{asked} {why:?} {led_for:#}");
+        }
     }
 }
