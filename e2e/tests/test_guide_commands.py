@@ -1,4 +1,4 @@
-"""The commands of the how-to pages about upgrades, windows, approvals and holds work: the pages' own blocks, each of them, on a cluster `shop`."""
+"""The commands of the how-to pages about upgrades, windows, approvals, holds and tenants work: the pages' own blocks, each of them."""
 
 from __future__ import annotations
 
@@ -84,9 +84,11 @@ def shell(on: Environment, account: str, tmp_path: Path, folder: Path) -> Shell:
     return Shell(tmp_path, {name: value for name, value in variables.items() if name != "AWS_PROFILE"}, folder)
 
 
-def shop(version: str, **spec: object) -> tuple[dict, dict]:
+def shop(version: str, hops: int = 1, **spec: object) -> tuple[dict, dict]:
+    """hops: another number replaces the nodes."""
     upgrade = spec.pop("upgrade", None)
-    return cluster("shop", version=version, upgrade=upgrade, **SMALL, **spec), node_group("shop")
+    nodes = node_group("shop", node={"metadata": {"httpTokens": "required", "httpPutResponseHopLimit": hops}})
+    return cluster("shop", version=version, upgrade=upgrade, **SMALL, **spec), nodes
 
 
 def write(path: Path, *items: dict) -> None:
@@ -103,7 +105,7 @@ def test_commands_to_upgrade_a_cluster(on, account, shell, folder):
     on.ready(target, nodes)
 
     plan = shell.run(guide.take("keelson plan -f shop.yaml --live"))
-    assert re.search(r"1\.35 -> 1\.36", plan), plan
+    assert "1.35 -> 1.36" in plan, plan
     assert yaml.safe_load((folder / "shop.yaml").read_text().split("---")[0])["spec"]["version"] == "1.36"
     assert "ekscluster.keelson.dev/shop configured" in shell.run(guide.take("kubectl apply -f shop.yaml"))
 
@@ -162,15 +164,16 @@ def test_commands_of_windows_approvals_and_holds(on, account, shell, folder):
         on.api.delete("rbac.authorization.k8s.io/v1", "RoleBinding", name, "default")
 
     # Only in maintenance windows.
-    target, nodes = shop("1.35", logging=["api"], changePolicy="Automatic", upgrade={"windows": [far_window()]})
+    target, nodes = shop("1.35", 2, logging=["api"], changePolicy="Automatic", upgrade={"windows": [far_window()]})
     write(folder / "clusters" / "shop.yaml", target)
     write(folder / "node-groups" / "shop-default.yaml", nodes)
     plan, status, next_window = guide.lines("keelson plan -f clusters/")
     shown = shell.run(plan)
-    assert re.search(r"1\.34 -> 1\.35", shown) and "window" in shown, shown
+    assert "1.34 -> 1.35" in shown and "nodes are replaced in a maintenance window: the next opens" in shown, shown
     on.apply(target, nodes)
     on.await_condition(target, status="False", reason="OutsideMaintenanceWindow")
-    assert "NodeGroup default/shop-default" in shell.run(status)
+    on.await_condition(nodes, "InSync", "False", "OutsideMaintenanceWindow")
+    assert "OutsideMaintenanceWindow" in shell.run(status)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\S+\n", shell.run(next_window))
 
     # Stop everything for a while.
@@ -180,4 +183,20 @@ def test_commands_of_windows_approvals_and_holds(on, account, shell, folder):
     assert 'hold freeze ("sales week, ask the shop team"' in " ".join(shell.run(status).split())
     shell.run(remove)
     until(lambda: not on.status(target).get("holds"), 30, "the hold to end")
+    guide.end()
+
+
+def test_commands_to_restrict_a_tenant(on, shell, folder):
+    guide = Guide("restrict-a-tenant.md")
+    on.api.apply_all([*documents(DEPLOY / "namespace.yaml"), *documents(DEPLOY / "rbac-users.yaml")])
+    shell.run(guide.take("create namespace team-payments"))
+    create, patch, apply = guide.lines("auth can-i create ekscluster")
+    # The API server notices bindings after a moment; the answer `no` is exit code 1.
+    until(lambda: shell.run(f"{create} || true").split()[-1:] == ["yes"], 30, "the right to create clusters")
+    assert shell.run(f"{patch} || true").split()[-1:] == ["no"]
+    write(folder / "payments.yaml", cluster("payments", "team-payments", accountRef={"name": "payments"}))
+    assert "created (server dry run)" in shell.run(apply)
+    elsewhere = apply.replace("-f payments.yaml", "-f elsewhere.yaml")
+    write(folder / "elsewhere.yaml", cluster("payments", "default"))
+    assert "forbidden" in shell.run(f"! {elsewhere}")
     guide.end()
