@@ -54,6 +54,24 @@ IDENTIFIERS = {
     "Obstructed": "EvictionBlocked",
     "Unclaimed": "Unowned",
     "Eye": "StateSampler",
+    "Given": "AllowedSteps, Existing",
+    "Standing": "ReplacementPart, StepProgress",
+    "Moving": "Progressing",
+    "Stuck": "Stalled",
+    "Rest": "PollPolicy",
+    "Gone": "NotFound, Deleted",
+    "Fresh": "MaxStaleness",
+    "ByPlace": "AccountRegion",
+    "Sign": "AdoptionMarker",
+}
+
+# Words that no part of a name may be either, as in the name of a test, and what to write instead.
+PARTS = {
+    "told": "reported, distinguished",
+    "news": "changes, events",
+    "heard": "recorded",
+    "hopeless": "unresolvable",
+    "poke": "start_sync",
 }
 
 # Phrases of comments and pages, and what to write instead.
@@ -77,6 +95,7 @@ PHRASES = {
 }
 PHRASE = re.compile("|".join(f"(?P<p{number}>\\b(?:{pattern})\\b)" for number, pattern in enumerate(PHRASES)), re.IGNORECASE)
 IDENTIFIER = re.compile(r"\b(" + "|".join(IDENTIFIERS) + r")\b")
+PART = re.compile(r"(?:(?<=_)|\b(?=[a-z]+_))(" + "|".join(PARTS) + r")(?=_|\b)")
 # A string or character literal, or a comment.
 RUST = re.compile(
     r"""(?P<comment>//[^\n]*)|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'""", re.DOTALL
@@ -117,6 +136,8 @@ def problems_of(path: Path, text: str) -> Iterator[str]:
     for number, line in enumerate(code.splitlines(), 1):
         for match in IDENTIFIER.finditer(line):
             yield f"{number}: `{match[0]}`: write {IDENTIFIERS[match[0]]}"
+        for match in PART.finditer(line):
+            yield f"{number}: `{match[0]}` in a name: write {PARTS[match[0]]}"
     instead = list(PHRASES.values())
     for number, line in comments:
         for match in PHRASE.finditer(line):

@@ -370,6 +370,14 @@ def test_each_attack_names_its_test():
     assert [row for row in rows if "::" not in row] == []
 
 
+def test_each_file_of_tests_has_a_row_that_says_what_it_shows():
+    folder = CHECKOUT / "e2e" / "tests"
+    rows = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("| `test_") or line.startswith("| `attacks/")]
+    named = {name for row in rows for name in re.findall(r"`([a-z_/]+\.py)`", row.split(" | ")[0])}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("test_*.py")}
+    assert (files - named, named - files) == (set(), set()), "left: without a row in e2e/tests/README.md, right: rows without a file"
+
+
 def test_promises_hide_their_tests():
     """So that the tables read as promises: the tests of a promise are one click away."""
     rows = [row for row in SAFETY.splitlines() if row.startswith("| ") and "::" in row]

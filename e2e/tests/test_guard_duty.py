@@ -40,7 +40,7 @@ def deletions(on, account: Account) -> list[str]:
     return [call["resource"] for call in on.writes(0, account.id) if call["action"] == "DeleteAddon"]
 
 
-def test_addon_that_comes_back_after_each_deletion_is_left_and_told(on, account, guarded):
+def test_addon_that_comes_back_after_each_deletion_is_left_and_reported(on, account, guarded):
     def note() -> str:
         return next((e["note"] for e in on.events(guarded) if e["reason"] == "LeftAlone"), "")
 

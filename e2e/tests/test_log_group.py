@@ -217,3 +217,19 @@ def test_log_group_with_the_owner_tag_of_another_object_is_untouched(on, account
     assert "belongs to default/other (UID uid-of-another)" in on.condition(theirs.item, "Stalled")["message"]
     on.delete(theirs.item)
     assert theirs.tags()[OWNER] == "uid-of-another"
+
+
+def test_owner_tag_that_is_there_when_everything_else_is_deleted_is_named(on, account):
+    """The last check before the finalizer is removed reads what has its name after the cluster, besides the lists of EC2 and IAM."""
+    tagged = Logs(on, account, "tagged", logging=[], logGroup={"retentionDays": 3, "deletionPolicy": "Retain"}).create()
+    arn, tags = tagged.found()["arn"].removesuffix(":*"), tagged.tags()
+    on.aws.add_fault({"action": "DeleteVpc", "account": account.id}, {"error": {"code": "InternalError", "status": 500, "message": "no"}})
+    on.api.delete(*key_of(tagged.item))
+    until(lambda: OWNER not in tagged.tags(), 60, "the log group is released")
+    tagged.logs.tag_resource(resourceArn=arn, tags=tags)
+    on.aws.clear_faults()
+    on.api.wait_gone(*key_of(tagged.item), 120)
+    notes = [event["note"] for event in on.events(tagged.item) if event["reason"] == "NotOwned"]
+    assert any(f"logGroup {tagged.group}" in note and "not on record as created by it" in note for note in notes), notes
+    assert tagged.tags()[OWNER] == tags[OWNER], "it is not proven to be the object's, so it stays as it is"
+    tagged.logs.delete_log_group(logGroupName=tagged.group)

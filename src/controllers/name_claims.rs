@@ -70,16 +70,16 @@ fn rank_of_node_group(group: &NodeGroup) -> Rank {
 }
 
 /// A cluster in EKS: account, region and name.
-type Place = (String, String, String);
+type ClusterId = (String, String, String);
 
 /// Which objects use names in EKS, by UID, during this leadership term. The first that may use one has it: the store may
 /// not show yet that it has started, when an object appears that was created in the same second.
 #[derive(Debug, Default)]
-pub struct NameClaims(Mutex<HashMap<Place, String>>);
+pub struct NameClaims(Mutex<HashMap<ClusterId, String>>);
 
 impl NameClaims {
     /// Whether the object has it already.
-    fn has(&self, place: &Place, uid: &str) -> bool {
+    fn has(&self, place: &ClusterId, uid: &str) -> bool {
         self.0.lock().get(place).is_some_and(|holder| holder == uid)
     }
 
@@ -87,7 +87,7 @@ impl NameClaims {
     ///
     /// # Errors
     /// The UID of that object.
-    fn claim(&self, place: Place, uid: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
+    fn claim(&self, place: ClusterId, uid: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
         let mut all = self.0.lock();
         match all.get(&place) {
             Some(holder) if holder != uid && holds(holder) => Err(holder.clone()),

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::id::{Id, Kind, Place};
+use super::id::{Id, Kind, NamespacedName};
 use super::object_events::{ObjectEvents, object_of};
 use super::row::Row;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
@@ -31,7 +31,7 @@ pub trait Shown: apply::Kind {
 }
 
 /// The objects of a kind.
-pub type Objects<K> = BTreeMap<Place, Kept<K>>;
+pub type Objects<K> = BTreeMap<NamespacedName, Kept<K>>;
 
 /// An object, and what lists show of it.
 pub struct Kept<K> {
@@ -47,7 +47,7 @@ pub struct Fleet {
     pub accounts: Objects<AwsAccount>,
     pub rollouts: Objects<FleetRollout>,
     /// Names of the node groups of each cluster.
-    groups_of: HashMap<Place, BTreeSet<String>>,
+    groups_of: HashMap<NamespacedName, BTreeSet<String>>,
     /// Objects that cannot be decoded.
     unreadable: BTreeMap<Id, Arc<Row>>,
     events: ObjectEvents,
@@ -207,7 +207,7 @@ impl Fleet {
     }
 
     /// The node groups of a cluster, by name.
-    pub fn groups_of(&self, cluster: &Place) -> impl Iterator<Item = &Kept<NodeGroup>> {
+    pub fn groups_of(&self, cluster: &NamespacedName) -> impl Iterator<Item = &Kept<NodeGroup>> {
         let names = self.groups_of.get(cluster).into_iter().flatten();
         let namespace = cluster.0.clone();
         names.filter_map(move |name| self.groups.get(&(namespace.clone(), name.clone())))
@@ -222,7 +222,7 @@ impl Fleet {
         vec![Change::Object { id: id.clone(), cluster: Some(former) }]
     }
 
-    fn forget_group(&mut self, cluster: &Place, name: &str) {
+    fn forget_group(&mut self, cluster: &NamespacedName, name: &str) {
         if let Some(names) = self.groups_of.get_mut(cluster) {
             names.remove(name);
             if names.is_empty() {
@@ -239,7 +239,7 @@ impl Fleet {
     }
 
     /// Rows of node groups show what a person can do by their cluster's policy.
-    fn update_groups_of(&mut self, cluster: &Place, now: Timestamp) {
+    fn update_groups_of(&mut self, cluster: &NamespacedName, now: Timestamp) {
         let groups: Vec<_> = self.groups_of(cluster).map(|kept| Arc::clone(&kept.object)).collect();
         for group in groups {
             let row = Arc::new(group.row(self, now));

@@ -37,13 +37,13 @@ pub struct Cluster {
 
 type Streams = Arc<Mutex<HashMap<String, usize>>>;
 
-/// A place among the streams, as long as this lasts.
-pub struct Place {
+/// A slot among the streams, as long as this lasts.
+pub struct StreamSlot {
     user: String,
     streams: Streams,
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut streams = self.streams.lock();
         if let Some(count) = streams.get_mut(&self.user) {
@@ -83,7 +83,7 @@ impl Cluster {
     }
 
     /// A place among the streams; `None`: the user has too many, or all together have.
-    pub fn stream(&self, user: &str) -> Option<Place> {
+    pub fn stream(&self, user: &str) -> Option<StreamSlot> {
         let mut streams = self.streams.lock();
         if streams.values().sum::<usize>() >= MAX_STREAMS {
             return None;
@@ -93,7 +93,7 @@ impl Cluster {
             return None;
         }
         *count += 1;
-        Some(Place { user: user.to_owned(), streams: Arc::clone(&self.streams) })
+        Some(StreamSlot { user: user.to_owned(), streams: Arc::clone(&self.streams) })
     }
 }
 

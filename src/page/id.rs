@@ -55,7 +55,7 @@ impl Kind {
 }
 
 /// Namespace (empty if the kind has none) and name.
-pub type Place = (String, String);
+pub type NamespacedName = (String, String);
 
 /// An object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,7 @@ impl Id {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> NamespacedName {
         (self.namespace.clone(), self.name.clone())
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Page;
 use super::access::RECHECK;
 use super::fleet::Change;
-use super::gate::{Gate, Place};
+use super::gate::{Gate, StreamSlot};
 use super::id::Id;
 use super::viewer::Viewer;
 
@@ -36,7 +36,7 @@ pub struct Credential {
     /// Where the request comes from.
     pub from: String,
     /// The place among the streams, as long as this lasts.
-    pub _place: Place,
+    pub _place: StreamSlot,
 }
 
 /// A message whenever something changes of that object, or of anything that the viewer may see.

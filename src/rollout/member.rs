@@ -88,9 +88,9 @@ impl SourceState {
     }
 }
 
-/// How a cluster stands to a step.
+/// How far a cluster is with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct StepProgress {
     /// It has the version, or a later one.
     pub is_reached: bool,
     /// Its spec asks for the version, or a later one.
@@ -117,20 +117,20 @@ pub struct Stalled {
 
 impl Member {
     /// How it stands to a step; `None`: the step does not concern it. It is being created, or has another agent.
-    pub fn standing(&self, step: Step) -> Option<Standing> {
+    pub fn standing(&self, step: Step) -> Option<StepProgress> {
         let of_kubernetes = |at: Option<KubernetesVersion>, target| {
-            at.map(|at| Standing { is_reached: at >= target, is_asked: self.wanted >= target })
+            at.map(|at| StepProgress { is_reached: at >= target, is_asked: self.wanted >= target })
         };
         match (step.gate, step.target) {
             (Gate::ControlPlane, Target::Kubernetes(target)) => of_kubernetes(self.control_plane, target),
             (Gate::NodeGroups, Target::Kubernetes(target)) => of_kubernetes(self.node_groups, target),
             (Gate::Agent, Target::Agent(target)) => {
                 let agent = self.agent.as_ref().filter(|agent| agent.at.is_same_agent(&target))?;
-                Some(Standing { is_reached: agent.at >= target, is_asked: agent.wanted >= target })
+                Some(StepProgress { is_reached: agent.at >= target, is_asked: agent.wanted >= target })
             }
             (Gate::Revision, Target::Revision(target)) => {
                 let source = self.source.as_ref().filter(|source| source.key == target.source())?;
-                Some(Standing { is_reached: source.runs == Some(target), is_asked: true })
+                Some(StepProgress { is_reached: source.runs == Some(target), is_asked: true })
             }
             _ => None,
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::advance::placed;
 use super::approval;
 use super::give::{left, waiting};
-use super::member::{Health, Member, Standing};
+use super::member::{Health, Member, StepProgress};
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
@@ -153,7 +153,7 @@ fn doing(one: &Placed<'_>, found: &Evaluation<'_>, release: &Release, waiting: &
         return Doing::Failed(why.clone());
     }
     let gate = release.step.gate;
-    let is = |what: fn(&Standing) -> bool| member.standing(release.step).is_some_and(|standing| what(&standing));
+    let is = |what: fn(&StepProgress) -> bool| member.standing(release.step).is_some_and(|standing| what(&standing));
     if is(|standing| standing.is_reached) {
         return match member.health_of(gate) {
             Health::Since(since) => Doing::Arrived(since),

@@ -29,7 +29,7 @@ def test_change_is_a_line_and_below_it_the_tree_of_its_spans():
     ]
 
 
-def test_changes_in_progress_and_corrections_of_drift_are_told_apart_and_in_order():
+def test_changes_in_progress_and_corrections_of_drift_are_distinguished_and_in_order():
     drift = [span("b", "reconcile EksCluster", 300, 301, "1")]
     text = trace_text({"b": drift, "a": [root("a", 200), span("a", "reconcile EksCluster", 200, 201, "1", "lost")]})
     assert [line for line in text.splitlines() if not line.startswith(" ")] == [

@@ -317,7 +317,7 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
             format!("create a NodeGroup in namespace {namespace} whose spec.clusterRef.name is {name}")
         }
         Reason::DeletionBlocked => {
-            format!("do what the message says; to look again at once: keelson reconcile {arguments}")
+            format!("do what the message says; to have it checked at once: keelson reconcile {arguments}")
         }
         Reason::Observed => format!("to apply it, set {field}.changePolicy to Approval or Automatic"),
         Reason::WaitingForWave | Reason::WaveHalted => {

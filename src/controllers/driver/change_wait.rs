@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_told_from_work() {
+    fn waits_are_distinguished_from_work() {
         let reconciling = |reason| progress(&Overall::Reconciling(value(reason)), &[], false, true);
         assert_eq!(reconciling(Reason::Creating), Progress::Working);
         assert_eq!(reconciling(Reason::Upgrading), Progress::Working);

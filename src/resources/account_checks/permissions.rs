@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType};
 
 use super::Finding;
-use super::requests::{Circumstances, Names, Place, circumstances};
+use super::requests::{AccountRegion, Circumstances, Names, circumstances};
 use crate::api::listing::first_few_joined;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 
@@ -88,7 +88,7 @@ pub async fn simulate(
     actions: &BTreeSet<&'static str>,
     names: &Names,
 ) -> Result<Simulation, AwsError> {
-    let place = Place { partition: &aws.partition, region: &aws.region, account: &aws.account_id };
+    let place = AccountRegion { partition: &aws.partition, region: &aws.region, account: &aws.account_id };
     let mut groups = BTreeMap::<Circumstances, Vec<&str>>::new();
     for action in actions {
         for circumstances in circumstances(action, &place, names) {

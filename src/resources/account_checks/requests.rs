@@ -38,13 +38,13 @@ pub(super) struct Circumstances {
 }
 
 /// Where the requests are simulated.
-pub(super) struct Place<'a> {
+pub(super) struct AccountRegion<'a> {
     pub partition: &'a str,
     pub region: &'a str,
     pub account: &'a str,
 }
 
-impl Place<'_> {
+impl AccountRegion<'_> {
     fn ec2(&self, kind: &str) -> String {
         let Self { partition, region, account } = self;
         let prefix = EC2_KINDS.iter().find(|(_, name, _)| *name == kind).map_or("x", |(.., prefix)| prefix);
@@ -111,7 +111,7 @@ fn eks_kind(action: &str) -> Option<&'static str> {
 }
 
 /// The requests by which an action is simulated: what Keelson would send.
-pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> Vec<Circumstances> {
+pub(super) fn circumstances(action: &str, place: &AccountRegion<'_>, names: &Names) -> Vec<Circumstances> {
     let (service, name) = action.split_once(':').unwrap_or_default();
     let is_read = ["Describe", "List", "Get"].iter().any(|verb| name.starts_with(verb));
     let one = |resource: String, context| vec![Circumstances { resource, context }];
@@ -128,7 +128,7 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ),
         ("iam", "ListRolePolicies") => of_roles(place, names, |_| vec![Vec::new()]),
         ("sqs" | "events", _) => {
-            let Place { partition, region, account } = place;
+            let AccountRegion { partition, region, account } = place;
             let resource = match service {
                 "sqs" => format!("arn:{partition}:sqs:{region}:{account}:{}", karpenter::queue(&names.cluster)),
                 _ => format!("arn:{partition}:events:{region}:{account}:rule/{}", karpenter::rule(&names.cluster)),
@@ -156,7 +156,7 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ("ec2", "DeleteVolume") => one(place.ec2("volume"), marked(OF_CLAIMS)),
         // EKS creates them, with its tags.
         ("autoscaling", _) => {
-            let Place { partition, region, account } = place;
+            let AccountRegion { partition, region, account } = place;
             let group = "autoScalingGroup:00000000-0000-0000-0000-000000000000:autoScalingGroupName/eks-x";
             one(format!("arn:{partition}:autoscaling:{region}:{account}:{group}"), marked(OF_NODE_GROUP))
         }
@@ -183,7 +183,7 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
             one(place.eks(&resource), owned())
         }
         ("logs", _) => {
-            let Place { partition, region, account } = place;
+            let AccountRegion { partition, region, account } = place;
             let group = crate::resources::eks::log_group::name(&names.cluster);
             let resource = format!("arn:{partition}:logs:{region}:{account}:log-group:{group}");
             one(resource, if name.starts_with("Create") || name == "TagResource" { tagging() } else { owned() })
@@ -235,7 +235,11 @@ const OF_NODE_GROUP: &str = "aws:ResourceTag/eks:nodegroup-name";
 
 type Context = Vec<(&'static str, Vec<String>)>;
 
-fn of_roles(place: &Place<'_>, names: &Names, contexts: impl Fn(&RoleName) -> Vec<Context>) -> Vec<Circumstances> {
+fn of_roles(
+    place: &AccountRegion<'_>,
+    names: &Names,
+    contexts: impl Fn(&RoleName) -> Vec<Context>,
+) -> Vec<Circumstances> {
     let of_role = |role: &RoleName| {
         let resource = place.iam(&format!("role/{}", role.name));
         contexts(role).into_iter().map(move |context| Circumstances { resource: resource.clone(), context })
@@ -254,7 +258,7 @@ mod tests {
     use super::*;
     use crate::resources::graph::kinds;
 
-    const PLACE: Place<'_> = Place { partition: "aws", region: "eu-west-1", account: "111122223333" };
+    const PLACE: AccountRegion<'_> = AccountRegion { partition: "aws", region: "eu-west-1", account: "111122223333" };
 
     fn names() -> Names {
         let role = RoleName {

@@ -48,7 +48,7 @@ fn instances_are_described_with_who_launched_them() {
 }
 
 #[test]
-fn nodes_of_another_clusters_karpenter_are_that_clusters_and_nobody_is_told_to_terminate_them() {
+fn nodes_of_another_clusters_karpenter_are_reported_without_advice_to_terminate_them() {
     let of = |tags: &[(&str, &str)]| {
         let tags: Tags = tags.iter().copied().chain([("karpenter.sh/nodepool", "spot")]).collect();
         of_instance_beside(&tags, "demo").unwrap().advice.unwrap().into_owned()

@@ -65,7 +65,7 @@ pub(crate) enum Decision {
     Delete(Found),
     /// Keep it: it is not ours to delete.
     Keep,
-    Gone,
+    NotFound,
 }
 
 impl Pruning {
@@ -101,7 +101,7 @@ impl Pruning {
                 Decision::Delete(found) if !found.deleting && detail.limits.spares(self.kind, &name, self.core) => {}
                 Decision::Delete(found) => detail.found.push(found),
                 Decision::Keep => drop(detail.kept.insert(id)),
-                Decision::Gone => {}
+                Decision::NotFound => {}
             }
         }
         Ok(detail)

@@ -64,7 +64,7 @@ impl Pruning {
     /// Decides about a resource that the spec does not list.
     pub(crate) async fn decide(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Decision, Failure> {
         let found = match self.describe(cloud, name, id).await {
-            Err(error) if error.class() == Class::NotFound => return Ok(Decision::Gone),
+            Err(error) if error.class() == Class::NotFound => return Ok(Decision::NotFound),
             other => other?,
         };
         let Some(found) = found else { return Ok(Decision::Keep) };

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_after_each_deletion_is_left_and_told() {
+    fn what_comes_back_after_each_deletion_is_left_and_reported() {
         let mut limits = Limits::default();
         let spares = |limits: &mut Limits| limits.spares(PrunedKind::Addons, GUARD_DUTY_AGENT, PruneCoreAddons::Keep);
         for _ in 0..MAX_DELETIONS {

@@ -203,7 +203,7 @@ fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
 }
 
 #[test]
-fn resources_of_two_kinds_with_one_id_are_told_apart() {
+fn resources_of_two_kinds_with_one_id_are_distinguished() {
     let (provider, capability) = (Key::named("identityProvider", "corp"), Key::named("capability", "corp"));
     let found = |key: &Key| Found { place: None, ..found(key, "corp") };
     // Nothing of the provider's is deleted for the capability, though it comes first in every list.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{self as sdk, ResourceType};
 use sha2::{Digest, Sha256};
 
-use super::node_group::{self, Standing};
+use super::node_group::{self, ReplacementPart};
 use super::node_template::{Content, differences, versions};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
@@ -50,7 +50,7 @@ pub struct LaunchTemplate {
     /// A node group has it, and EKS gives it no other one.
     is_used: bool,
     /// The part of its node group in a replacement.
-    standing: Standing,
+    part: ReplacementPart,
     tags: Tags,
     intervals: Intervals,
 }
@@ -104,7 +104,7 @@ impl LaunchTemplate {
             content,
             instance_types: instance_types.to_vec(),
             is_used,
-            standing: Standing::Described,
+            part: ReplacementPart::Described,
             tags: context.tags(&key(node_group)),
             intervals: context.intervals,
         }
@@ -112,8 +112,8 @@ impl LaunchTemplate {
 
     /// The same with the part of its node group in a replacement.
     #[must_use]
-    pub fn with_standing(self, standing: Standing) -> Self {
-        Self { standing, ..self }
+    pub fn in_replacement(self, part: ReplacementPart) -> Self {
+        Self { part, ..self }
     }
 
     fn presence(&self, cloud: &Cloud, found: &Listed) -> Presence<Detail> {
@@ -221,12 +221,12 @@ impl Resource for LaunchTemplate {
     }
 
     fn after(&self) -> Vec<Key> {
-        std::iter::once(node_group::cluster_gate()).chain(self.standing.gate()).collect()
+        std::iter::once(node_group::cluster_gate()).chain(self.part.gate()).collect()
     }
 
     /// After the node group that is replaced, which holds it.
     fn succession(&self) -> Option<Succession> {
-        self.standing.succession()
+        self.part.succession()
     }
 
     /// The gate blocks creation only, not deletion.

@@ -10,7 +10,7 @@ use crate::engine::{Gate, Graph, Key, Succession};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
 use crate::resources::eks::auto_scaling_group_tags::AutoScalingGroupTags;
 use crate::resources::eks::launch_template::LaunchTemplate;
-use crate::resources::eks::node_group::{self, NodeGroup, Standing, Target};
+use crate::resources::eks::node_group::{self, NodeGroup, ReplacementPart, Target};
 use crate::resources::eks::node_template::{self, Content, desired_content};
 
 /// What a node group needs to know about its cluster.
@@ -180,37 +180,37 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let content = target.node.clone();
     let role = role.unwrap_or_default();
     // A node group, and before it the launch template that Keelson creates for it.
-    let group = |name: &str, standing: Standing, content: Option<Content>| -> Vec<Node> {
+    let group = |name: &str, part: ReplacementPart, content: Option<Content>| -> Vec<Node> {
         let (target, subnets) = (Target { node: content.clone(), ..target.clone() }, subnets.clone());
-        let main = NodeGroup::new(&context, name, spec, target, subnets, role.clone()).with_standing(standing.clone());
+        let main = NodeGroup::new(&context, name, spec, target, subnets, role.clone()).in_replacement(part.clone());
         // The spec does not describe one that is outdated: it has what it was created with.
-        let asked = spec.node.is_some() && standing != Standing::Outdated;
+        let asked = spec.node.is_some() && part != ReplacementPart::Outdated;
         if !asked && !input.with_template.contains(name) {
             return vec![Arc::new(main)];
         }
         let is_used = input.exists && name == input.node_group_name;
         let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, is_used);
-        vec![Arc::new(template.with_standing(standing)), Arc::new(main.with_own_template())]
+        vec![Arc::new(template.in_replacement(part)), Arc::new(main.with_own_template())]
     };
     let (mut gates, mut beside): (_, Vec<Node>) = (vec![gate], Vec::new());
-    let standing = match &input.beside {
-        Beside::Nothing => Standing::Described,
+    let part = match &input.beside {
+        Beside::Nothing => ReplacementPart::Described,
         Beside::Planned { name, why } => {
             let gate = replacement_gate();
             gates.push(closed_if(gate.clone(), Some(why)));
             let content = node_content(spec, cluster, name, &context.user_tags)?;
-            beside.extend(group(name, Standing::Successor { gate, nodes: 0 }, content));
-            Standing::Outdated
+            beside.extend(group(name, ReplacementPart::Successor { gate, nodes: 0 }, content));
+            ReplacementPart::Outdated
         }
         Beside::Replaced { name: old, nodes: size, not_yet, is_outdated, in_use } => {
             let (gate, unused) = (replacement_gate(), drain_gate(old));
             gates.extend([closed_if(gate.clone(), not_yet.as_ref()), closed_if(unused.clone(), in_use.as_ref())]);
             let successor = node_group::key(name);
-            beside.extend(group(old, Standing::Replaced(Succession { successor, unused }), None));
-            if *is_outdated { Standing::Outdated } else { Standing::Successor { gate, nodes: *size } }
+            beside.extend(group(old, ReplacementPart::Replaced(Succession { successor, unused }), None));
+            if *is_outdated { ReplacementPart::Outdated } else { ReplacementPart::Successor { gate, nodes: *size } }
         }
     };
-    let mut nodes = group(name, standing, content);
+    let mut nodes = group(name, part, content);
     nodes.extend(beside);
     // A node group that another one replaces keeps the tags that it has.
     let wanted = account.with_enforced_values(&spec.auto_scaling_group_tags);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::role_name;
-use super::workload_policy::{self, Place};
+use super::workload_policy::{self, Placeholders};
 use super::workload_role::{addon_of, key_of_addon, key_of_pods};
 use crate::api::access::PodIdentity;
 use crate::api::addons::Addon;
@@ -83,8 +83,9 @@ pub fn check(spec: &EksClusterSpec, cluster: &str) -> Result<(), SpecError> {
         }
         // Accounts have ids of the same length, and partitions names of about the same.
         let (account, node_role) = ("000000000000", &role_name::name(cluster, "", "node"));
-        let place = Place { partition: "aws", region: &spec.region, account, cluster, node_role };
-        let length: usize = wants.inline(&place).values().map(|document| workload_policy::length(document)).sum();
+        let placeholders = Placeholders { partition: "aws", region: &spec.region, account, cluster, node_role };
+        let length: usize =
+            wants.inline(&placeholders).values().map(|document| workload_policy::length(document)).sum();
         if length > MAX_INLINE {
             let why = format!(
                 "its documents take {length} characters, and IAM takes {MAX_INLINE} in all inline policies of a role: create a \
@@ -129,11 +130,11 @@ fn check_document(document: &Map<String, Value>) -> Result<(), String> {
 
 impl Wants {
     /// Inline policies by name, as JSON.
-    pub(super) fn inline(&self, place: &Place<'_>) -> BTreeMap<String, String> {
+    pub(super) fn inline(&self, placeholders: &Placeholders<'_>) -> BTreeMap<String, String> {
         let included = self.role.policies.iter().filter_map(|policy| {
             let document = match &self.queue {
-                Some(queue) => workload_policy::karpenter_document(place, queue),
-                None => workload_policy::document(*policy, place)?,
+                Some(queue) => workload_policy::karpenter_document(placeholders, queue),
+                None => workload_policy::document(*policy, placeholders)?,
             };
             Some((format!("keelson-{}", policy.as_str()), document))
         });
@@ -157,8 +158,8 @@ impl Wants {
         all
     }
 
-    pub(super) fn trust(&self, place: &Place<'_>) -> String {
-        let Place { partition, region, account, cluster, node_role: _ } = place;
+    pub(super) fn trust(&self, placeholders: &Placeholders<'_>) -> String {
+        let Placeholders { partition, region, account, cluster, node_role: _ } = placeholders;
         let mut equal = json!({"aws:SourceAccount": account});
         if self.has_session_tags {
             // What EKS names in each session: no Pod of another cluster, and of no other service account, gets the role.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const PLACE: Place<'_> = Place {
+const PLACE: Placeholders<'_> = Placeholders {
     partition: "aws",
     region: "eu-west-1",
     account: "123456789012",

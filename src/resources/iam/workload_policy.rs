@@ -20,7 +20,7 @@ struct Included {
 
 /// What the placeholders stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct Placeholders<'a> {
     /// E.g. `aws`.
     pub partition: &'a str,
     /// The cluster's region.
@@ -68,30 +68,30 @@ pub fn managed_arns(policy: WorkloadPolicy, partition: &str) -> Vec<String> {
 }
 
 /// Its own document for the cluster; `None` if AWS maintains all of it.
-pub fn document(policy: WorkloadPolicy, place: &Place<'_>) -> Option<String> {
+pub fn document(policy: WorkloadPolicy, placeholders: &Placeholders<'_>) -> Option<String> {
     let Included { statements, .. } = included(policy);
-    (!statements.is_empty()).then(|| fill(&statements, place))
+    (!statements.is_empty()).then(|| fill(&statements, placeholders))
 }
 
 /// That of the role that `spec.karpenter` asks for. Of queues, it reads the one with that name, and only if it belongs to the same object:
 /// a tenant chooses the name of its cluster, and so that of the queue, but neither of the tags.
-pub fn karpenter_document(place: &Place<'_>, queue: &str) -> String {
+pub fn karpenter_document(placeholders: &Placeholders<'_>, queue: &str) -> String {
     let Included { mut statements, .. } = included(WorkloadPolicy::Karpenter);
     statements.retain(|statement| !statement.to_string().contains("\"sqs:"));
-    let Place { partition, region, account, .. } = place;
+    let Placeholders { partition, region, account, .. } = placeholders;
     statements.push(json!({
         "Effect": "Allow",
         "Action": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],
         "Resource": format!("arn:{partition}:sqs:{region}:{account}:{queue}"),
         "Condition": {"StringEquals": {format!("aws:ResourceTag/{OWNER}"): format!("${{aws:PrincipalTag/{OWNER}}}")}},
     }));
-    fill(&statements, place)
+    fill(&statements, placeholders)
 }
 
 /// The document with its placeholders filled.
-fn fill(statements: &[Value], place: &Place<'_>) -> String {
+fn fill(statements: &[Value], placeholders: &Placeholders<'_>) -> String {
     let document = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    let Place { partition, region, account, cluster, node_role } = place;
+    let Placeholders { partition, region, account, cluster, node_role } = placeholders;
     let values = [
         ("{{partition}}", *partition),
         ("{{region}}", region),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     const NODE_ROLE: &str = "keelson-payments-0a1b2c3d-node";
-    const PLACE: Place<'_> = Place {
+    const PLACE: Placeholders<'_> = Placeholders {
         partition: "aws-cn",
         region: "cn-north-1",
         account: "123456789012",
@@ -129,7 +129,7 @@ mod tests {
             assert!(!document.contains("{{") && serde_json::from_str::<Value>(&document).is_ok(), "{policy:?}");
             assert!(!document.contains("arn:aws:"), "{policy:?}: other partitions");
             let (cluster, node_role) = ("c".repeat(100), "r".repeat(64));
-            let longest = Place { cluster: &cluster, node_role: &node_role, region: "ap-southeast-1", ..PLACE };
+            let longest = Placeholders { cluster: &cluster, node_role: &node_role, region: "ap-southeast-1", ..PLACE };
             let length = length(&super::document(policy, &longest).unwrap());
             assert!(length <= 8_000, "{policy:?}: {length} characters leave no room in a role");
         }

@@ -12,7 +12,7 @@ use super::role_calls;
 use super::role_diff::{Content, Detail, inline_field};
 use super::role_name;
 use super::workload_content::{self, Wants};
-use super::workload_policy::Place;
+use super::workload_policy::Placeholders;
 use crate::api::EksClusterSpec;
 use crate::aws::tags::Tags;
 use crate::aws::{Arn, MaxStaleness, Service, Session};
@@ -148,13 +148,13 @@ impl WorkloadRole {
     /// What it consists of, in the partition and account of the role with that ARN.
     fn content(&self, partition: &str, account: &str) -> Content<'_> {
         let (region, cluster, node_role) = (&self.region, &self.cluster, &self.node_role);
-        let place = Place { partition, region, account, cluster, node_role };
+        let placeholders = Placeholders { partition, region, account, cluster, node_role };
         let wanted = self.wanted.as_ref();
         Content {
             name: &self.name,
-            trust: wanted.map(|wanted| wanted.trust(&place)).unwrap_or_default(),
+            trust: wanted.map(|wanted| wanted.trust(&placeholders)).unwrap_or_default(),
             policies: wanted.map(|wanted| wanted.managed(partition)).unwrap_or_default(),
-            inline: wanted.map(|wanted| wanted.inline(&place)).unwrap_or_default(),
+            inline: wanted.map(|wanted| wanted.inline(&placeholders)).unwrap_or_default(),
             boundary: self.permissions_boundary.as_deref(),
             tags: &self.tags,
         }

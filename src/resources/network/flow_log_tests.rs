@@ -67,7 +67,7 @@ fn key_is_stable_across_releases() {
 }
 
 #[test]
-fn other_settings_are_another_flow_log_and_the_same_destination_is_told_from_another() {
+fn other_settings_are_another_flow_log_and_destinations_are_distinguished() {
     let first = only(&to_bucket(json!({}))).key;
     let rejected = only(&to_bucket(json!({"traffic": "Rejected"}))).key;
     let elsewhere = only(&wanted(json!({"s3": {"bucketArn": "arn:aws:s3:::logs"}}))).key;

@@ -58,7 +58,7 @@ enum Address {
     /// That is allocated for it.
     Own,
     /// Of others, by allocation id.
-    Given(String),
+    Existing(String),
 }
 
 /// What Keelson observes of a gateway.
@@ -88,14 +88,14 @@ impl NatGateway {
     #[must_use]
     pub fn with_address(self, allocation_id: &str) -> Self {
         let tags = self.tags.with(GIVEN_ADDRESS, "true");
-        Self { address: Address::Given(allocation_id.to_owned()), tags, ..self }
+        Self { address: Address::Existing(allocation_id.to_owned()), tags, ..self }
     }
 
     /// The allocation id of its address, once that is known.
     fn address<'a>(&'a self, refs: &'a Refs) -> Option<&'a str> {
         match &self.address {
             Address::Own => refs.get(&elastic_ip::key(&self.zone)),
-            Address::Given(id) => Some(id),
+            Address::Existing(id) => Some(id),
         }
     }
 
@@ -104,7 +104,7 @@ impl NatGateway {
         let observed = to_observation(gateway);
         let is_in_use = gateway.failure_code.as_deref() == Some(ADDRESS_IN_USE);
         match (&self.address, observed.phase.clone()) {
-            (Address::Given(id), Phase::Failed { reason, .. }) if is_in_use => observed.phase(Phase::Failed {
+            (Address::Existing(id), Phase::Failed { reason, .. }) if is_in_use => observed.phase(Phase::Failed {
                 reason: format!(
                     "{reason}: something else uses {id} of network.vpc.natAddresses: disassociate it there, or set nat: None, then \
                      list another address"
@@ -176,7 +176,7 @@ impl Resource for NatGateway {
     fn excluded_ids(&self) -> Vec<String> {
         match &self.address {
             Address::Own => Vec::new(),
-            Address::Given(id) => vec![id.clone()],
+            Address::Existing(id) => vec![id.clone()],
         }
     }
 
@@ -193,7 +193,7 @@ impl Resource for NatGateway {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let address = match &self.address {
             Address::Own => None,
-            Address::Given(id) => Some(("address", id.clone())),
+            Address::Existing(id) => Some(("address", id.clone())),
         };
         [("zone", self.zone.clone())].into_iter().chain(address).collect()
     }
@@ -247,7 +247,7 @@ impl Resource for NatGateway {
         // A gateway that was removed with its address and is requested again has another address, and so another token.
         let address = match &self.address {
             Address::Own => refs.id(&elastic_ip::key(&self.zone))?,
-            Address::Given(id) => id,
+            Address::Existing(id) => id,
         };
         let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
         let request = cloud

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn node_groups_on_no_record_are_told_apart_by_their_names() {
+    fn node_groups_on_no_record_are_distinguished_by_their_names() {
         assert_eq!(found(vec![]), None);
         assert_eq!(found(vec![owned("web", 1, false)]), Some(("web".into(), None)));
         assert_eq!(found(vec![owned(NEW, 1, false)]), Some((NEW.into(), None)), "after a replacement");

@@ -10,8 +10,8 @@ mod own_template;
 pub mod owned;
 mod release;
 pub mod repair;
+mod replacement_part;
 mod settings;
-mod standing;
 pub mod target;
 mod template_changes;
 mod updating;
@@ -57,7 +57,7 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
 pub use changes::REPLACES_NODES;
 pub use newest::pending_release;
 pub use observation::Detail;
-pub use standing::Standing;
+pub use replacement_part::ReplacementPart;
 pub use target::{Target, UpdateHold};
 
 /// What else waits for a maintenance window in an observed node group, as a message.
@@ -75,7 +75,7 @@ pub struct NodeGroup {
     role_arn: String,
     /// Keelson creates its launch template.
     has_own_template: bool,
-    standing: Standing,
+    part: ReplacementPart,
     tags: Tags,
     intervals: Intervals,
 }
@@ -108,7 +108,7 @@ impl NodeGroup {
             subnet_ids,
             role_arn,
             has_own_template: false,
-            standing: Standing::Described,
+            part: ReplacementPart::Described,
             tags: context.tags(&key(name)),
             intervals: context.intervals,
         }
@@ -122,8 +122,8 @@ impl NodeGroup {
 
     /// The same with its part in a replacement.
     #[must_use]
-    pub fn with_standing(self, standing: Standing) -> Self {
-        Self { standing, ..self }
+    pub fn in_replacement(self, part: ReplacementPart) -> Self {
+        Self { part, ..self }
     }
 
     fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
@@ -153,7 +153,7 @@ impl Resource for NodeGroup {
     }
 
     fn after(&self) -> Vec<Key> {
-        self.own_template_key().into_iter().chain([cluster_gate()]).chain(self.standing.gate()).collect()
+        self.own_template_key().into_iter().chain([cluster_gate()]).chain(self.part.gate()).collect()
     }
 
     /// The gate blocks creation only, not deletion.
@@ -166,7 +166,7 @@ impl Resource for NodeGroup {
     }
 
     fn succession(&self) -> Option<Succession> {
-        self.standing.succession()
+        self.part.succession()
     }
 
     /// EKS refuses to delete a node group that it is updating.
@@ -211,7 +211,7 @@ impl Resource for NodeGroup {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         changes.extend(template_changes::other_template(&self.spec, self.own_template(refs), &observed.detail));
         changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
-        changes.retain(|change| self.standing.compares(change));
+        changes.retain(|change| self.part.compares(change));
         changes
     }
 
@@ -269,7 +269,7 @@ impl Resource for NodeGroup {
         let scaling = NodegroupScalingConfig::builder()
             .min_size(scaling.min)
             .max_size(scaling.max)
-            .desired_size(self.standing.initial_size(scaling));
+            .desired_size(self.part.initial_size(scaling));
         let request = cloud
             .aws
             .eks

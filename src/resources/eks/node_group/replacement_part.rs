@@ -8,7 +8,7 @@ use crate::engine::{Change, Key};
 
 /// The part of a node group in a replacement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum ReplacementPart {
     /// The spec describes it.
     #[default]
     Described,
@@ -26,7 +26,7 @@ pub enum Standing {
     Replaced(Succession),
 }
 
-impl Standing {
+impl ReplacementPart {
     /// What it waits for before it is created.
     pub(in super::super) fn gate(&self) -> Option<Key> {
         match self {
@@ -65,22 +65,22 @@ mod tests {
 
     #[test]
     fn successor_has_the_size_of_the_other_one_within_its_bounds() {
-        let successor = Standing::Successor { gate: Key::single("replacementWindow"), nodes: 7 };
+        let successor = ReplacementPart::Successor { gate: Key::single("replacementWindow"), nodes: 7 };
         let scaling = |desired_policy, max| Scaling { min: 1, max, desired: Some(2), desired_policy };
         assert_eq!(successor.initial_size(&scaling(DesiredPolicy::Initial, 9)), 7);
         assert_eq!(successor.initial_size(&scaling(DesiredPolicy::Initial, 5)), 5);
         assert_eq!(successor.initial_size(&scaling(DesiredPolicy::Enforce, 9)), 2, "the spec owns the size");
-        assert_eq!(Standing::Described.initial_size(&scaling(DesiredPolicy::Initial, 9)), 2);
+        assert_eq!(ReplacementPart::Described.initial_size(&scaling(DesiredPolicy::Initial, 9)), 2);
     }
 
     #[test]
     fn what_eks_cannot_change_is_not_compared_before_a_replacement() {
         let all = ["instanceTypes", "amiType", "version", "launchTemplate.id", "scaling.max", "labels.a"];
-        let compared = |standing: Standing| {
-            let compares = |field: &&str| standing.compares(&Change::in_place(*field, "a", "b"));
+        let compared = |part: ReplacementPart| {
+            let compares = |field: &&str| part.compares(&Change::in_place(*field, "a", "b"));
             all.iter().filter(|field| compares(field)).copied().collect::<Vec<_>>()
         };
-        assert_eq!(compared(Standing::Outdated), ["scaling.max", "labels.a"]);
-        assert_eq!(compared(Standing::Described), all);
+        assert_eq!(compared(ReplacementPart::Outdated), ["scaling.max", "labels.a"]);
+        assert_eq!(compared(ReplacementPart::Described), all);
     }
 }
