@@ -22,7 +22,8 @@ QUIET_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def on():
-    with environment(git=False, flux=False, durations=Durations(1, 1.5, 1, 1.5, 0.3, 0.5)) as started:
+    # An update of the control plane takes long enough to be observed on a busy machine, too: otherwise its duration is not known.
+    with environment(git=False, flux=False, durations=Durations(1, 2.5, 1, 1.5, 0.3, 0.5)) as started:
         yield started
 
 

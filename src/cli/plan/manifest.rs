@@ -71,15 +71,25 @@ impl Manifest {
 
     /// Adds all documents. `place` stands before the number of the document; `notes_others`: with a note for each
     /// object that is not Keelson's.
+    ///
+    /// # Errors
+    /// The text is not YAML, or what is refused: all of it, so that nobody mends one mistake after the other.
     pub fn add_text(&mut self, place: &str, text: &str, notes_others: bool) -> anyhow::Result<()> {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(text).with_context(|| format!("{place}the manifest is not YAML"))?;
+        let mut refused = Vec::new();
         for (n, document) in documents.into_iter().enumerate() {
-            if !document.is_null() {
-                self.add(&format!("{place}document {}", n + 1), document, notes_others)?;
+            if !document.is_null()
+                && let Err(error) = self.add(&format!("{place}document {}", n + 1), document, notes_others)
+            {
+                refused.push(error);
             }
         }
-        Ok(())
+        match refused.len() {
+            0 => Ok(()),
+            1 => Err(refused.remove(0)),
+            _ => bail!("{}", refused.iter().map(errors::format_error).collect::<Vec<_>>().join("\n")),
+        }
     }
 
     /// Adds a cluster of the management cluster.
@@ -283,6 +293,25 @@ mod tests {
         .map(|text| refused(text))
         .collect();
         insta::assert_snapshot!(table.join("\n---\n"));
+    }
+
+    #[test]
+    fn mistakes_of_all_documents_are_reported_at_once() {
+        let typo = CLUSTER.replace("region:", "regoin:");
+        let text =
+            format!("{typo}---\n{}---\n{typo}", CLUSTER.replace("demo", "right").replace("eu-west-1", "Ireland"));
+        let refused = refused(&text);
+        let places: Vec<&str> = refused.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(
+            places,
+            [
+                "document 1, EksCluster demo:",
+                "document 2, EksCluster right:",
+                "document 3, EksCluster demo is also in document 1: keep one of them",
+            ],
+            "{refused}"
+        );
+        assert!(refused.contains("did you mean \"region\"?"), "{refused}");
     }
 
     #[test]

@@ -217,7 +217,7 @@ mod tests {
                 "public": true, "private": false, "publicCidrs": ["0.0.0.0/0"], "ipFamily": "IPv4", "provider": "cosign",
                 "authenticationMode": "Api", "desiredPolicy": "Ignore", "type": "Cluster",
                 "network": {}, "kubernetesNetwork": {}, "capacityType": "OnDemand", "subnets": {}, "enabled": true, "nodePools": [],
-                "minPort": 1, "maxPort": 2, "operator": "In", "values": ["a"], "job": {}, "kind": "NodeGroup",
+                "minPort": 1, "maxPort": 2, "operator": "In", "values": ["a"], "job": {}, "kind": "NodeGroup", "source": {},
             }),
         ];
         let is_evaluated = |rule: &str, sample: &Value| {
