@@ -15,6 +15,7 @@ from .call import Call
 from .eks.launch_templates import security_groups, tags_at_launch
 from .eks.service import Eks
 from .eks.state import Cluster, Part
+from .policy_evaluator import BOUNDED
 
 # The application id in the SDK's user agent.
 APPLICATION = "app/keelson"
@@ -113,11 +114,6 @@ def ec2_checks(call: Call) -> list[Check]:
         if kind:
             found.append(check(action, arn(kind, value), request, dict(all_tags.get(value, {}))))
     return found
-
-
-# Changes of policies are checked with the boundary that the role has:
-# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
-BOUNDED = ("AttachRolePolicy", "DeleteRolePolicy", "DetachRolePolicy", "PutRolePolicy")
 
 
 def iam_checks(call: Call) -> list[Check]:

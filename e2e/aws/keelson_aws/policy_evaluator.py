@@ -26,6 +26,9 @@ NEGATED = {
 }
 # ARN, UID, ...: an ARN has six parts, of which the last may hold colons.
 ARN_PARTS = 6
+# Changes of policies, which are checked with the boundary that the role has:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
+BOUNDED = ("AttachRolePolicy", "DeleteRolePolicy", "DetachRolePolicy", "PutRolePolicy")
 
 
 class UnknownElement(ValueError):

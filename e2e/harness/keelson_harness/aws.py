@@ -92,10 +92,14 @@ class Aws:
 
     def client(self, service: str, region: str = REGION, account: str = ACCOUNT):
         """A boto3 client: reads the account independently of the operator."""
+        return self.create_client(self.url, service, region, account)
+
+    @staticmethod
+    def create_client(url: str, service: str, region: str = REGION, account: str = ACCOUNT):
         return boto3.client(
             service,
             region_name=region,
-            endpoint_url=self.url,
+            endpoint_url=url,
             aws_access_key_id=account,
             aws_secret_access_key=SECRET_KEY,
         )

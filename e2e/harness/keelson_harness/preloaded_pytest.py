@@ -18,12 +18,19 @@ import pytest
 from keelson_aws import fork_server
 
 from . import cloud, processor_time  # noqa: F401
+from .aws import Aws
 from .processes import PR_SET_PDEATHSIG
+
+
+# To parse the description of EC2's API takes 0.1 s; boto3's default session keeps it.
+SERVICES = ("ec2", "eks", "iam")
 
 
 def load() -> None:
     # pytest imports its plugins when it parses its configuration.
     pytest.main(["--version"])
+    for service in SERVICES:
+        Aws.create_client("http://127.0.0.1:0", service)
 
 
 def main(arguments: list[str], _client: socket.socket) -> None:

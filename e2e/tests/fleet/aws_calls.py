@@ -16,8 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from .policy import ADOPTION, POLICIES, permission, statements_of
-from keelson_aws.authorization import BOUNDED
-from keelson_aws.policy_evaluator import Request, decide
+from keelson_aws.policy_evaluator import BOUNDED, Request, decide
 
 _lock = threading.Lock()
 _by_tests: Counter[str] = Counter()
