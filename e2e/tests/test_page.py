@@ -349,7 +349,7 @@ def test_nothing_is_wider_than_the_window(ui: Ui, browser: Browser, people: list
         beside = page.evaluate("innerWidth - document.querySelector('.top').getBoundingClientRect().width")
         assert beside == 0, f"{path} has a stripe of {beside} px beside its header"
     page.goto(f"{ui.root}/clusters/default/upgrading")
-    groups = page.get_by_role("region", name="Node groups")
+    groups = page.get_by_role("region", name="Node groups", exact=True)
     expect(groups.get_by_role("columnheader", name="Types")).to_be_attached()
     hidden = groups.evaluate("one => one.scrollWidth - one.clientWidth")
     assert hidden <= 0 or width < 1280, f"{hidden} px of the node groups are cut off"
