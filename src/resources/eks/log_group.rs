@@ -166,10 +166,15 @@ impl LogGroup {
     }
 }
 
-/// Whether EKS created it for the cluster that exists since `cluster`: nobody else writes to it then.
-fn is_of_cluster(found: &Detail, cluster: Option<&str>) -> bool {
+/// Whether it exists only since the cluster does, which exists since `cluster`: nobody else writes to it then.
+fn is_since_cluster(found: &Detail, cluster: Option<&str>) -> bool {
     let since = cluster.and_then(|text| text.parse::<Timestamp>().ok());
-    found.tags.get(CLUSTER).is_none() && since.is_some() && found.created >= since
+    since.is_some() && found.created >= since
+}
+
+/// Whether EKS created it for the cluster that exists since `cluster`, and no object has had it.
+fn is_of_cluster(found: &Detail, cluster: Option<&str>) -> bool {
+    found.tags.get(CLUSTER).is_none() && is_since_cluster(found, cluster)
 }
 
 fn days(days: Option<i32>) -> String {
@@ -251,11 +256,13 @@ impl Resource for LogGroup {
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let Some(found) = self.read(cloud).await? else { return Ok(Presence::Absent) };
-        let is_of_cluster = is_of_cluster(&found, refs.output(&cluster::key(), "createdAt"));
+        let created_at = refs.output(&cluster::key(), "createdAt");
+        let is_of_cluster = is_of_cluster(&found, created_at);
         let names_us = found.tags.get(CLUSTER).is_none_or(|cluster| cluster == cloud.owner.cluster);
-        let was_ours = options.recorded && names_us && refs.output(&cluster::key(), "createdAt").is_some();
+        let was_ours = options.recorded && names_us && created_at.is_some();
         let owner = Ownership::of(&found.tags, &cloud.owner.uid);
-        let proven = cloud.proves(options.recorded) || is_of_cluster;
+        // An operator that ended after it wrote the tags could not record that.
+        let proven = cloud.proves(options.recorded) || (names_us && is_since_cluster(&found, created_at));
         let observed = self.to_observation(found).output("arn", arn(&cloud.aws, &self.name));
         let tags = observed.detail.tags.clone();
         Ok(match owner {

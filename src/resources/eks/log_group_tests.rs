@@ -50,7 +50,11 @@ fn only_one_that_is_not_older_than_the_cluster_is_of_it() {
     assert!(!is_of_cluster(&at(99), cluster) && !is_of_cluster(&at(200), None));
     assert!(!is_of_cluster(&Detail::default(), cluster), "of unknown age");
     let tags = Tags::new().with(CLUSTER, "other/demo");
-    assert!(!is_of_cluster(&Detail { tags, ..at(200) }, cluster), "another object retained it");
+    let retained = Detail { tags, ..at(200) };
+    assert!(!is_of_cluster(&retained, cluster), "another object retained it");
+    // Its age alone, for one that has the object's own tags.
+    assert!(is_since_cluster(&retained, cluster) && !is_since_cluster(&at(99), cluster));
+    assert!(!is_since_cluster(&at(200), None) && !is_since_cluster(&Detail::default(), cluster));
 }
 
 #[test]
