@@ -11,9 +11,10 @@ import pytest
 
 from fleet.account import RESOURCE
 from fleet.shop import ONE_ADDON, Shop
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, until, within
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
+from keelson_harness.load import busy_factor
 
 VPC = {"network": {"vpc": {"zoneCount": 2, "nat": "None", "endpoints": ["s3"]}}}
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
@@ -339,5 +340,5 @@ def test_drift_is_detected_within_the_interval(on):
     shop.make()
     logging_off(shop)
     change = CHANGES[0]
-    until(lambda: drift(shop, change), 2 * float(INTERVAL.rstrip("s")) + 2, "the drift")
+    within(lambda: drift(shop, change), 2 * float(INTERVAL.rstrip("s")) + 2 * busy_factor(), "the drift")
     shop.go_away()

@@ -10,8 +10,9 @@ import pytest
 
 from fleet.account import RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, until, within
 from keelson_harness.aws import REGION, Durations
+from keelson_harness.load import busy_factor
 
 # From the manual change to its report or its revert.
 SECONDS = 5
@@ -116,7 +117,7 @@ def default_route(account: Account, table: str) -> str:
 
 def await_and_print_duration(what: str, holds: Callable[[], object], capsys) -> None:
     start = time.monotonic()
-    until(holds, SECONDS, what)
+    within(holds, SECONDS * busy_factor(), what)
     with capsys.disabled():
         print(f"\n  {what}: {time.monotonic() - start:.2f} s")
 
@@ -256,7 +257,7 @@ def test_event_names_who_made_the_change(on, account, queue, shop):
 def test_only_the_changed_resource_is_observed(on, account, queue, shop, bank):
     mark = await_idle(on, queue)
     account.eks.tag_resource(resourceArn=f"arn:aws:eks:{REGION}:{account.id}:cluster/shop", tags={"by": "hand"})
-    until(lambda: len(aws_calls(on, mark)) > 1, SECONDS, "an observation")
+    within(lambda: len(aws_calls(on, mark)) > 1, SECONDS * busy_factor(), "an observation")
     queue.await_drained()
     time.sleep(2.5)
     (manual, *observed) = actions(aws_calls(on, mark))
@@ -326,6 +327,6 @@ def test_without_a_queue_drift_is_detected_by_polling(on, account, queue, operat
         until(lambda: default_route(account, table).startswith("igw-"), 20, "the route")
         account.ec2.delete_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE)
         start = time.monotonic()
-        until(lambda: default_route(account, table).startswith("igw-"), interval + 2, "drift detection within the interval")
+        within(lambda: default_route(account, table).startswith("igw-"), interval + 2 * busy_factor(), "drift detection within the interval")
         with capsys.disabled():
             print(f"\n  without a queue, at an interval of {interval} s: {time.monotonic() - start:.2f} s")

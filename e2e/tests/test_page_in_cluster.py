@@ -15,13 +15,14 @@ from playwright.sync_api import expect
 import kustomize
 from fleet import API, page as fleet_page
 from fleet.cluster_page import ACCOUNT, COOKIE, NAMESPACE, ClusterPage, everything_of, get, person
-from fleet.environment import Environment, stays, until
+from fleet.environment import Environment, stays, until, within
 from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
 from fleet.page import condition, ready, write
 from keelson_harness.browser import browser as started_browser, serious_violations
 from keelson_harness.kubeapi import documents
 from keelson_harness.kubernetes import write_kubeconfig
+from keelson_harness.load import busy_factor
 from keelson_harness.paths import DEPLOY
 from keelson_harness.processes import free_port
 from test_deploy import OPERATOR, AuditedCloud, Permission, crds, strict_dry_run, used_permissions
@@ -145,11 +146,11 @@ def test_change_of_others_wakes_nobody(on: Environment, page: ClusterPage, token
     until(lambda: all("connected" in one.text for one in (alice, bob, of_foreign)), 10, "the streams")
     status = {"status": {"conditions": ready("AwsError", "foreign message, again")}}
     on.api.patch(API, "EksCluster", "banana", status, "team-b", subresource="status")
-    until(lambda: bob.changes == 1, LIVE_SECONDS, "the change of his own")
+    within(lambda: bob.changes == 1, LIVE_SECONDS * busy_factor(), "the change of his own")
     on.api.patch(API, "FleetRollout", "harvest", {"metadata": {"labels": {"a": "b"}}}, None)
     stays(lambda: alice.changes == 0, SILENCE_SECONDS, "silence")
     on.api.patch(API, "EksCluster", "apple", {"status": {"conditions": ready("AwsError", "of apple")}}, "team-a", subresource="status")
-    until(lambda: alice.changes == 1, LIVE_SECONDS, "the change of her own")
+    within(lambda: alice.changes == 1, LIVE_SECONDS * busy_factor(), "the change of her own")
     assert of_foreign.changes == 0 and bob.changes == 1
     on.api.patch(API, "EksCluster", "apple", {"status": {"conditions": ready()}}, "team-a", subresource="status")
     assert [name for name in FOREIGN if name in alice.text + of_foreign.text] == []
@@ -161,7 +162,7 @@ def test_first_cluster_of_a_namespace_shows_at_once(on: Environment, page: Clust
     cherry = cluster("cherry", namespace="team-c")
     try:
         write(on, cherry, {"version": "1.35", "conditions": ready()})
-        until(lambda: alice.changes >= 1, LIVE_SECONDS, "the cluster that alice may see")
+        within(lambda: alice.changes >= 1, LIVE_SECONDS * busy_factor(), "the cluster that alice may see")
         assert count_of(page.get("/", tokens["alice"]).text) == 2
         stays(lambda: bob.changes == 0, SILENCE_SECONDS, "silence")
         assert "cherry" not in page.get("/", tokens["bob"]).text
