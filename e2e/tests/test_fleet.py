@@ -236,8 +236,8 @@ def test_stalled_object_makes_its_kustomization_unhealthy_until_a_commit_correct
     """kstatus counts what is Stalled as failed, so Flux says so at once instead of after the timeout of 40 minutes."""
     text, tags = fleet.one_minor_behind(MANIFEST), "  tags: {stage: staging}\n"
     assert tags in text
-    nobody = f"  access: {{entries: [{{principalArn: 'arn:aws:iam::{ACCOUNT}:user/nobody', kubernetesGroups: [viewers]}}]}}\n"
-    mistake = fleet.repository.commit({MANIFEST: text.replace(tags, tags + nobody)}, message="Admit a user that does not exist")
+    unknown = "  addons: [{name: vpc-cnj}]\n"
+    mistake = fleet.repository.commit({MANIFEST: text.replace(tags, tags + unknown)}, message="List an add-on that does not exist")
     on.await_condition(object_reference("EksCluster", "staging"), "Stalled", reason="InvalidSpec", timeout=SECONDS)
 
     def is_unhealthy(item: dict) -> bool:
@@ -248,7 +248,7 @@ def test_stalled_object_makes_its_kustomization_unhealthy_until_a_commit_correct
     ready = conditions(unhealthy)["Ready"]
     assert ready["reason"] == "HealthCheckFailed", ready
     assert "EksCluster/fleet/staging" in ready["message"] and "Failed" in ready["message"], ready
-    commit = fleet.repository.commit({MANIFEST: text}, message="Without the user")
+    commit = fleet.repository.commit({MANIFEST: text}, message="Without the add-on")
     fleet.ready("cluster-staging", commit)
 
 
