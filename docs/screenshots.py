@@ -35,8 +35,8 @@ PATHS = {
 }
 # The pictures of the documentation: the page, its colours, width and height.
 PICTURES = {
-    "page-fleet-light.png": ("fleet", "light", 1280, 900),
-    "page-cluster-dark.png": ("cluster", "dark", 1280, 1500),
+    "page-fleet-light.png": ("fleet", "light", 1280, 1400),
+    "page-cluster-dark.png": ("cluster", "dark", 1280, 1640),
     "page-creating-light.png": ("creating", "light", 1280, 1250),
 }
 WIDTHS = (360, 1280, 2560)
