@@ -96,6 +96,22 @@ class Shop:
         return base64.b64decode(self.on.api.get("v1", "Secret", name, space)["data"][key])
 
 
+def permissions() -> list[dict]:
+    """What lets the operator write both Secrets."""
+    argocd = documents(DEPLOY / "argocd-registration" / "rbac.yaml")
+    for one in argocd:
+        one["metadata"]["namespace"] = ARGOCD
+    version, group, meta = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io", {"name": WRITTEN, "namespace": "default"}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [WRITTEN], "verbs": ["get", "create", "patch", "delete"]}
+    operator = {"kind": "ServiceAccount", "name": "keelson", "namespace": "keelson-system"}
+    binding = {"roleRef": {"apiGroup": group, "kind": "Role", "name": WRITTEN}, "subjects": [operator]}
+    return [
+        *argocd,
+        {"apiVersion": version, "kind": "Role", "metadata": meta, "rules": [rule]},
+        {"apiVersion": version, "kind": "RoleBinding", "metadata": meta, **binding},
+    ]
+
+
 def older(on: Environment, name: str, *flags: str, **spec: object) -> Shop:
     """A cluster of two minutes ago, as far as its certificate authority says."""
     shop = Shop(on, name, **spec)
@@ -197,10 +213,7 @@ def test_failed_distribution_is_reported_deleted_and_tried_again(on: Environment
 
 
 def test_clients_follow_as_soon_as_each_step_ends(on: Environment) -> None:
-    rbac = documents(DEPLOY / "argocd-registration" / "rbac.yaml")
-    for one in rbac:
-        one["metadata"]["namespace"] = ARGOCD
-    on.apply(namespace(ARGOCD), *rbac)
+    on.apply(namespace(ARGOCD), *permissions())
     flag = f"--argocd-namespace={ARGOCD}"
     shop = older(on, "follows", flag, **CLIENTS)
     (first,) = (one["id"] for one in shop.authorities())
