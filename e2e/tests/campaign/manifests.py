@@ -69,7 +69,7 @@ class Base:
 
 def bases(world: World) -> list[Base]:
     """All bases, for objects in that account."""
-    specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world), *rollout_specs()]
+    specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world)]
     samples: dict[str, dict[str, list]] = {}
     for kind, _, spec, _ in specs:
         for found in fields(spec_schema(kind), spec):
@@ -112,34 +112,6 @@ def account_specs(world: World) -> Specs:
         "adoption": {"policy": "Allow", "clusterNames": ["legacy-*"], "namespaces": ["default"]},
     }
     return [("AwsAccount", "whole", spec, {})]
-
-
-def rollout_specs() -> Specs:
-    """One for each kind of check. The operator does nothing about them: OPEN_ROLLOUT of the test has all clusters."""
-    requirement = {"key": "ring", "operator": "In", "values": ["0", "1"]}
-    selector = {"matchLabels": {"fleet": "main"}, "matchExpressions": [requirement]}
-    limits = {"failureLimit": 1, "errorLimit": 4}
-    often = {"interval": "5m", **limits}
-    checks = {
-        "prometheus": {
-            "address": "https://prometheus.monitoring:9090", "query": 'sum(errors{cluster="${CLUSTER_NAME}"})', "min": 0, "max": 0.5, "timeout": "10s",
-            "certificateAuthority": "-----BEGIN CERTIFICATE-----", "secretRef": {"namespace": "fleet", "name": "prometheus"}, **often,
-        },
-        "job": {"cronJob": {"namespace": "fleet", "name": "smoke"}, "timeout": "30m", **often},
-        "condition": {"kind": "EksCluster", "type": "InSync", "status": "True", **often},
-    }
-
-    def spec(kind: str) -> dict:
-        wave = {
-            "name": "canary", "selector": selector, "maxConcurrent": 2, "maxFailed": 1, "progressDeadline": "3h", "soak": "24h", "approval": "Automatic",
-            "checks": [{"name": "first", kind: checks[kind]}],
-        }
-        rest = {"name": "everybody", "maxConcurrent": "10%"}
-        more = {"gates": ["ControlPlane", "NodeGroups"], "suspend": False, "unmatched": "Block", "notAsked": "Block"}
-        return {"clusterSelector": selector, "waves": [wave, rest], **more}
-
-    only = {kind: {"only": ("waves[].checks",)} if kind != "prometheus" else {} for kind in checks}
-    return [("FleetRollout", f"check by {kind}", spec(kind), {**only[kind], "played": False}) for kind in checks]
 
 
 def cluster_specs(world: World) -> Specs:
