@@ -146,7 +146,7 @@ def steady_calls(on: Environment, account: Account, count: int, log) -> list[Fig
         members = on.api.get(API, "FleetRollout", ROLLOUT["metadata"]["name"])["status"]["members"]
     written = sum(after.get(uid) != version for uid, version in before.items())
     rollout = Figure(
-        f"a FleetRollout over {members} clusters at rest: objects written in {STEADY_SECONDS} s",
+        f"a FleetRollout over {members} clusters, idle: objects written in {STEADY_SECONDS} s",
         f"{written}",
         "0",
         written == 0 and members == count,

@@ -184,7 +184,7 @@ def test_stalled_object_and_the_end_of_support_are_reported(on, webhook, tmp_pat
     on.aws.reset_account(account.id)
 
 
-def test_rollout_that_is_blocked_is_reported_and_one_at_rest_is_not(on, webhook, tmp_path):
+def test_rollout_that_is_blocked_is_reported_and_idle_one_is_not(on, webhook, tmp_path):
     """A wave keeps a later one waiting, as the spec of its cluster does not ask for the version."""
     fleet = Rings(on, {"canary": 1, "prod": 1}, gates=["ControlPlane"])
     canary, prod = fleet.clusters
@@ -203,7 +203,7 @@ def test_rollout_that_is_blocked_is_reported_and_one_at_rest_is_not(on, webhook,
         until(lambda: fleet.has_arrived(canary), 60, "the canary's version")
         rest = fleet.await_state("Completed", 60)
         assert rest["message"] == f"no cluster of wave prod asks for {GOAL} now", rest
-        stays(lambda: len(webhook.events(name=fleet.name)) == 2, 2 * A_MOMENT, "no event at rest")
+        stays(lambda: len(webhook.events(name=fleet.name)) == 2, 2 * A_MOMENT, "no event while it is idle")
     fleet.go_away()
 
 

@@ -420,7 +420,7 @@ def test_deletion_in_the_middle_deletes_both(on, scene):
 @pytest.mark.parametrize("node", [None, {}], ids=["without-template", "with-template"])
 def test_replacement_completes_once_when_killed_at_every_write(on, capsys, node):
     name = "killed" if node is None else "killed-node"
-    made = scene_at_rest(on, name, node=node)
+    made = idle_scene(on, name, node=node)
     pods = made.run_pods()
     assert len(pods) == 2
     made.replace()
@@ -437,7 +437,7 @@ def test_replacement_completes_once_when_killed_at_every_write(on, capsys, node)
 
 def test_nodes_are_cordoned_drained_and_uncordoned_though_the_operator_is_killed_at_each_write(on, capsys):
     """At writes to the nodes and at evictions; while an edit is taken back also at each write to AWS."""
-    made = scene_at_rest(on, "torn")
+    made = idle_scene(on, "torn")
     pods = made.run_pods()
     made.create_budget(minAvailable=1)
     kinds = {"Node"}
@@ -479,7 +479,7 @@ def test_nodes_are_cordoned_drained_and_uncordoned_though_the_operator_is_killed
 
 def test_plan_shows_the_creation_the_drain_and_the_deletion(on):
     """Also without the management cluster."""
-    made = scene_at_rest(on, "planned")
+    made = idle_scene(on, "planned")
     edited = {**made.group, "spec": {**made.group["spec"], "instanceTypes": OTHER_TYPES}}
     text = yaml.safe_dump_all([made.cluster, edited])
     line, env = command(on, "plan", "-f", "-", "--live")
@@ -500,7 +500,7 @@ def test_plan_shows_the_creation_the_drain_and_the_deletion(on):
 
 
 def test_status_that_is_lost_in_the_middle_is_found_again(on):
-    made = scene_at_rest(on, "lost")
+    made = idle_scene(on, "lost")
     made.run_pods()
     made.create_budget(minAvailable=1)
     with on.operator("--drift-interval=2s", account=made.account.id):
@@ -517,7 +517,7 @@ def test_status_that_is_lost_in_the_middle_is_found_again(on):
         made.go_away()
 
 
-def scene_at_rest(on: Environment, name: str, node: dict | None = None) -> Scene:
+def idle_scene(on: Environment, name: str, node: dict | None = None) -> Scene:
     """A scene whose operator has stopped."""
     account_id = fresh_account()
     with on.operator("--drift-interval=2s", account=account_id):

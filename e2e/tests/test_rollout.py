@@ -50,7 +50,7 @@ def metric(operator: Controller, fleet: Rings, name: str) -> str:
     return found[1] if found else ""
 
 
-def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
+def test_waves_follow_one_another_and_an_idle_rollout_writes_nothing(on):
     fleet = Rings(on, THREE, {"canary": {"soak": "3s"}, "prod": {"maxConcurrent": "70%"}})
     with on.operator(account=fleet.account.id) as operator:
         fleet.make()
@@ -91,7 +91,7 @@ def test_waves_follow_one_another_and_nothing_is_written_at_rest(on):
             return last[-1] == last[-2]
 
         until(is_steady, 20, "the end of all writes")
-        stays(lambda: versions() == last[-1], 6, "nothing is written at rest")
+        stays(lambda: versions() == last[-1], 6, "nothing is written while it is idle")
         header, row = on.api.table(API, "FleetRollout", name=fleet.name).splitlines()
         assert header.split() == ["NAME", "TARGET", "WAVE", "PROGRESS", "STATE", "MESSAGE", "AGE"]
         assert row.split()[:2] == [fleet.name, GOAL] and "Completed" in row

@@ -116,7 +116,7 @@ def test_canary_that_fails_a_query_halts_every_wave_until_it_is_retried(on, erro
         until(lambda: not fleet.release().get("tickets"), 20, "all tickets are returned")
         metric.set()
         version = fleet.found()["metadata"]["resourceVersion"]
-        stays(lambda: fleet.found()["metadata"]["resourceVersion"] == version, A_RUN, "nothing is written at rest")
+        stays(lambda: fleet.found()["metadata"]["resourceVersion"] == version, A_RUN, "nothing is written while it is idle")
     fleet.go_away()
 
 

@@ -102,7 +102,7 @@ pub enum ReleaseState {
     Progressing,
     /// A wave is observed before the next one begins.
     Soaking,
-    /// All waves have passed, or no cluster asks for more: a wave is at rest while the specs of its clusters do not ask for the version.
+    /// All waves have passed, or no cluster asks for more: a wave is idle while the specs of its clusters do not ask for the version.
     Completed,
 }
 

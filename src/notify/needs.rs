@@ -334,8 +334,8 @@ mod tests {
         let expected = vec![(NeedKind::ObjectStalled, "UpgradeBlocked/1795860000".to_owned())];
         assert_eq!(blocked("2026-11-28T10:00:00Z"), expected);
         assert!(blocked("2026-11-28T11:59:30Z").is_empty(), "a commit reaches its clusters one by one");
-        let at_rest = condition("Stalled", "False", "Available", "2026-11-28T10:00:00Z");
-        assert!(of("Completed", at_rest).is_empty());
+        let idle = condition("Stalled", "False", "Available", "2026-11-28T10:00:00Z");
+        assert!(of("Completed", idle).is_empty());
     }
 
     #[test]

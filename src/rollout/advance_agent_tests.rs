@@ -75,7 +75,7 @@ fn agents_are_upgraded_wave_by_wave() {
     fleet.advance();
     assert_eq!((fleet.state().0, fleet.tickets()), (ReleaseState::Completed, Vec::new()));
     let before = fleet.status.clone();
-    assert_eq!(*fleet.advance(), before, "nothing changes at rest");
+    assert_eq!(*fleet.advance(), before, "nothing changes while it is idle");
 }
 
 #[test]

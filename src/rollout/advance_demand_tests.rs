@@ -1,4 +1,4 @@
-//! The rollout's side while some specs do not ask for the version: what is at rest, and what a person must change.
+//! The rollout's side while some specs do not ask for the version: what is idle, and what a person must change.
 
 use serde_json::json;
 
@@ -25,18 +25,18 @@ fn upgrade(fleet: &mut Fleet, names: &[&'static str]) {
 }
 
 #[test]
-fn wave_in_which_no_cluster_asks_is_at_rest_until_one_does() {
+fn wave_in_which_no_cluster_asks_is_idle_until_one_does() {
     let mut fleet = Fleet::new(json!({}));
     want(&mut fleet, &["c", "d", "e"], "1.35");
     upgrade(&mut fleet, &["a", "b"]);
     // The commit has reached the first ring alone.
-    let at_rest = (ReleaseState::Completed, "no cluster of wave prod asks for 1.36 now");
-    assert_eq!(fleet.state(), at_rest);
+    let idle = (ReleaseState::Completed, "no cluster of wave prod asks for 1.36 now");
+    assert_eq!(fleet.state(), idle);
     let release = &fleet.status.releases[0];
     assert_eq!((release.wave.as_deref(), release.progress.as_str()), (Some("prod"), "2/5"));
     assert_eq!([release.waves[0].state, release.waves[1].state], [WaveState::Passed, WaveState::Pending]);
     let before = fleet.status.clone();
-    assert_eq!(*fleet.advance(), before, "nothing changes at rest");
+    assert_eq!(*fleet.advance(), before, "nothing changes while it is idle");
     // A part of the next one.
     want(&mut fleet, &["c"], "1.36");
     fleet.asks(&["c"]);
@@ -45,7 +45,7 @@ fn wave_in_which_no_cluster_asks_is_at_rest_until_one_does() {
     fleet.claim();
     fleet.finish("c");
     fleet.advance();
-    assert_eq!(fleet.state(), at_rest);
+    assert_eq!(fleet.state(), idle);
     assert_eq!(fleet.events, ["WavePassed"], "it is not complete");
     want(&mut fleet, &["d", "e"], "1.36");
     upgrade(&mut fleet, &["d", "e"]);
@@ -67,7 +67,7 @@ fn cluster_that_does_not_ask_needs_a_person_once_a_later_wave_waits_for_it() {
     want(&mut fleet, &["e"], "1.36");
     fleet.advance();
     assert_eq!(fleet.state(), (ReleaseState::Blocked, "wave canary waits for team/b: its spec.version is 1.35"));
-    // It is not at rest either while one that has the version is not healthy.
+    // It is not idle either while one that has the version is not healthy.
     want(&mut fleet, &["e"], "1.35");
     fleet.clusters.get_mut("a").unwrap().health = Health::Unhealthy("add-on coredns is DEGRADED".into());
     fleet.advance();

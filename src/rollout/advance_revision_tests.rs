@@ -145,7 +145,7 @@ fn revision_reaches_each_wave_after_the_waves_before_have_run_it() {
     assert_eq!(fleet.release(1).unwrap().state, ReleaseState::Completed);
     let before = fleet.status.clone();
     fleet.advance();
-    assert_eq!(fleet.status, before, "nothing changes at rest");
+    assert_eq!(fleet.status, before, "nothing changes while it is idle");
     fleet.fetches("a", 2);
     fleet.advance();
     assert_eq!(fleet.candidates(), [0, 1, 1], "the canary has only fetched it");

@@ -158,7 +158,7 @@ fn waves_follow_one_another_within_their_limits() {
     assert_eq!((fleet.state(), fleet.tickets()), ((ReleaseState::Completed, ""), Vec::new()));
     assert_eq!(fleet.events, ["WavePassed", "WavePassed", "RolloutCompleted"]);
     let before = fleet.status.clone();
-    assert_eq!(*fleet.advance(), before, "nothing changes at rest");
+    assert_eq!(*fleet.advance(), before, "nothing changes while it is idle");
 }
 
 #[test]

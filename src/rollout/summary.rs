@@ -106,7 +106,7 @@ pub fn summarize(
         }
         (None, None) if left == 0 && unmatched.is_empty() => (ReleaseState::Completed, None),
         _ if policy.suspended => (ReleaseState::Suspended, Some("spec.suspend is true".to_owned())),
-        (None, Some(index)) if is_at_rest(waves, index, step, placed) => {
+        (None, Some(index)) if is_idle(waves, index, step, placed) => {
             (ReleaseState::Completed, Some(describe_rest(policy, index, step)))
         }
         (None, Some(index)) => {
@@ -164,7 +164,7 @@ fn is_awaited(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Plac
 
 /// Whether nothing is to be done in the wave of that index: the specs of its clusters do not ask for the version, and nobody waits for
 /// them. So it is in a team that commits one ring after the other.
-fn is_at_rest(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
+fn is_idle(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
     let wave = &waves[index];
     wave.only_not_asked && wave.status.in_progress == 0 && !is_awaited(waves, index, step, placed)
 }
@@ -173,7 +173,7 @@ fn is_at_rest(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Plac
 fn is_left(waves: &[Evaluation<'_>], step: Step, placed: &[Placed<'_>]) -> bool {
     let asks = |wave: &Evaluation<'_>| wave.members.iter().any(|one| one.member.is_left(step));
     let is_busy = |(index, wave): (usize, &Evaluation<'_>)| {
-        asks(wave) || !wave.waits_for.is_empty() && !is_at_rest(waves, index, step, placed)
+        asks(wave) || !wave.waits_for.is_empty() && !is_idle(waves, index, step, placed)
     };
     waves.iter().enumerate().any(is_busy)
 }
@@ -227,10 +227,10 @@ pub fn order(release: &Release) -> (bool, ReleaseState, bool, Target, Timestamp)
     (has_passed, release.status.state, release.status.halt.is_none(), release.step.target, release.status.since.0)
 }
 
-/// Sets the state of waves that are not open, or at rest.
+/// Sets the state of waves that are not open, or idle.
 pub fn close(waves: &mut [Evaluation<'_>], open: usize, step: Step, placed: &[Placed<'_>]) {
     for index in 0..waves.len() {
-        let is_pending = index >= open || is_at_rest(waves, index, step, placed);
+        let is_pending = index >= open || is_idle(waves, index, step, placed);
         let status = &mut waves[index].status;
         if is_pending && status.state == WaveState::Progressing && status.in_progress == 0 {
             status.state = WaveState::Pending;

@@ -38,7 +38,7 @@ pub struct Evaluation<'a> {
     pub needs_person: bool,
     /// Whether the spec of a cluster does not ask for the version: a person must change that as soon as another cluster waits for it.
     pub not_asked: bool,
-    /// Whether it waits for nothing but such clusters: as long as no other cluster waits for them, it is at rest.
+    /// Whether it waits for nothing but such clusters: as long as no other cluster waits for them, it is idle.
     pub only_not_asked: bool,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,

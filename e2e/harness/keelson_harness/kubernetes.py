@@ -138,7 +138,7 @@ class ControlPlane:
         )
 
     def start_apiserver(self, etcd_url: str) -> None:
-        assert not self.pooled, "a test that restarts the API server needs its own: environment(own_control_plane=True)"
+        assert not self.pooled, "a test thidlearts the API server needs its own: environment(own_control_plane=True)"
         arguments = [
             self.tools["kube-apiserver"],
             f"--etcd-servers={etcd_url}",

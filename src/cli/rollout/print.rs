@@ -53,7 +53,7 @@ fn rollout(of: &Overview, at: Reading<'_>) -> String {
     }
     if of.releases.is_empty() && !of.waves.is_empty() {
         out.push('\n');
-        out.push_str(&waves_at_rest(&of.waves));
+        out.push_str(&idle_waves(&of.waves));
     }
     for release in &of.releases {
         out.push('\n');
@@ -76,7 +76,7 @@ fn rollout(of: &Overview, at: Reading<'_>) -> String {
 }
 
 /// The waves while nothing is rolled out: how many clusters have which version.
-fn waves_at_rest(all: &[WaveMembers]) -> String {
+fn idle_waves(all: &[WaveMembers]) -> String {
     let mut table = Table::default();
     for (number, wave) in all.iter().enumerate() {
         let branch = if number + 1 == all.len() { "└─" } else { "├─" };

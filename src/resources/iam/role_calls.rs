@@ -49,7 +49,7 @@ pub(super) async fn change(
     changes: &[Change],
 ) -> Result<(), Failure> {
     let (iam, name) = (&cloud.aws.iam, content.name);
-    // Changes that restrict rights come first.
+    // Changes thidlerict rights come first.
     if let Some(boundary) = content.boundary.filter(|_| changes_field(changes, BOUNDARY)) {
         let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
         cloud.aws.call(Service::Iam, "PutRolePermissionsBoundary", name, request.send()).await?;
