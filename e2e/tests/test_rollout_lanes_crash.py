@@ -111,8 +111,8 @@ def test_revisions_keep_the_order_of_waves_when_killed_at_every_write(sources, c
     with capsys.disabled():
         print(f"\n  revisions: killed at {len(points)} writes")
     kinds = [point.split()[1] for point in points]
-    # The canary follows the branch without a ticket.
-    assert kinds.count("EksCluster") >= 6 and kinds.count("FleetRollout") >= 5 and kinds.count(SOURCE[1]) >= 2, points
+    # The canary follows the branch without a ticket. Each of the others claims and releases; it may have asked before.
+    assert kinds.count("EksCluster") >= 4 and kinds.count("FleetRollout") >= 5 and kinds.count(SOURCE[1]) >= 2, points
 
 
 def test_revisions_keep_the_order_of_waves_when_replicas_take_over_from_each_other(sources):
