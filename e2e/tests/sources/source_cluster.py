@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import yaml
 
 from fleet.environment import Environment, until
 from fleet.manifests import cluster, key_of
+from keelson_harness.kubeapi import ApiError
 
 FLUX = "flux-system"
 SOURCE = "source.toolkit.fluxcd.io/v1"
@@ -81,7 +83,9 @@ class SourceCluster:
         for kind in ("GitRepository", "OCIRepository"):
             if self.source(kind):
                 requested = annotation("reconcile.fluxcd.io/requestedAt", now)
-                self.on.cloud.workload.api.patch(SOURCE, kind, FLUX, requested, FLUX)
+                # It may be deleted by now, in favour of one of the other kind.
+                with contextlib.suppress(ApiError):
+                    self.on.cloud.workload.api.patch(SOURCE, kind, FLUX, requested, FLUX)
 
     def workload(self, kind: str, name: str = FLUX, version: str = "v1") -> dict | None:
         return self.on.cloud.workload.api.find(version, kind, name, FLUX)
