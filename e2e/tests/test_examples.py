@@ -82,6 +82,11 @@ class Applied:
                 if item["kind"] == "EksCluster" and item["metadata"]["name"] in taken:
                     rename(items, item["metadata"]["name"], f"{item['metadata']['name']}-{path.stem}")
             taken |= {item["metadata"]["name"] for item in items if item["kind"] == "EksCluster"}
+            for item in items:
+                # The example fleet has a management cluster of its own, where its rollout selects all.
+                if item["kind"] == "FleetRollout" and item["spec"]["clusterSelector"] == {}:
+                    rings = [{"key": "ring", "operator": "In", "values": ["canary", "early", "everybody"]}]
+                    item["spec"]["clusterSelector"] = {"matchExpressions": rings}
             self.items[path] = items
             self.without_groups[path] = list(without_groups(items))
         spaces = {item["metadata"]["namespace"] for items in self.items.values() for item in items if "namespace" in item["metadata"]}
