@@ -267,8 +267,11 @@ def test_operator_checks_quotas_and_key_before_the_first_write(doctor):
     on, kms = doctor.on, doctor.account.client("kms")
     key = kms.create_key(KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]
     kms.disable_key(KeyId=key["KeyId"])
-    quota = {"account": doctor.id, "region": doctor.account.region, "code": "L-1194D53C"}
-    on.aws.control("POST", "quotas", json={**quota, "value": 0})
+    # As many as every account may have: below that no limit is read.
+    for second in range(5):
+        doctor.account.ec2.create_vpc(CidrBlock=f"10.{second + 1}.0.0/16")
+    quota = {"account": doctor.id, "region": doctor.account.region, "code": "L-F678F1CE"}
+    on.aws.control("POST", "quotas", json={**quota, "value": 5})
     item = cluster("checked", addons=[], secretsEncryption={"kmsKeyArn": key["Arn"]}, accountRef={"name": "checked"})
     doctor.aws_account["metadata"]["name"] = "checked"
     mark = on.mark()
@@ -281,9 +284,22 @@ def test_operator_checks_quotas_and_key_before_the_first_write(doctor):
         reconcile(on, item, "key enabled")
         found = on.await_condition(item, status="False", reason="QuotaExceeded", timeout=30)
         message = conditions(found)["Ready"]["message"]
-        assert "EKS clusters: 0 of 0 used, 1 needed" in message and "--quota-code L-1194D53C" in message, message
+        assert "VPCs: 5 of 5 used, 1 needed" in message and "--quota-code L-F678F1CE" in message, message
+        assert "servicequotas:GetServiceQuota" in actions(on.calls(mark, doctor.id))
         assert [call for call in actions(on.writes(mark, doctor.id)) if not call.startswith("kms:EnableKey")] == []
-        on.aws.control("POST", "quotas", json={**quota, "value": 5})
+        on.aws.control("POST", "quotas", json={**quota, "value": 6})
         reconcile(on, item, "quota raised")
         on.await_condition(item, "ControlPlaneReady")
+        on.delete(item)
+
+
+def test_operator_reads_no_limit_of_a_quota_that_every_account_has(doctor):
+    on, item = doctor.on, cluster("small", addons=[], accountRef={"name": "small"})
+    doctor.aws_account["metadata"]["name"] = "small"
+    mark = on.mark()
+    on.apply(doctor.aws_account, item)
+    with on.operator(account=doctor.id):
+        on.await_condition(item, "ControlPlaneReady")
+        called = actions(on.calls(mark, doctor.id))
+        assert "eks:ListClusters" in called and not [call for call in called if call.startswith("servicequotas:")], called
         on.delete(item)

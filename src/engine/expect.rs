@@ -106,9 +106,11 @@ pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { MAX_INTERVAL / 4 } else { MAX_INTERVAL };
     // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
-    let shortest = (typical / 30).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_secs(4));
+    let shortest = (typical / 24).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_secs(4));
+    // What takes many minutes (a control plane) does not end in its first seconds.
+    let shortest = shortest.max((typical / 65).min(Duration::from_secs(8))).min(longest);
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
-    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(MAX_OVERDUE_INTERVAL)
+    elapsed.mul_f64(0.25).clamp(shortest, longest).max(overdue).min(MAX_OVERDUE_INTERVAL)
 }
 
 #[cfg(test)]
@@ -141,6 +143,21 @@ mod tests {
             let estimate = Estimate { typical: 9 * MINUTE, learned };
             assert!(requeue_after(9 * MINUTE, estimate) <= Duration::from_secs(9));
         }
+    }
+
+    #[test]
+    fn unknown_duration_is_noticed_within_a_quarter_with_few_polls() {
+        for (typical, took) in [(560, 6), (560, 60), (560, 480), (560, 1200), (130, 12), (100, 10), (30, 2)] {
+            let estimate = Estimate { typical: Duration::from_secs(typical), learned: false };
+            let (count, late) = poll_until(Duration::from_secs(took), estimate);
+            assert!(count <= 80, "{count} polls for {took} s of {typical}");
+            assert!(
+                late <= Duration::from_secs(4).max(Duration::from_secs(took) / 4),
+                "{late:?} late for {took} s of {typical}"
+            );
+        }
+        let (count, _) = poll_until(MINUTE, Estimate { typical: Duration::from_secs(560), learned: false });
+        assert!(count <= 8, "{count} polls in the first minute of a control plane");
     }
 
     #[test]

@@ -7,36 +7,39 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt as _;
 
 use super::id::{Id, Kind, NamespacedName};
+use super::kinds::PageKind;
 use super::object_events::{ObjectEvents, object_of};
 use super::row::Row;
+use super::stored::Stored;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::events::EventLine;
-use crate::controllers::runtime::apply;
 use crate::controllers::runtime::decode::Unreadable;
 
 /// The source of events; those of objects are named as their kinds.
 pub const EVENTS: &str = "events";
-
-/// A kind that is watched.
-pub trait Shown: apply::Kind {
-    const KIND: Kind;
-    /// Removes what no view shows.
-    fn trim(&mut self) {}
-    fn row(&self, fleet: &Fleet, now: Timestamp) -> Row;
-    fn all(fleet: &Fleet) -> &Objects<Self>;
-    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self>;
-}
 
 /// The objects of a kind.
 pub type Objects<K> = BTreeMap<NamespacedName, Kept<K>>;
 
 /// An object, and what lists show of it.
 pub struct Kept<K> {
-    pub object: Arc<K>,
+    stored: Stored<K>,
     pub row: Arc<Row>,
+}
+
+/// The same, for the page of the object.
+pub struct Opened<'a, K> {
+    pub object: Arc<K>,
+    pub row: &'a Arc<Row>,
+}
+
+impl<K: PageKind> Kept<K> {
+    /// Decodes the object: for pages of single objects, not for lists. `None`: it cannot be decoded.
+    pub fn open(&self) -> Option<Opened<'_, K>> {
+        Some(Opened { object: self.stored.object()?, row: &self.row })
+    }
 }
 
 /// All objects.
@@ -74,20 +77,26 @@ pub enum Change {
 
 impl Fleet {
     /// Stores an object.
-    pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
+    pub fn apply<K: PageKind>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
-        self.apply_shared(Arc::new(object), now)
+        let row = object.row(self, now);
+        self.keep(row, Stored::compressed(object), now)
     }
 
     /// Stores an object that somebody else holds anyway: as it is.
-    pub fn apply_shared<K: Shown>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
-        let id = id_of(K::KIND, object.meta());
+    pub fn apply_shared<K: PageKind>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
+        let row = object.row(self, now);
+        self.keep(row, Stored::shared(object), now)
+    }
+
+    fn keep<K: PageKind>(&mut self, row: Row, stored: Stored<K>, now: Timestamp) -> Vec<Change> {
+        let id = row.id.clone();
         self.unreadable.remove(&id);
-        let mut changes = self.forget_cluster(&*object, &id);
-        let cluster = self.remember_cluster(&*object);
-        let row = Arc::new(object.row(self, now));
-        K::all_mut(self).insert(id.place(), Kept { object, row });
-        if K::KIND == Kind::EksCluster {
+        let mut changes = self.forget_cluster(&row);
+        let cluster = self.remember_cluster(&row);
+        let drift_policy = row.drift_policy;
+        let former = K::all_mut(self).insert(id.place(), Kept { stored, row: Arc::new(row) });
+        if K::KIND == Kind::EksCluster && former.is_none_or(|former| former.row.drift_policy != drift_policy) {
             self.update_groups_of(&id.place(), now);
         }
         changes.push(Change::Object { id, cluster });
@@ -95,7 +104,7 @@ impl Fleet {
     }
 
     /// Stores that an object cannot be decoded, instead of what was known of it.
-    pub fn isolate<K: Shown>(&mut self, object: &Unreadable) -> Vec<Change> {
+    pub fn isolate<K: PageKind>(&mut self, object: &Unreadable) -> Vec<Change> {
         let id = id_of(K::KIND, &object.meta);
         let changes = self.delete::<K>(&id);
         self.unreadable.insert(id, Arc::new(Row::of_unreadable(K::KIND, object)));
@@ -108,11 +117,11 @@ impl Fleet {
     }
 
     /// Removes an object.
-    pub fn delete<K: Shown>(&mut self, id: &Id) -> Vec<Change> {
+    pub fn delete<K: PageKind>(&mut self, id: &Id) -> Vec<Change> {
         self.events.remove(id);
         self.unreadable.remove(id);
-        let cluster = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
-        let cluster = cluster.map(|group| cluster_of(&group.object));
+        let group = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
+        let cluster = group.and_then(|group| group.row.cluster());
         if let Some(cluster) = &cluster {
             self.forget_group(&cluster.place(), &id.name);
         }
@@ -121,7 +130,7 @@ impl Fleet {
     }
 
     /// Completes a list: what it does not contain was deleted while nothing was read.
-    pub fn finish_list<K: Shown>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
+    pub fn finish_list<K: PageKind>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
         let ids = K::all(self).values().map(|kept| kept.row.id.clone());
         let ids = ids.chain(self.unreadable.keys().filter(|id| id.kind == K::KIND).cloned());
         let gone: Vec<Id> = ids.filter(|id| !listed.contains(id)).collect();
@@ -184,8 +193,8 @@ impl Fleet {
             events.retain(|id| self.row(id).is_some());
             self.events = events;
         }
-        let cluster = self.groups.get(&id.place()).filter(|_| id.kind == Kind::NodeGroup);
-        let cluster = cluster.map(|group| cluster_of(&group.object));
+        let group = self.groups.get(&id.place()).filter(|_| id.kind == Kind::NodeGroup);
+        let cluster = group.and_then(|group| group.row.cluster());
         vec![Change::Object { id, cluster }]
     }
 
@@ -214,12 +223,12 @@ impl Fleet {
     }
 
     /// A node group that was deleted and created again, which only a later list shows, may be of another cluster.
-    fn forget_cluster<K: Shown>(&mut self, object: &K, id: &Id) -> Vec<Change> {
-        let Some(group) = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>() else { return Vec::new() };
-        let former = self.groups.get(&id.place()).map(|kept| cluster_of(&kept.object));
-        let Some(former) = former.filter(|former| *former != cluster_of(group)) else { return Vec::new() };
-        self.forget_group(&former.place(), &id.name);
-        vec![Change::Object { id: id.clone(), cluster: Some(former) }]
+    fn forget_cluster(&mut self, row: &Row) -> Vec<Change> {
+        let Some(cluster) = row.cluster() else { return Vec::new() };
+        let former = self.groups.get(&row.id.place()).and_then(|kept| kept.row.cluster());
+        let Some(former) = former.filter(|former| *former != cluster) else { return Vec::new() };
+        self.forget_group(&former.place(), &row.id.name);
+        vec![Change::Object { id: row.id.clone(), cluster: Some(former) }]
     }
 
     fn forget_group(&mut self, cluster: &NamespacedName, name: &str) {
@@ -231,19 +240,20 @@ impl Fleet {
         }
     }
 
-    fn remember_cluster<K: Shown>(&mut self, object: &K) -> Option<Id> {
-        let group = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>()?;
-        let cluster = cluster_of(group);
-        self.groups_of.entry(cluster.place()).or_default().insert(group.name_any());
+    fn remember_cluster(&mut self, row: &Row) -> Option<Id> {
+        let cluster = row.cluster()?;
+        self.groups_of.entry(cluster.place()).or_default().insert(row.id.name.clone());
         Some(cluster)
     }
 
     /// Rows of node groups show what a person can do by their cluster's policy.
     fn update_groups_of(&mut self, cluster: &NamespacedName, now: Timestamp) {
-        let groups: Vec<_> = self.groups_of(cluster).map(|kept| Arc::clone(&kept.object)).collect();
+        let groups: Vec<_> = self.groups_of(cluster).filter_map(Kept::open).map(|group| group.object).collect();
         for group in groups {
             let row = Arc::new(group.row(self, now));
-            self.groups.insert(row.id.place(), Kept { object: group, row });
+            if let Some(kept) = self.groups.get_mut(&row.id.place()) {
+                kept.row = row;
+            }
         }
     }
 }
@@ -259,115 +269,9 @@ fn add_namespaces<K>(objects: &Objects<K>, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The cluster of a node group.
-pub fn cluster_of(group: &NodeGroup) -> Id {
-    Id::new(Kind::EksCluster, group.metadata.namespace.as_deref().unwrap_or_default(), &group.spec.cluster_ref.name)
-}
-
 /// How an object is named.
 pub fn id_of(kind: Kind, meta: &ObjectMeta) -> Id {
     Id::new(kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
-impl Shown for EksCluster {
-    const KIND: Kind = Kind::EksCluster;
-
-    fn trim(&mut self) {
-        // Parts whose size only their author bounds. What is read grows by doubling; most of it never changes again.
-        self.spec.hooks.iter_mut().for_each(|hook| hook.job.template = None);
-        self.spec.pod_identities.clear();
-        for addon in &mut self.spec.addons {
-            (addon.configuration, addon.pod_identity_role) = (None, None);
-        }
-        if let Some(status) = &mut self.status {
-            status.certificate_authority = None;
-            status.certificate_authorities.clear();
-            status.tag_keys.clear();
-            if let Some(plan) = &mut status.plan {
-                plan.approved.clear();
-                plan.steps.shrink_to_fit();
-            }
-            if let Some(network) = &mut status.network {
-                network.subnets.shrink_to_fit();
-            }
-            status.conditions.shrink_to_fit();
-            status.resources.shrink_to_fit();
-        }
-    }
-
-    fn row(&self, _: &Fleet, now: Timestamp) -> Row {
-        Row::of_cluster(self, now)
-    }
-
-    fn all(fleet: &Fleet) -> &Objects<Self> {
-        &fleet.clusters
-    }
-
-    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
-        &mut fleet.clusters
-    }
-}
-
-impl Shown for NodeGroup {
-    const KIND: Kind = Kind::NodeGroup;
-
-    fn trim(&mut self) {
-        self.spec.node = None;
-        if let Some(status) = &mut self.status {
-            status.tag_keys.clear();
-            status.auto_scaling_group_tag_keys.clear();
-            if let Some(plan) = &mut status.plan {
-                plan.approved.clear();
-                plan.steps.shrink_to_fit();
-            }
-            status.conditions.shrink_to_fit();
-        }
-    }
-
-    fn row(&self, fleet: &Fleet, now: Timestamp) -> Row {
-        let cluster = fleet.clusters.get(&cluster_of(self).place());
-        Row::of_group(self, cluster.map(|kept| kept.object.spec.drift_policy), now)
-    }
-
-    fn all(fleet: &Fleet) -> &Objects<Self> {
-        &fleet.groups
-    }
-
-    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
-        &mut fleet.groups
-    }
-}
-
-impl Shown for AwsAccount {
-    const KIND: Kind = Kind::AwsAccount;
-
-    fn row(&self, _: &Fleet, _: Timestamp) -> Row {
-        Row::of_account(self)
-    }
-
-    fn all(fleet: &Fleet) -> &Objects<Self> {
-        &fleet.accounts
-    }
-
-    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
-        &mut fleet.accounts
-    }
-}
-
-impl Shown for FleetRollout {
-    const KIND: Kind = Kind::FleetRollout;
-
-    fn row(&self, _: &Fleet, _: Timestamp) -> Row {
-        Row::of_rollout(self)
-    }
-
-    fn all(fleet: &Fleet) -> &Objects<Self> {
-        &fleet.rollouts
-    }
-
-    fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self> {
-        &mut fleet.rollouts
-    }
 }
 
 #[cfg(test)]

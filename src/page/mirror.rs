@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Page;
-use super::fleet::{Shown, id_of};
+use super::fleet::id_of;
 use super::id::{Id, Kind};
+use super::kinds::PageKind;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::controllers::runtime::mirror::{Mirror, Reading};
 
@@ -49,7 +50,7 @@ impl OperatorMirror {
         (Self(sender), Readings { page, queue })
     }
 
-    fn take<K: Shown>(&self, reading: Reading<K>) {
+    fn take<K: PageKind>(&self, reading: Reading<K>) {
         self.queue(move |page| show(page, reading));
     }
 
@@ -59,7 +60,7 @@ impl OperatorMirror {
     }
 }
 
-fn show<K: Shown>(page: &Page, reading: Reading<K>) {
+fn show<K: PageKind>(page: &Page, reading: Reading<K>) {
     let now = Timestamp::now();
     match reading {
         Reading::All(objects, unreadable) => {
@@ -156,7 +157,7 @@ mod tests {
         mirror.on_cluster(Reading::All(vec![Arc::clone(&shared)], vec![unreadable("bad")]));
         readings.show_all();
         assert_eq!((names(&page), is_led()), (vec!["a".to_owned(), "unreadable bad".to_owned()], true));
-        let kept = page.fleet.read().clusters.values().next().map(|kept| Arc::clone(&kept.object)).unwrap();
+        let kept = page.fleet.read().clusters.values().next().unwrap().open().unwrap().object;
         assert!(Arc::ptr_eq(&kept, &shared), "not a copy");
         assert!(!*page.led(Kind::FleetRollout).borrow(), "each kind by itself");
         let spec = json!({"clusterSelector": {}, "waves": [{"name": "canary"}]});

@@ -17,6 +17,7 @@ mod id;
 mod in_cluster;
 #[cfg(test)]
 mod injection_tests;
+mod kinds;
 pub mod mirror;
 mod object_events;
 mod query;
@@ -29,6 +30,7 @@ pub mod server;
 pub mod session;
 mod sign_in;
 mod state;
+mod stored;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What lists show of an object: computed once when it changes, so that a list of ten thousand is fast. Pure.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
@@ -9,6 +10,7 @@ use super::state::State;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::fleet_rollout_status::ReleaseState;
 use crate::api::policy::DriftPolicy;
+use crate::api::status::SupportStatus;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::rollout::overview::overview;
 use crate::cli::status::problems;
@@ -19,6 +21,23 @@ use crate::controllers::runtime::decode::Unreadable;
 const MAX_MESSAGE: usize = 600;
 /// Longest label in a list.
 const MAX_LABELS: usize = 20;
+
+/// When AWS's support of a Kubernetes version ends, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SupportEnds {
+    pub standard: Option<Date>,
+    pub extended: Option<Date>,
+}
+
+impl SupportEnds {
+    fn of(status: Option<&SupportStatus>) -> Self {
+        let date = |date: &Option<String>| date.as_deref()?.parse().ok();
+        status.map_or_else(Self::default, |status| Self {
+            standard: date(&status.standard_ends),
+            extended: date(&status.extended_ends),
+        })
+    }
+}
 
 /// An object in a list.
 #[derive(Clone, Debug)]
@@ -39,6 +58,12 @@ pub struct Row {
     pub account: String,
     /// Name of its AwsAccount.
     pub account_name: String,
+    /// Of a node group: name of its cluster.
+    pub cluster_name: String,
+    /// Of a cluster.
+    pub drift_policy: Option<DriftPolicy>,
+    /// When AWS's support of its version ends.
+    pub support: SupportEnds,
     pub version: String,
     /// Its numbers: `1.9` comes before `1.10`.
     pub version_order: Vec<u32>,
@@ -70,6 +95,9 @@ impl Row {
             region: String::new(),
             account: String::new(),
             account_name: String::new(),
+            cluster_name: String::new(),
+            drift_policy: None,
+            support: SupportEnds::default(),
             version: String::new(),
             version_order: Vec::new(),
             target: String::new(),
@@ -120,6 +148,8 @@ impl Row {
             region: object.spec.region.clone(),
             account: subject.account_id.clone().unwrap_or_else(|| account_name.clone()),
             account_name,
+            drift_policy: Some(object.spec.drift_policy),
+            support: SupportEnds::of(object.status.as_ref().and_then(|status| status.support.as_ref())),
             groups: (counts.ready, counts.total),
             revision: revision.unwrap_or_default(),
             ..Self::of_subject(Kind::EksCluster, &subject, now)
@@ -130,7 +160,11 @@ impl Row {
     /// The row of a NodeGroup. `drift_policy`: that of its cluster, if it is known.
     pub fn of_group(object: &NodeGroup, drift_policy: Option<DriftPolicy>, now: Timestamp) -> Self {
         let subject = Subject { drift_policy, ..Subject::from(object) };
-        Self::of_subject(Kind::NodeGroup, &subject, now).with_search()
+        let row = Self {
+            cluster_name: object.spec.cluster_ref.name.clone(),
+            ..Self::of_subject(Kind::NodeGroup, &subject, now)
+        };
+        row.with_search()
     }
 
     /// The row of an AwsAccount.
@@ -198,6 +232,11 @@ impl Row {
         self.search = text.to_lowercase();
         self.version_order = self.version.split('.').map(|part| part.parse().unwrap_or_default()).collect();
         self
+    }
+
+    /// The cluster of a node group; `None` for other kinds.
+    pub fn cluster(&self) -> Option<Id> {
+        (self.id.kind == Kind::NodeGroup).then(|| Id::new(Kind::EksCluster, &self.id.namespace, &self.cluster_name))
     }
 
     /// Whether a person has to do something about it.

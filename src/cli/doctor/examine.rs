@@ -13,7 +13,11 @@ use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::aws::{Identity, MaxStaleness, Session};
 use crate::resources::account_checks::permissions::{self, Principal};
-use crate::resources::account_checks::{Finding, Outcome, encryption_key, existing, quotas, region, service_roles};
+use crate::resources::account_checks::{
+    Finding, Outcome, encryption_key, existing,
+    quotas::{self, Limits},
+    region, service_roles,
+};
 use crate::resources::aws_validation::{self, Requirement, Stage, Surroundings};
 use crate::resources::inventory::survey;
 use crate::workload::proxy::Proxy;
@@ -65,7 +69,7 @@ async fn check_aws(wanted: &Wanted<'_>, proxy: Option<&Proxy>) -> Vec<Finding> {
         check_permissions(&aws, wanted, &plans, &mut findings).await;
         let created = needs::created(&plans);
         let needs = needs::quotas(&created, wanted, &vcpus(&aws, wanted).await);
-        findings.extend(quotas::check(&aws, &needs, &wanted.cluster.cluster_name()).await);
+        findings.extend(quotas::check(&aws, &needs, &wanted.cluster.cluster_name(), Limits::All).await);
     }
     findings
 }

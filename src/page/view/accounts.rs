@@ -9,7 +9,7 @@ use super::cluster::{EventRow, Fact, event_rows};
 use super::command::Command;
 use super::context::{Context, Frame};
 use super::table::grouped;
-use crate::page::fleet::Kept;
+use crate::page::fleet::{Kept, Opened};
 use crate::page::id::{Id, Kind};
 use crate::page::query::Query;
 use crate::page::row::Row;
@@ -118,7 +118,7 @@ impl Page {
 impl AccountPage {
     /// The page of an account; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.accounts.get(&id.place())?;
+        let Opened { object, row } = context.fleet.accounts.get(&id.place())?.open()?;
         let all = clusters_by_account(context);
         let clusters = all.get(id.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let spec = &object.spec;

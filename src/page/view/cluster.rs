@@ -16,7 +16,7 @@ use crate::cli::events::EventLine;
 use crate::cli::status::overview::{self, Overview};
 use crate::cli::subject::Subject;
 use crate::cli::time::format_age;
-use crate::page::fleet::Kept;
+use crate::page::fleet::{Kept, Opened};
 use crate::page::id::{Id, Kind};
 use crate::page::row::Row;
 use crate::page::state::{State, is_failure, is_hold};
@@ -118,32 +118,33 @@ pub struct Agent {
 impl Page {
     /// The page of a cluster; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.clusters.get(&id.place())?;
-        let subject = Subject::from(&**object);
-        let mut of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
-        of_cluster.retain(|kept| context.viewer.may_see(&kept.row.id));
+        let Opened { object, row } = context.fleet.clusters.get(&id.place())?.open()?;
+        let subject = Subject::from(&*object);
+        let place = id.place();
+        let of_cluster = context.fleet.groups_of(&place).filter(|kept| context.viewer.may_see(&kept.row.id));
+        let of_cluster: Vec<Opened<'_, _>> = of_cluster.filter_map(Kept::open).collect();
         let policy = Some(object.spec.drift_policy);
         let groups: Vec<Subject> =
-            of_cluster.iter().map(|kept| Subject { drift_policy: policy, ..Subject::from(&*kept.object) }).collect();
+            of_cluster.iter().map(|group| Subject { drift_policy: policy, ..Subject::from(&*group.object) }).collect();
         let overview = overview::overview(&subject, &groups, Vec::new(), context.now);
         let status = object.status.clone().unwrap_or_default();
         let events = std::iter::once(id).chain(of_cluster.iter().map(|kept| &kept.row.id));
         Some(Self {
             frame: context.frame(&id.title(), format!("/events?of={}", id.path()), "fleet"),
             badge: Badge::new(row.state),
-            facts: facts(object, &subject, row, context),
+            facts: facts(&object, &subject, row, context),
             state: state(&overview, context),
             situation: situation(&overview, context),
-            graph: graph::graph(object, &of_cluster, context),
+            graph: graph::graph(&object, &of_cluster, context),
             schedule: schedule::schedule(&subject.plan, context),
-            hooks: hooks::hooks(object, context),
+            hooks: hooks::hooks(&object, context),
             upgrade: upgrade::upgrade(&subject.upgrade, subject.version.as_deref(), context),
             support: upgrade::support(status.support.as_ref(), context)
                 .into_iter()
                 .map(|(state, text)| Badge::with_text(state, text))
                 .collect(),
             conditions: conditions(&subject, context),
-            groups: of_cluster.iter().map(|kept| group_row(&kept.row, &kept.object.spec.instance_types)).collect(),
+            groups: of_cluster.iter().map(|group| group_row(group.row, &group.object.spec.instance_types)).collect(),
             agent: status.gitops.as_ref().map(|status| agent(status, &subject)),
             network: network::network(&status),
             events: event_rows(events.flat_map(|id| context.fleet.events(id)), context),

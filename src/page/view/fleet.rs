@@ -87,7 +87,7 @@ impl Page {
             more_held: held.len().saturating_sub(MAX_HELD),
             all_held: held.len(),
             held: held.iter().take(MAX_HELD).map(|row| need_of_object(row, context)).collect(),
-            rollouts: rollouts.into_iter().take(MAX_ROLLOUTS).map(|kept| Card::new(kept, context)).collect(),
+            rollouts: rollouts.into_iter().take(MAX_ROLLOUTS).filter_map(|kept| Card::new(kept, context)).collect(),
             more_rollouts,
             table: table::clusters(context, query),
         }

@@ -13,7 +13,7 @@ use crate::cli::plan::order::{self, Order};
 use crate::cli::time::format_between;
 use crate::controllers::status::progress::label;
 use crate::engine::{Goal, Key};
-use crate::page::fleet::Kept;
+use crate::page::fleet::Opened;
 use crate::page::state::State;
 
 /// Sizes of the picture, in its own units.
@@ -81,13 +81,13 @@ struct Part {
 }
 
 /// The graph of a cluster; `None`: nothing is planned.
-pub fn graph(object: &EksCluster, groups: &[&Kept<NodeGroup>], context: &Context<'_>) -> Option<Graph> {
+pub fn graph(object: &EksCluster, groups: &[Opened<'_, NodeGroup>], context: &Context<'_>) -> Option<Graph> {
     let status = object.status.as_ref()?;
     let plan = status.plan.as_ref().filter(|plan| !plan.steps.is_empty())?;
     let is_deleted = object.metadata.deletion_timestamp.is_some();
     let known = plan.steps.iter().map(|step| &step.resource).chain(status.resources.iter().map(|one| &one.key));
     let known: Vec<Key> = known.map(|key| Key::parse(key)).collect::<BTreeSet<_>>().into_iter().collect();
-    let specs: Vec<&NodeGroup> = groups.iter().map(|kept| &*kept.object).collect();
+    let specs: Vec<&NodeGroup> = groups.iter().map(|group| &*group.object).collect();
     let goal = if is_deleted { Goal::Deleted } else { Goal::Present };
     let order = order::of_cluster(object, &specs, &known, goal);
     let mut parts = parts(status, groups, is_deleted, context);
@@ -108,7 +108,12 @@ pub fn graph(object: &EksCluster, groups: &[&Kept<NodeGroup>], context: &Context
 }
 
 /// The steps of the plan, the node groups, and, while the cluster is created, what exists already.
-fn parts(status: &EksClusterStatus, groups: &[&Kept<NodeGroup>], is_deleted: bool, context: &Context<'_>) -> Vec<Part> {
+fn parts(
+    status: &EksClusterStatus,
+    groups: &[Opened<'_, NodeGroup>],
+    is_deleted: bool,
+    context: &Context<'_>,
+) -> Vec<Part> {
     let steps = status.plan.iter().flat_map(|plan| &plan.steps);
     let mut parts: Vec<Part> = steps.map(|step| of_step(step, context)).collect();
     let planned: BTreeSet<Key> = parts.iter().map(|part| part.key.clone()).collect();
@@ -117,7 +122,7 @@ fn parts(status: &EksClusterStatus, groups: &[&Kept<NodeGroup>], is_deleted: boo
         .as_ref()
         .is_some_and(|change| change.change_type == ChangeType::Create && change.ended_at.is_none());
     let existing = status.resources.iter().filter(|_| is_new).map(of_resource);
-    let of_groups = groups.iter().map(|kept| of_group(kept));
+    let of_groups = groups.iter().map(of_group);
     // Of a cluster that is changed, only those that are not ready.
     let of_groups = of_groups.filter(|part| is_new || is_deleted || part.badge.shape != State::Ready.name());
     parts.extend(existing.chain(of_groups).filter(|part| !planned.contains(&part.key)));
@@ -184,8 +189,7 @@ fn of_resource(resource: &ResourceStatus) -> Part {
 }
 
 /// A node group, with the state that it has in lists.
-fn of_group(kept: &Kept<NodeGroup>) -> Part {
-    let Kept { object, row } = kept;
+fn of_group(Opened { object, row }: &Opened<'_, NodeGroup>) -> Part {
     let (state, word) = match row.state {
         State::Ready => (State::Ready, "done"),
         State::Progressing if row.reason.starts_with("WaitingFor") => (State::Unknown, "waits"),

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::page::fleet::Fleet;
+use crate::page::fleet::{Fleet, Kept};
 use crate::page::id::{Id, Kind};
 use crate::page::tests::now;
 use crate::page::viewer::Viewer;
@@ -38,8 +38,8 @@ fn of(fleet: &Fleet) -> Option<Graph> {
     let viewer = Viewer::of_everything();
     let context = Context { fleet, viewer: &viewer, now: now(), zone: &TimeZone::UTC, management: "m" };
     let id = Id::new(Kind::EksCluster, "team", "demo");
-    let groups: Vec<_> = fleet.groups_of(&id.place()).collect();
-    graph(&fleet.clusters[&id.place()].object, &groups, &context)
+    let groups: Vec<_> = fleet.groups_of(&id.place()).filter_map(Kept::open).collect();
+    graph(&fleet.clusters[&id.place()].open().unwrap().object, &groups, &context)
 }
 
 fn step(resource: &str, state: &str, more: Value) -> Value {
@@ -163,9 +163,9 @@ fn whole_creation_fits_into_1280_pixels() {
         .collect();
     let groups = [("web", "False", "WaitingForCluster")];
     let empty = fleet(creating(json!([]), json!([])), false, &groups);
-    let (cluster, group) =
-        (&empty.clusters.values().next().unwrap().object, &empty.groups.values().next().unwrap().object);
-    let order = order::of_cluster(cluster, &[&**group], &known, Goal::Present);
+    let cluster = empty.clusters.values().next().and_then(Kept::open).unwrap().object;
+    let group = empty.groups.values().next().and_then(Kept::open).unwrap().object;
+    let order = order::of_cluster(&cluster, &[&*group], &known, Goal::Present);
     let steps: Vec<Value> = order
         .keys()
         .filter(|key| **key != order::nodes())

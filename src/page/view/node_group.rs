@@ -11,7 +11,7 @@ use super::upgrade::{self, Upgrade};
 use crate::cli::status::overview;
 use crate::cli::subject::Subject;
 use crate::cli::time::format_age;
-use crate::page::fleet::{Kept, cluster_of};
+use crate::page::fleet::Opened;
 use crate::page::id::Id;
 
 #[derive(Template)]
@@ -43,11 +43,11 @@ struct BlockedPod {
 impl Page {
     /// The page of a node group; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.groups.get(&id.place())?;
-        let cluster = cluster_of(object);
+        let Opened { object, row } = context.fleet.groups.get(&id.place())?.open()?;
+        let cluster = row.cluster()?;
         let of_cluster = context.fleet.clusters.get(&cluster.place());
-        let drift_policy = of_cluster.map(|kept| kept.object.spec.drift_policy);
-        let subject = Subject { drift_policy, ..Subject::from(&**object) };
+        let drift_policy = of_cluster.and_then(|kept| kept.row.drift_policy);
+        let subject = Subject { drift_policy, ..Subject::from(&*object) };
         let overview = overview::overview(&subject, &[], Vec::new(), context.now);
         let status = object.status.clone().unwrap_or_default();
         let text = |part: &Option<String>| part.clone().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::api::FleetRollout;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
 use crate::api::listing::counted;
-use crate::page::fleet::Kept;
+use crate::page::fleet::{Kept, Opened};
 use crate::page::id::{Id, Kind};
 use crate::page::state::State;
 
@@ -78,30 +78,31 @@ pub struct Ticket {
 }
 
 impl Card {
-    pub fn new(kept: &Kept<FleetRollout>, context: &Context<'_>) -> Self {
-        let Kept { object, row } = kept;
+    /// The card of a rollout; `None`: it cannot be decoded.
+    pub fn new(kept: &Kept<FleetRollout>, context: &Context<'_>) -> Option<Self> {
+        let Opened { object, row } = kept.open()?;
         let status = object.status.clone().unwrap_or_default();
-        Self {
+        Some(Self {
             name: row.id.name.clone(),
             href: row.id.path(),
             badge: Badge::new(row.state),
             message: row.message.clone(),
-            releases: status.releases.iter().take(1).map(|one| release(one, object, context)).collect(),
-        }
+            releases: status.releases.iter().take(1).map(|one| release(one, &object, context)).collect(),
+        })
     }
 }
 
 impl Page {
     /// The page of a rollout; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.rollouts.get(&id.place())?;
+        let Opened { object, row } = context.fleet.rollouts.get(&id.place())?.open()?;
         let status = object.status.clone().unwrap_or_default();
         Some(Self {
             frame: context.frame(&id.name, "/events".to_owned(), "fleet"),
             badge: Badge::new(row.state),
             members: counted(status.members, "cluster"),
             message: row.message.clone(),
-            releases: status.releases.iter().map(|one| release(one, object, context)).collect(),
+            releases: status.releases.iter().map(|one| release(one, &object, context)).collect(),
             events: event_rows(context.fleet.events(id), context),
             commands: vec![
                 Command::new("See it on a terminal", format!("keelson rollout status {}", id.name)),
@@ -160,7 +161,7 @@ fn lane(wave: &WaveStatus, of: &ReleaseStatus, object: &FleetRollout, context: &
         ticket.wave == wave.name
             && ticket.cluster.split_once('/').is_some_and(|(namespace, _)| context.viewer.may_see_namespace(namespace))
     };
-    let tickets: Vec<Ticket> = of.tickets.iter().filter(may_see).map(|one| ticket(one, of.gate, context)).collect();
+    let tickets: Vec<&TicketStatus> = of.tickets.iter().filter(may_see).collect();
     let more_tickets = tickets.len().saturating_sub(MAX_TICKETS);
     let mut counts = format!("{} of {}", wave.at_target, wave.members);
     for (count, what) in [(wave.in_progress, "in progress"), (wave.failed, "failed")] {
@@ -173,7 +174,7 @@ fn lane(wave: &WaveStatus, of: &ReleaseStatus, object: &FleetRollout, context: &
         badge: Badge::with_text(state, text),
         counts,
         parts: parts(wave),
-        tickets: tickets.into_iter().take(MAX_TICKETS).collect(),
+        tickets: tickets.into_iter().take(MAX_TICKETS).map(|one| ticket(one, of.gate, context)).collect(),
         more_tickets,
         checks: checks::checks(wave, object.spec.waves.iter().find(|one| one.name == wave.name), context),
     }
@@ -209,8 +210,11 @@ fn ticket(of: &TicketStatus, gate: Gate, context: &Context<'_>) -> Ticket {
 
 /// From which version of the agent, or revision of its source, to which a cluster is on its way, as far as its status has them.
 fn transition(gate: Gate, cluster: &Id, context: &Context<'_>) -> String {
-    let object = context.fleet.clusters.get(&cluster.place()).map(|kept| &kept.object);
-    let gitops = object.and_then(|object| object.status.as_ref()?.gitops.as_ref());
+    if matches!(gate, Gate::ControlPlane | Gate::NodeGroups) {
+        return String::new();
+    }
+    let opened = context.fleet.clusters.get(&cluster.place()).and_then(Kept::open);
+    let gitops = opened.as_ref().and_then(|opened| opened.object.status.as_ref()?.gitops.as_ref());
     let Some(gitops) = gitops else { return String::new() };
     match gate {
         Gate::ControlPlane | Gate::NodeGroups => String::new(),

@@ -6,8 +6,8 @@ use jiff::civil::Date;
 
 use super::context::Context;
 use super::table::grouped;
-use crate::api::status::SupportStatus;
 use crate::page::query::Query;
+use crate::page::row::SupportEnds;
 use crate::page::state::State;
 
 /// A person hears of the end that many days before.
@@ -28,36 +28,33 @@ pub struct Ending {
 /// Which support ends, when, and in how many days.
 type End = (&'static str, Date, i32);
 /// What AWS says of a version, and how many clusters have it.
-type Support<'a> = (Option<&'a SupportStatus>, usize);
+type Support = (SupportEnds, usize);
 
 /// The versions of clusters that the viewer may see, the oldest first. Once standard support has ended, the end of extended support
 /// counts.
 pub fn endings(context: &Context<'_>) -> Vec<Ending> {
-    let mut found: BTreeMap<(&[u32], &str), Support<'_>> = BTreeMap::new();
+    let mut found: BTreeMap<(&[u32], &str), Support> = BTreeMap::new();
     for kept in context.fleet.clusters.values().filter(|kept| context.viewer.may_see(&kept.row.id)) {
         let version = (kept.row.version_order.as_slice(), kept.row.version.as_str());
         let (support, clusters) = found.entry(version).or_default();
         *clusters += 1;
         // Not of every cluster it has been observed, and it is the same for all.
-        if support.is_none_or(|known| known.standard_ends.is_none()) {
-            *support = kept.object.status.as_ref().and_then(|status| status.support.as_ref());
+        if support.standard.is_none() {
+            *support = kept.row.support;
         }
     }
     let today = context.now.to_zoned(context.zone.clone()).date();
-    let of_version = |((_, version), (support, clusters)): ((&[u32], &str), Support<'_>)| {
-        Some(ending(version, end(support?, today)?, clusters))
+    let of_version = |((_, version), (support, clusters)): ((&[u32], &str), Support)| {
+        Some(ending(version, end(support, today)?, clusters))
     };
     found.into_iter().filter_map(of_version).collect()
 }
 
 /// The end that comes soon, or has come.
-fn end(support: &SupportStatus, today: Date) -> Option<End> {
-    let days_until = |date: &Option<String>| -> Option<(Date, i32)> {
-        let date: Date = date.as_deref()?.parse().ok()?;
-        Some((date, today.until(date).ok()?.get_days()))
-    };
-    let (date, days) = days_until(&support.standard_ends)?;
-    let end = match days_until(&support.extended_ends) {
+fn end(support: SupportEnds, today: Date) -> Option<End> {
+    let days_until = |date: Option<Date>| Some((date?, today.until(date?).ok()?.get_days()));
+    let (date, days) = days_until(support.standard)?;
+    let end = match days_until(support.extended) {
         Some((last, days_left)) if days < 0 => ("Extended", last, days_left),
         _ => ("Standard", date, days),
     };
@@ -89,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::api::EksCluster;
+    use crate::api::status::SupportStatus;
     use crate::page::fleet::Fleet;
     use crate::page::tests::{now, ready};
     use crate::page::viewer::Viewer;

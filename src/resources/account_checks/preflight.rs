@@ -3,7 +3,7 @@
 //!
 //! A check that AWS denies counts as passed: the write says what is wrong, later. `keelson doctor` checks more.
 
-use super::quotas::{self, Needs};
+use super::quotas::{self, Limits, Needs};
 use super::{Outcome, encryption_key};
 use crate::api::EksClusterSpec;
 use crate::api::network::{Nat, NetworkKind, Zones};
@@ -32,7 +32,7 @@ pub async fn check(aws: &Session, spec: &EksClusterSpec, cluster: &str) -> Resul
             Err(error) => tracing::debug!(%error, "check of the KMS key skipped"),
         }
     }
-    let findings = quotas::check(aws, &needs(spec), cluster).await;
+    let findings = quotas::check(aws, &needs(spec), cluster, Limits::Reachable).await;
     let exceeded: Vec<String> = findings
         .into_iter()
         .filter(|finding| finding.outcome == Outcome::Failed)

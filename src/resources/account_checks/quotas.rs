@@ -20,37 +20,43 @@ pub struct Quota {
     pub code: &'static str,
     /// For people.
     pub name: &'static str,
+    /// What every account has: AWS's default. 0 for the quotas of vCPUs, which AWS sets lower for some new accounts.
+    pub least: u32,
 }
 
-const fn quota(service: &'static str, code: &'static str, name: &'static str) -> Quota {
-    Quota { service, code, name }
+const fn quota(service: &'static str, code: &'static str, name: &'static str, least: u32) -> Quota {
+    Quota { service, code, name, least }
 }
 
-pub const VPCS: Quota = quota("vpc", "L-F678F1CE", "VPCs");
-pub const INTERNET_GATEWAYS: Quota = quota("vpc", "L-A4707A72", "internet gateways");
+const fn of_vcpus(code: &'static str, name: &'static str) -> Quota {
+    quota("ec2", code, name, 0)
+}
+
+pub const VPCS: Quota = quota("vpc", "L-F678F1CE", "VPCs", 5);
+pub const INTERNET_GATEWAYS: Quota = quota("vpc", "L-A4707A72", "internet gateways", 5);
 /// In each zone.
-pub const NAT_GATEWAYS: Quota = quota("vpc", "L-FE5A380F", "NAT gateways in a zone");
-pub const ADDRESSES: Quota = quota("ec2", "L-0263D0A3", "elastic IPs");
-pub const CLUSTERS: Quota = quota("eks", "L-1194D53C", "EKS clusters");
+pub const NAT_GATEWAYS: Quota = quota("vpc", "L-FE5A380F", "NAT gateways in a zone", 5);
+pub const ADDRESSES: Quota = quota("ec2", "L-0263D0A3", "elastic IPs", 5);
+pub const CLUSTERS: Quota = quota("eks", "L-1194D53C", "EKS clusters", 100);
 /// Of one cluster.
-pub const NODE_GROUPS: Quota = quota("eks", "L-6D54EA21", "node groups of a cluster");
+pub const NODE_GROUPS: Quota = quota("eks", "L-6D54EA21", "node groups of a cluster", 30);
 
 /// vCPUs by the class of instance types, on demand and spot; the families that count for the class.
 const VCPUS: &[(&[&str], Quota, Quota)] = &[
     (
         &["a", "c", "d", "h", "i", "m", "r", "t", "z"],
-        quota("ec2", "L-1216C47A", "vCPUs of on-demand standard instances"),
-        quota("ec2", "L-34B43A08", "vCPUs of spot standard instances"),
+        of_vcpus("L-1216C47A", "vCPUs of on-demand standard instances"),
+        of_vcpus("L-34B43A08", "vCPUs of spot standard instances"),
     ),
     (
         &["g", "vt"],
-        quota("ec2", "L-DB2E81BA", "vCPUs of on-demand G and VT instances"),
-        quota("ec2", "L-3819A6DF", "vCPUs of spot G and VT instances"),
+        of_vcpus("L-DB2E81BA", "vCPUs of on-demand G and VT instances"),
+        of_vcpus("L-3819A6DF", "vCPUs of spot G and VT instances"),
     ),
     (
         &["p"],
-        quota("ec2", "L-417A185B", "vCPUs of on-demand P instances"),
-        quota("ec2", "L-7212CCBC", "vCPUs of spot P instances"),
+        of_vcpus("L-417A185B", "vCPUs of on-demand P instances"),
+        of_vcpus("L-7212CCBC", "vCPUs of spot P instances"),
     ),
 ];
 
@@ -74,8 +80,17 @@ impl Needs {
     }
 }
 
-/// Checks each quota that the plan needs; a line each.
-pub async fn check(aws: &Session, needs: &Needs, cluster: &str) -> Vec<Finding> {
+/// Which limits are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// All: the report tells them.
+    All,
+    /// Those that the plan could reach: not where it stays within what every account has.
+    Reachable,
+}
+
+/// Checks the quotas that the plan needs; a line for each whose limit is read.
+pub async fn check(aws: &Session, needs: &Needs, cluster: &str, limits: Limits) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (quota, needed) in &needs.0 {
         let used = match used(aws, *quota, cluster).await {
@@ -85,6 +100,9 @@ pub async fn check(aws: &Session, needs: &Needs, cluster: &str) -> Vec<Finding> 
                 continue;
             }
         };
+        if limits == Limits::Reachable && used + needed <= quota.least {
+            continue;
+        }
         findings.push(match limit(aws, *quota).await {
             Ok(Some(limit)) => judge(&aws.region, *quota, limit, used, *needed),
             Ok(None) => Finding::warning(
@@ -99,7 +117,7 @@ pub async fn check(aws: &Session, needs: &Needs, cluster: &str) -> Vec<Finding> 
 }
 
 fn judge(region: &str, quota: Quota, limit: u32, used: u32, needed: u32) -> Finding {
-    let Quota { service, code, name } = quota;
+    let Quota { service, code, name, .. } = quota;
     let message = format!("{name}: {used} of {limit} used, {needed} needed");
     if used + needed <= limit {
         return Finding::passed(CHECK, message);
