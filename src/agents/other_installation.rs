@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::adoption::{AdoptionMarker, MetadataMap, is_applied_by_keelson, metadata_map};
 use super::agent::{Agent, Installation};
-use super::verdict::Verdict;
+use super::gitops_condition::Verdict;
 use crate::api::conditions::Reason;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;

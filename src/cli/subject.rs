@@ -10,7 +10,7 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
 use crate::api::hook::{HookFailurePolicy, HookStatus};
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{
+use crate::api::status_cluster::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
     UpgradeStatus, WaitStatus,
 };

@@ -7,10 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::recovery::{Purpose, RecoveryRequest, recovery_request};
+use super::recovery_requests::{Purpose, RecoveryRequest, recovery_request};
 use super::runtime::apply::Kind;
 use super::runtime::installation;
-use crate::api::status::{HandOverStatus, RecoveryStatus};
+use crate::api::status_cluster::{HandOverStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION};
 use crate::engine::Memory;
 use crate::resources::recovery::takeover::{Inventory, Selection};
@@ -120,7 +120,7 @@ pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::recovery::Done;
+    use super::super::recovery_requests::Done;
     use super::*;
     use serde_json::json;
 

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::reconcile_trigger::LastReconcile;
-use super::recovery::RecoveryRequest;
+use super::recovery_requests::RecoveryRequest;
 use super::runtime::apply::has_finalizer;
 use super::runtime::edits::Edits;
-use super::runtime::events::Failures;
-use crate::api::status::ResourceStatus;
+use super::runtime::event_publisher::Failures;
+use crate::api::status_cluster::ResourceStatus;
 use crate::engine::failure::RetryState;
 use crate::engine::{Failure, Memory};
 use crate::resources::graph::adoption::Adoption;

@@ -9,7 +9,7 @@
 use jiff::SignedDuration;
 
 use super::entry::{self, Notice};
-use super::next::{Action, Held, Question, Record, timeout_from};
+use super::next_action::{Action, Held, Question, Record, timeout_from};
 use crate::api::hook::{Hook, HookState, HookStatus};
 
 impl<'a> Question<'a> {

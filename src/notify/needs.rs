@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout_status::ReleaseStatus;
-use crate::api::status::{DeletionStatus, PlanStatus};
+use crate::api::status_cluster::{DeletionStatus, PlanStatus};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, KubernetesVersion, NodeGroup, Reason};
 use crate::upgrade::support::{self, SupportDates, SupportWarning};
 

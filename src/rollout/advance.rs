@@ -4,8 +4,6 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
-use super::approval;
-use super::check::{Checks, DueCheck};
 use super::check_result::CheckRun;
 use super::give::{Slot, approve, give};
 use super::member::Member;
@@ -16,6 +14,8 @@ use super::request::{Lane, Step};
 use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
 use super::wave::{CheckInput, Evaluation, evaluate};
+use super::wave_approval;
+use super::wave_checks::{Checks, DueCheck};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus, TicketStatus};
@@ -256,7 +256,7 @@ fn evaluate_release<'a>(
         let checks = CheckInput { may_run, results: input.results };
         let mut found = evaluate(release, policy, index, placed, checks, input.now);
         let named = format!("{}/{}", release.step.target, wave.name);
-        if found.status.promoted_at.is_none() && approval::contains(input.annotations.promote, &named) {
+        if found.status.promoted_at.is_none() && wave_approval::contains(input.annotations.promote, &named) {
             found.status.promoted_at = Some(whole_seconds(input.now));
             found.passed = true;
             found.checks = Checks { status: found.checks.status, ..Checks::default() };

@@ -9,8 +9,8 @@ use super::member::SourceState;
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
+use super::release_target::{Revision, SourceKey, Target};
 use super::request::Step;
-use super::target::{Revision, SourceKey, Target};
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::ReleaseStatus;
 

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
+use super::release_target::Target;
 use super::request::Step;
-use super::target::Target;
 use super::wave::{Evaluation, describe};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};

@@ -4,15 +4,15 @@
 use jiff::Timestamp;
 
 use super::advance::placed;
-use super::approval;
 use super::give::{left, waiting};
 use super::member::{Health, Member, StepProgress};
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
 use super::release::{Placed, Release};
+use super::release_target::Target;
 use super::request::Step;
-use super::target::Target;
 use super::wave::{CheckInput, Evaluation, evaluate};
+use super::wave_approval;
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout_status::ReleaseStatus;
 
@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         Some(WaveView {
             clusters: clusters.collect(),
             soaks_until: found.soaks_until,
-            hash: (!waiting.is_empty()).then(|| approval::hash(release.step, name, &waiting)),
+            hash: (!waiting.is_empty()).then(|| wave_approval::hash(release.step, name, &waiting)),
             waiting,
         })
     }
@@ -254,7 +254,7 @@ mod tests {
         let prod = view.wave(&status.releases[0], "prod").unwrap();
         assert_eq!(prod.clusters, [(&clusters[8], Doing::WaitsForApproval)]);
         let step = Step { gate: crate::api::fleet_rollout::Gate::ControlPlane, target: "1.36".parse().unwrap() };
-        assert_eq!(prod.hash, Some(approval::hash(step, "prod", &[&clusters[8]])));
+        assert_eq!(prod.hash, Some(wave_approval::hash(step, "prod", &[&clusters[8]])));
         assert_eq!(view.outside().unmatched, ["team/nowhere"]);
         let members = view.waves().into_iter().map(|(name, members)| (name, members.len())).collect::<Vec<_>>();
         assert_eq!(members, [("canary", 8), ("prod", 1)]);

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::check::{self, Checks, Soak};
 use super::check_result::CheckRun;
 use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
 use super::release::{Placed, Release};
+use super::release_target::Target;
 use super::request::Step;
 use super::revision;
-use super::target::Target;
+use super::wave_checks::{self, Checks, Soak};
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 use crate::api::stored_time::whole_seconds;
@@ -96,7 +96,7 @@ pub fn evaluate<'a>(
     }
     let only_not_asked = not_asked > 0 && not_asked == waits_for.len();
     let mut soaks_until = None;
-    let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
+    let mut checks = Checks { status: wave_checks::recorded(wave, &status.checks), ..Checks::default() };
     let mut are_good = wave.checks.is_empty();
     if !waits_for.is_empty() {
         status.healthy_since = None;
@@ -117,7 +117,7 @@ pub fn evaluate<'a>(
         if input.may_run && tolerated && status.promoted_at.is_none() {
             let clusters: Vec<&Member> = required.iter().map(|one| one.member).collect();
             let soak = Soak { clusters: &clusters, begins: healthy_since.unwrap_or(now), ends: until, now };
-            checks = check::evaluate(release, wave, &status.checks, soak, input.results);
+            checks = wave_checks::evaluate(release, wave, &status.checks, soak, input.results);
             are_good = checks.are_good();
         }
         if until > now {
@@ -135,7 +135,7 @@ pub fn evaluate<'a>(
     status.at_target = number(members.iter().filter(|one| has_run || of.has_version(one.member)).count());
     status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
-    status.state = if !tolerated || check::has_exceeded_limit(wave, &status.checks) {
+    status.state = if !tolerated || wave_checks::has_exceeded_limit(wave, &status.checks) {
         WaveState::Failed
     } else if passed {
         WaveState::Passed

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Zoned};
 
-use super::addons::{self, Obstacle};
+use super::addon_versions::{self, Obstacle};
 use super::observation::{Goal, Observation, ObservedNodeGroup};
 use super::remaining_steps::own_version_target;
 use super::skew::{self, Skew};
@@ -306,9 +306,10 @@ pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
         }
     });
     let manual = observed.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
-    let addons = manual.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
+    let addons =
+        manual.filter(|addon| addon_versions::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
-        let to = addons::steady(addon, FollowPolicy::Follow, control_plane, None)?;
+        let to = addon_versions::steady(addon, FollowPolicy::Follow, control_plane, None)?;
         Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
     });
     groups.chain(addons).collect()
@@ -358,7 +359,7 @@ pub(super) fn of_rollback(goal: &Goal, observed: &Observation, to: KubernetesVer
 
 fn of_addons(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
     observed.addons.iter().filter_map(move |addon| {
-        let obstacle = addons::obstacle(addon, goal.addons, observed.control_plane, to)?;
+        let obstacle = addon_versions::obstacle(addon, goal.addons, observed.control_plane, to)?;
         let (name, installed) = (addon.name.clone(), addon.installed.clone());
         Some(Block::Addon { name, installed, control_plane: to, obstacle })
     })
@@ -383,8 +384,8 @@ pub(super) fn of_goal(goal: &Goal, observed: &Observation, path: &[KubernetesVer
 pub(super) fn of_exact_addons(goal: &Goal, observed: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
     let addons = observed.addons.iter().filter_map(|addon| {
-        let offered = addons::not_offered(addon, control_plane)?;
-        let Some(addons::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
+        let offered = addon_versions::not_offered(addon, control_plane)?;
+        let Some(addon_versions::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
         Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })
     });
     addons.collect()

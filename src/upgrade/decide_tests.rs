@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addons::Wanted;
+use super::addon_versions::Wanted;
 use super::decide::Targets;
 use super::world::{End, World, catalogue, v};
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::status_cluster::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
 
 fn goal(minor: u16) -> Goal {

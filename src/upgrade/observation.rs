@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addons::{Offer, Wanted};
+use super::addon_versions::{Offer, Wanted};
 use super::windows::WindowState;
 use crate::api::EksClusterSpec;
 use crate::api::KubernetesVersion;
+use crate::api::kubernetes_version::InvalidVersion;
 use crate::api::upgrade::FollowPolicy;
-use crate::api::version::InvalidVersion;
 
 /// The settings of an upgrade in the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]

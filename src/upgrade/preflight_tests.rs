@@ -3,7 +3,7 @@
 use jiff::civil::date;
 
 use super::*;
-use crate::upgrade::addons::{Offer, Wanted};
+use crate::upgrade::addon_versions::{Offer, Wanted};
 use crate::upgrade::observation::AddonState;
 
 fn minor(text: &str) -> KubernetesVersion {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::addons::{Offer, Wanted, numbers};
+use super::addon_versions::{Offer, Wanted, numbers};
 use super::blocks::Block;
 use super::preflight::Preflight;
 use super::soak::Soak;
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::status_cluster::{PreflightCheck, Verdict};
 
 const CONTROL_PLANE: &str = "control plane";
 /// A control plane update other than a version change.
@@ -223,7 +223,7 @@ impl World {
             let group = self.observed.node_groups[at].clone();
             let policy = self.goal.node_groups;
             let stays = is.min(self.goal.version);
-            let to = node_group::target(group.version, group.own, policy, stays, targets.node_groups);
+            let to = node_group_version::target(group.version, group.own, policy, stays, targets.node_groups);
             let Some(to) = to.filter(|_| !group.suspended && !group.busy && self.clock().window.is_open()) else {
                 continue;
             };

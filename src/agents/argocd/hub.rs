@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::sync::{SECRET_TYPE, is_label};
-use crate::agents::input::Facts;
+use crate::agents::shared_input::Facts;
 use crate::workload::object::MANAGED_BY;
 
 /// Annotation with the UID of the EksCluster.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
 use crate::agents::adoption::{AdoptionMarker, MetadataMap};
-use crate::agents::input::Facts;
+use crate::agents::shared_input::Facts;
 use crate::workload::object::{MANAGED_BY, Object, ObjectId};
 
 pub const APPLICATION: (&str, &str) = ("argoproj.io/v1alpha1", "Application");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use crate::api::status::{PlanStatus, StepAction};
+use crate::api::status_cluster::{PlanStatus, StepAction};
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };

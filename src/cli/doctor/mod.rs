@@ -19,7 +19,7 @@ use super::errors;
 use super::output::{self, Structured};
 use super::plan;
 use super::plan::manifest::{Manifest, describe_missing};
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::runtime::apply::describe_error;
 use crate::controllers::runtime::installed_crds;

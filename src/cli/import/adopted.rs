@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::next_steps::Needs;
 use super::{Placing, defaults, names};
 use crate::controllers::account::named;
-use crate::resources::inventory::{self, Inventory, Note, node_group};
+use crate::resources::inventory::{self, Inventory, Note, node_group_spec};
 
 /// What several clusters share.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub struct Adopted {
 /// # Errors
 /// An object that is no JSON.
 pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Shared) -> anyhow::Result<Adopted> {
-    let (spec, mut notes) = inventory::cluster::spec(of, region);
+    let (spec, mut notes) = inventory::cluster_spec::spec(of, region);
     let Shared { taken, needs } = shared;
     needs.add_cluster(of.name(), of.vpc());
     needs.add(named::by_cluster(&spec));
@@ -47,7 +47,7 @@ pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Sha
     }
     let mut objects = vec![object("EksCluster", &name, placing, spec)];
     let mut node_groups = BTreeSet::new();
-    for group in node_group::convert_all(of, &name) {
+    for group in node_group_spec::convert_all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
         needs.add(named::by_node_group(&spec));

@@ -11,14 +11,14 @@ use super::images;
 use super::planned::{ClosedWindow, NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::addons::Addon;
 use crate::api::conditions::ConditionType;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::cluster::status::notices;
 use crate::controllers::cluster::upgrade::observation::{self, Read};
 use crate::controllers::node_group::replacement::discovery;
-use crate::controllers::node_group::replacement::names::{Pair, immutable_digest, is_name_of};
+use crate::controllers::node_group::replacement::node_group_names::{Pair, immutable_digest, is_name_of};
 use crate::controllers::node_group::replacement::progress;
 use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
@@ -32,7 +32,7 @@ use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::survey;
 use crate::resources::network::private_endpoints;
-use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addons, decide, remaining_steps};
+use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addon_versions, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -123,7 +123,7 @@ fn not_offered(cluster: &EksCluster, read: &Read) -> Vec<String> {
     }
     let of_addon = |addon: &Addon| {
         let offers = read.offers.get(&addon.name)?.get(&version)?;
-        let refused = addons::choose(&addon.version().into(), offers).err()?;
+        let refused = addon_versions::choose(&addon.version().into(), offers).err()?;
         Some(format!("spec.addons: add-on {}: {refused}", addon.name))
     };
     spec.addons.iter().filter_map(of_addon).collect()

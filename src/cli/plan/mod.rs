@@ -29,7 +29,7 @@ use clap::ValueEnum;
 use super::connection::Connection;
 use super::errors;
 use super::output::{self, Structured};
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;

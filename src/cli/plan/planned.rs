@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::manifest::Manifest;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, NodeGroupSpec};

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::planned::{NOT_THERE, Planned, node_group_graph, owner};
 use super::timeline::Timeline;
 use super::{from_nothing, print, view_from_nothing, wanted};
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::cli::plan::manifest::Manifest;
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, plan};
 use crate::resources::graph::expand::Beside;

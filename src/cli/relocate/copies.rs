@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
 
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
-use crate::controllers::recovery::is_on_record;
+use crate::controllers::recovery_requests::is_on_record;
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::resources::recovery::takeover::parse_uid;
 

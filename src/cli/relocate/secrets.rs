@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 
 use super::{Move, checks, copies};
 use crate::agents::secret_keys::{Keys, git_keys};
-use crate::agents::validate::{self, SourcePolicy};
+use crate::agents::validate_source::{self, SourcePolicy};
 use crate::api::EksClusterSpec;
 use crate::api::gitops::{ArgoCd, Decryption, Flux, GitOps, GitSource, OciSource, Source};
 use crate::api::reference::SecretReference;
@@ -44,7 +44,8 @@ impl Wanted {
     fn keys_of(&self, data: BTreeMap<String, ByteString>) -> Result<BTreeMap<String, ByteString>, String> {
         match self {
             Self::Git(url) => {
-                let url = validate::url(url, SourcePolicy { allow_http: true }).map_err(|why| why.to_string())?;
+                let url =
+                    validate_source::url(url, SourcePolicy { allow_http: true }).map_err(|why| why.to_string())?;
                 Ok(git_keys(&url, data))
             }
             Self::Keys(keys) => Ok(keys.of(data)),

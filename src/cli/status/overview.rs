@@ -8,7 +8,7 @@ use super::problems::{self, Problem};
 use crate::api::Reason;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::ConditionType;
-use crate::api::status::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
+use crate::api::status_cluster::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;

@@ -9,7 +9,7 @@ use super::hooks;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{FailingObject, HealthIssue, Verdict};
+use crate::api::status_cluster::{FailingObject, HealthIssue, Verdict};
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
 

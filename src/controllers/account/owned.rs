@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::access::Grant;
 use super::allowlist::Allowlists;
 use super::allowlist::refuse_inline_policy;
+use super::authorization::Grant;
 use super::named::{Kind, Named};
 use super::refusal::Refusal;
 use crate::api::EksCluster;

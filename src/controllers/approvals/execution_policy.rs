@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::APPROVE_ANNOTATION;
 use crate::api::conditions::bounded;
 use crate::api::policy::{ChangePolicy, DriftPolicy};
-use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
+use crate::api::status_cluster::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
 use crate::engine::execution_policy::{AllowedSteps, Approved, Drift, EXISTENCE, Facts, StepId, Subject, digest};
 use crate::engine::{ExecutionPolicy, HoldReason, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;

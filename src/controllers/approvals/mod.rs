@@ -1,10 +1,10 @@
 //! PlanApprovals: watches them, offers them to the objects they name, and reports the result in their status. An event
 //! on the object names the approver. I/O: the management cluster's API.
 
+mod approval_state;
 mod author;
-pub mod policy;
+pub mod change_policy;
 pub mod store;
-mod verdict;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
+use approval_state::{ApprovalTarget, Named, Verdict, verdict};
 pub use author::{ApprovedBy, describe_author, read_authors};
 use store::target_of;
-use verdict::{ApprovalTarget, Named, Verdict, verdict};
 
 use super::context::Context;
 use super::runtime::apply::{self, Kind, MANAGER};
-use super::runtime::queue::Trigger;
-use super::runtime::watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::kind_watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::reconcile_queue::Trigger;
 use crate::api::plan_approval::PlanApprovalStatus;
-use crate::api::status::{DeletionStatus, PlanStatus};
+use crate::api::status_cluster::{DeletionStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
 use crate::aws::WriteGate;
 

@@ -4,14 +4,14 @@ use kube::ResourceExt;
 
 use super::Reconcile;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, PlanStatus};
+use crate::api::status_cluster::{EksClusterStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, Reason};
 use crate::controllers::account::Grant;
 use crate::controllers::approvals::execution_policy::{self, Approvals, PlanApprovalState};
 use crate::controllers::approvals::{self, ApprovedBy};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::ConditionValue;
-use crate::controllers::status::report;
+use crate::controllers::status::finish_reconcile;
 use crate::engine::ExecutionPolicy;
 use crate::engine::execution_policy::Subject;
 use crate::resources::graph::expand::Versions;
@@ -75,12 +75,12 @@ impl Reconcile<'_> {
 
     /// The subject of its plans.
     pub(super) fn subject(&self) -> Subject {
-        report::subject(self.object)
+        finish_reconcile::subject(self.object)
     }
 
     /// The effective change policy.
     pub(super) fn change_policy(&self) -> ChangePolicy {
-        approvals::policy::in_force(self.object, &self.last_status(), self.ctx.settings.require_approval_objects)
+        approvals::change_policy::in_force(self.object, &self.last_status(), self.ctx.settings.require_approval_objects)
     }
 
     /// Whether Keelson may only look.

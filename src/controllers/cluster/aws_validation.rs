@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::policy::AdoptionPolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;

@@ -13,12 +13,12 @@ use serde_json::json;
 use super::Reconcile;
 use super::owned_secret::{self, Unapplied, Unwritten, Version, Written, version};
 use crate::api::Reason;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::runtime::apply::{self, describe_error};
 use crate::controllers::runtime::deadline::with_deadline;
-use crate::controllers::runtime::watch::digest;
+use crate::controllers::runtime::kind_watch::digest;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::workload::client::Location;
 use crate::workload::kubeconfig::ExecAccess;
 

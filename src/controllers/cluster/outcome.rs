@@ -8,14 +8,14 @@ use super::{Reconcile, agent, status};
 use crate::api::EksClusterSpec;
 use crate::api::addons::AddonVersion;
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::{
+use crate::api::status_cluster::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, StepState, SupportStatus, UpgradeStatus,
 };
 use crate::controllers::driver::StatusUpdate;
 use crate::controllers::hand_over::retained_hand_over;
-use crate::controllers::recovery::{Done, Recovering};
+use crate::controllers::recovery_requests::{Done, Recovering};
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 use crate::engine::Key;
 use crate::resources::eks::addon;
@@ -71,7 +71,7 @@ impl Outcome {
     /// The outcome of a reconcile that ended before AWS was observed.
     pub fn unobserved(run: &Reconcile<'_>, previous: &EksClusterStatus, overall: Overall, next: Next) -> Self {
         let generation = run.object.metadata.generation;
-        let conditions = status::conditions::unobserved(&previous.conditions, generation, &overall, run.now);
+        let conditions = status::cluster_conditions::unobserved(&previous.conditions, generation, &overall, run.now);
         Self { conditions, overall, observed: None, deletion: None, waits: None, recovery: None, next }
     }
 }

@@ -10,9 +10,9 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline_while_leading;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 
 /// What became of a Secret, for status.
 pub struct Written<T> {

@@ -2,9 +2,9 @@
 
 use crate::controllers::account::Grant;
 use crate::controllers::account::named::Named;
-use crate::controllers::recovery::RecoveryRequest;
+use crate::controllers::recovery_requests::RecoveryRequest;
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 use crate::engine::{ExecutionPolicy, Report};
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::replacement::names::immutable_digest;
+use super::replacement::node_group_names::immutable_digest;
 use super::replacement::progress::Replacing;
-use super::{NodeGroupController, Outcome, Reconcile, status, target, valid, waiting};
+use super::{NodeGroupController, Outcome, Reconcile, node_group_status, target, valid, waiting};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::api::{EksCluster, Reason, SpecError};
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
@@ -18,9 +18,9 @@ use crate::controllers::driver::{Executed, Step, Stop, Valid};
 use crate::controllers::hand_over;
 use crate::controllers::name_claims;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
+use crate::controllers::status::finish_reconcile::{self, Next};
 use crate::controllers::status::journal::NoJournal;
 use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::{self, Next};
 use crate::controllers::tag_keys::{self, OF_AUTO_SCALING_GROUP, OF_NODE_GROUP};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
@@ -331,7 +331,7 @@ impl Reconcile<'_> {
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.object.metadata.generation;
-        let (subject, approvals) = (report::subject(self.object), self.approvals(previous));
+        let (subject, approvals) = (finish_reconcile::subject(self.object), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
         let agreed = execution_policy::accept_approval(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
@@ -354,7 +354,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let groups = replacing.map_or(previous.clone(), |replacing| self.with_pair(previous, replacing));
-        let input = status::Input {
+        let input = node_group_status::Input {
             previous: &groups,
             generation,
             key: &self.key(&groups),
@@ -373,7 +373,7 @@ impl Reconcile<'_> {
             nodes: &self.state.kind.nodes.last_observation(),
             now: self.now,
         };
-        let (status, overall) = status::status(&input);
+        let (status, overall) = node_group_status::status(&input);
         let waits = Some(waiting::waits(&input, &overall));
         Outcome { status, overall, waits, next }
     }

@@ -8,12 +8,12 @@ mod deletion;
 mod eks_update;
 mod hold;
 mod node_group_controller;
+pub mod node_group_status;
 pub mod nodes;
 mod own_image;
 pub mod record;
 mod recovery;
 pub mod replacement;
-pub mod status;
 pub mod target;
 mod template_name;
 mod validate;
@@ -27,8 +27,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use self::apply_spec::{References, Targeted, ValidGroup, Wanted};
 pub use self::node_group_controller::{KindState, NodeGroupController};
 use self::node_group_controller::{Outcome, Reconcile};
+use self::node_group_status::is_held;
 use self::record::recorded;
-use self::status::is_held;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::cluster::status::view;
@@ -36,14 +36,14 @@ use super::context::Context;
 use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
 use super::reconcile_error::{BuildError, ValidateError};
-use super::recovery::{Done, Recovering};
-use super::runtime::queue::Queue;
+use super::recovery_requests::{Done, Recovering};
+use super::runtime::reconcile_queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
-use super::status::report::Next;
+use super::status::finish_reconcile::Next;
 use crate::api::hold::HoldStatus;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{NodeGroupStatus, PlanStatus};
+use crate::api::status_cluster::{NodeGroupStatus, PlanStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
@@ -150,7 +150,7 @@ impl Provisioned for NodeGroupController {
     }
 
     fn unobserved(run: &Reconcile<'_>, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
-        let status = status::unobserved(previous, run.object.metadata.generation, &overall, run.now);
+        let status = node_group_status::unobserved(previous, run.object.metadata.generation, &overall, run.now);
         Outcome { status, overall, waits: None, next }
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
 use crate::resources::eks::node_group::{Target, UpdateHold};
-use crate::upgrade::{WindowState, Windows, node_group};
+use crate::upgrade::{WindowState, Windows, node_group_version};
 
 /// The target, and when to requeue because a window opens.
 pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
@@ -52,7 +52,7 @@ fn wanted(
     let allowed: Option<KubernetesVersion> = allowed.and_then(|allowed| allowed.parse().ok());
     let there = has.zip(control_plane);
     let allowed_target =
-        there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, allowed));
+        there.and_then(|(has, control_plane)| node_group_version::target(has, own, policy, control_plane, allowed));
     // Allowed before the policy was changed.
     allowed_target.or(own).or(allowed.filter(|_| policy == FollowPolicy::Follow))
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::eks_update::replaces_nodes;
+use super::node_group_status::Input;
 use super::replacement::decide::Step;
 use super::replacement::progress::{Replacing, describe_blocked};
-use super::status::Input;
 use crate::api::Reason;
 use crate::api::listing::counted;
 use crate::controllers::status::conditions::Overall;

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::agent::held_revision::{adopted_source, source_state};

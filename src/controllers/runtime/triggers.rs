@@ -6,9 +6,9 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
+use super::kind_watch::{Change, watch_mirrored_kind};
 use super::mirror::{Mirror, Tap};
-use super::queue::Trigger;
-use super::watch::{Change, watch_mirrored_kind};
+use super::reconcile_queue::Trigger;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::account::{self, AccountController};
 use crate::controllers::cluster::{self, ClusterController};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
+use crate::api::status_cluster::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::api::stored_time::whole_seconds;
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::engine::execution_policy::Facts;

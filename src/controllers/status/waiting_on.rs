@@ -8,7 +8,7 @@ use super::progress::{doing, label};
 use super::reasons;
 use super::waits::{self, Judged, Kind, Wait};
 use crate::api::Reason;
-use crate::api::status::{MAX_WAITS, WaitStatus};
+use crate::api::status_cluster::{MAX_WAITS, WaitStatus};
 use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, Item, Key, Memory, Plan, Verdict, WaitingOn};
 use crate::resources::eks::{addon, fargate_profile, node_group};

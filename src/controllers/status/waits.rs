@@ -13,7 +13,7 @@ use super::conditions::{ConditionValue, Overall};
 use super::progress::rough;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_WAITS, WaitStatus};
+use crate::api::status_cluster::{MAX_WAITS, WaitStatus};
 use crate::api::stored_time::whole_seconds;
 use crate::engine::failure::span;
 

@@ -10,7 +10,7 @@ use super::hooks::{self, HookRow};
 use super::network::{self, Network};
 use super::schedule::{self, Schedule};
 use super::upgrade::{self, Upgrade};
-use crate::api::status::GitOpsStatus;
+use crate::api::status_cluster::GitOpsStatus;
 use crate::api::{ConditionType, EksCluster, Reason};
 use crate::cli::events::EventLine;
 use crate::cli::status::overview::{self, Overview};
@@ -302,7 +302,7 @@ fn agent(status: &GitOpsStatus, subject: &Subject) -> Agent {
         Fact::new("Watch", text(&status.watch_error)),
     ];
     facts.retain(|fact| !fact.value.is_empty());
-    let component = |component: &crate::api::status::GitOpsComponent| {
+    let component = |component: &crate::api::status_cluster::GitOpsComponent| {
         let state = if component.ready { State::Ready } else { State::Progressing };
         let message = component.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
         (Badge::with_text(state, component.name.clone()), message)
@@ -322,7 +322,7 @@ fn agent(status: &GitOpsStatus, subject: &Subject) -> Agent {
     }
 }
 
-fn describe_upgrade(upgrade: &crate::api::status::AgentUpgradeStatus) -> String {
+fn describe_upgrade(upgrade: &crate::api::status_cluster::AgentUpgradeStatus) -> String {
     let message = upgrade.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     format!("{} → {}{message}", upgrade.from, upgrade.to)
 }

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::layers::{self, Before};
 use super::schedule::{action, detail, expected_end, time};
 use crate::api::listing::counted;
-use crate::api::status::{ChangeType, EksClusterStatus, PlanStep, ResourceStatus, StepState};
+use crate::api::status_cluster::{ChangeType, EksClusterStatus, PlanStep, ResourceStatus, StepState};
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::plan::order::{self, Order};
 use crate::cli::time::format_between;

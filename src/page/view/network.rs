@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{EksClusterStatus, ResourceStatus};
+use crate::api::status_cluster::{EksClusterStatus, ResourceStatus};
 
 /// Sizes of the picture, in its own units.
 const ZONE_WIDTH: usize = 230;

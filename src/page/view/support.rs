@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::context::Context;
 use super::table::grouped;
-use crate::api::status::SupportStatus;
+use crate::api::status_cluster::SupportStatus;
 use crate::page::query::Query;
 use crate::page::state::State;
 

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::badge::Badge;
 use super::context::Context;
-use crate::api::status::{SupportStatus, UpgradeRecord, UpgradeStatus, Verdict};
+use crate::api::status_cluster::{SupportStatus, UpgradeRecord, UpgradeStatus, Verdict};
 use crate::cli::time::{between, format_between, format_duration};
 use crate::page::state::State;
 

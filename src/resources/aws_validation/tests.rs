@@ -196,7 +196,9 @@ fn groups_and_keys_of_the_launch_template_are_checked_also_after_an_edit() {
 
 #[test]
 fn subnets_where_nodes_cannot_join_or_do_not_fit_are_refused() {
-    use crate::aws::snapshots::{RouteTable, Subnet, Zone, catalogue::OptedIn, network::RouteTableAssociation};
+    use crate::aws::snapshots::{
+        RouteTable, Subnet, Zone, catalogue::OptedIn, network_attributes::RouteTableAssociation,
+    };
     use crate::aws::tags::Tags;
     use crate::resources::network::existing_subnets::Network;
     let subnet = |free_addresses| Subnet {

@@ -31,7 +31,7 @@ use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::iam::workload_role;
 use crate::resources::tag_calls::OwnerTags;
-use crate::upgrade::addons::{Offer, choose};
+use crate::upgrade::addon_versions::{Offer, choose};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)

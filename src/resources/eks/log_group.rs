@@ -11,7 +11,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{cluster, control_plane};
+use super::{cluster, kubernetes_api};
 use crate::api::log_group::LogGroup as Wanted;
 use crate::api::policy::DeletionPolicy;
 use crate::aws::tags::{CLUSTER, Ownership, Tags};
@@ -354,7 +354,7 @@ impl Resource for LogGroup {
         if !tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Presence::Absent);
         }
-        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
+        if kubernetes_api::tags(&cloud.aws, &self.cluster).await?.is_some() {
             if let Some(marker) = self.marker(observed) {
                 cloud.unmark(&marker).await?;
             }

@@ -13,7 +13,7 @@ use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 use crate::resources::aws_validation::ami::AmiType;
 use crate::resources::cloud::Cloud;
-use crate::upgrade::addons::Offer;
+use crate::upgrade::addon_versions::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
 

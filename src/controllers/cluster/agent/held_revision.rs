@@ -6,7 +6,7 @@ use crate::agents;
 use crate::api::EksCluster;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::gitops::GitOps;
-use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
+use crate::api::status_cluster::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::controllers::status::conditions::ConditionValue;
 use crate::rollout::{
     Candidate, ClaimFacts, ClaimedStep, First, Follow, Revision, SourceKey, SourceState, Step, Target,

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use crate::agents;
 use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
+use crate::api::status_cluster::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
 use crate::api::stored_time::whole_seconds;
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::ConditionValue;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::agents;
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentField, EksClusterStatus, GitOpsStatus, MAX_AGENT_FIELDS};
+use crate::api::status_cluster::{AgentField, EksClusterStatus, GitOpsStatus, MAX_AGENT_FIELDS};
 use crate::engine::execution_policy::digest;
 use crate::engine::{Action, Change, Key, Step};
 use crate::upgrade::AgentVersions;

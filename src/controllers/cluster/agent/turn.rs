@@ -4,7 +4,7 @@ use super::steps;
 use crate::agents;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout::Gate;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{EksCluster, Reason};
 use crate::rollout::{AgentState, AgentVersion, ClaimFacts, ClaimedStep, Step, Target};
 

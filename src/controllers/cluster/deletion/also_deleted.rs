@@ -2,7 +2,7 @@
 
 use crate::api::EksClusterSpec;
 use crate::api::policy::DeletionPolicy;
-use crate::api::status::{AlsoDeleted, DeletionStatus};
+use crate::api::status_cluster::{AlsoDeleted, DeletionStatus};
 
 /// What the spec asks for. An object without a cluster deletes no volumes and instances: those with its name are of others.
 pub(super) fn wanted(spec: &EksClusterSpec, has_cluster: bool) -> AlsoDeleted {

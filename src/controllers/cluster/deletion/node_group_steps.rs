@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::NodeGroup;
 use crate::api::listing::counted;
 use crate::api::policy::DeletionPolicy;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::controllers::runtime::apply;
 use crate::controllers::status::plan_status::Ahead;
 use crate::engine::{Action, Step};

@@ -4,11 +4,11 @@
 use crate::api::Reason;
 use crate::api::hook::{HookPoint, HookState, HookStatus};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::hooks::{
     Held, Moment, UpgradeFacts, has_passed_before, is_of_upgrade, is_waited_for_before, moments, passes, settle,
     without_interrupted_waits,

@@ -1,24 +1,24 @@
 //! The hooks of an EksCluster in a reconcile: what [`crate::hooks`] decides, done. I/O: Jobs and CronJobs in the cluster's namespace or in
-//! the workload cluster ([`place`]), and `status.hooks`, which is written on its own ([`record`]).
+//! the workload cluster ([`place`]), and `status.hooks`, which is written on its own ([`hooks_status`]).
 //!
 //! [`guarded`] has the points: before the first write of a creation, in an upgrade, once the cluster is Ready, before a deletion starts.
 
 mod guarded;
+mod hooks_status;
 mod job;
 mod place;
-mod record;
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-pub use self::record::Memory;
+pub use self::hooks_status::Memory;
 use super::Reconcile;
 use crate::api::hook::{Hook, HookPlace, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::hooks::{
     Action, Held, JobId, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next,
     observed, without_job, without_removed,

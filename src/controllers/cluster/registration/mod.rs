@@ -7,7 +7,7 @@
 //! object is gone without that. On hold a cluster is neither registered nor unregistered, and a Secret that exists is kept up to date.
 
 mod compare;
-mod memory;
+mod registration_memory;
 pub mod sweep;
 
 use jiff::SignedDuration;
@@ -16,21 +16,21 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use self::compare::{Decision, decide};
-pub use self::memory::Memory;
+pub use self::registration_memory::Memory;
 use super::owned_secret::{self, Unapplied, Unwritten, Written, version};
 use super::status::facts::Facts;
 use super::{Outcome, Reconcile, agent};
 use crate::agents::hub::{self, Marks};
 use crate::api::Reason;
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::apply::describe_error;
 use crate::controllers::runtime::deadline::with_deadline;
-use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::runtime::watch::digest;
+use crate::controllers::runtime::event_publisher::EventMessage;
+use crate::controllers::runtime::kind_watch::digest;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::resources::cloud::Cloud;
 use crate::workload::client::Location;
 

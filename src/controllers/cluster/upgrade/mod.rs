@@ -1,13 +1,13 @@
 //! An upgrade in a reconcile: reads the inputs, lets [`crate::upgrade`] decide, and expands the next graph for what
-//! may run now. [`status`] builds what status reports, [`observation`] what was observed; both are pure.
+//! may run now. [`upgrade_status`] builds what status reports, [`observation`] what was observed; both are pure.
 //!
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
 mod approved;
 pub mod insights;
 pub mod observation;
-pub mod state;
-pub mod status;
+pub mod upgrade_state;
+pub mod upgrade_status;
 pub mod waiting;
 pub mod wave;
 mod workload;
@@ -23,10 +23,10 @@ use super::Reconcile;
 use super::status::control_plane_health;
 use super::status::facts::{Facts, cluster_key};
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
+use crate::api::status_cluster::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::UnreadableNodesPolicy;
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::states;
 use crate::engine::Report;
 use crate::hooks::Held;
@@ -78,7 +78,7 @@ impl Upgrade {
         report: &Report,
         now: Timestamp,
     ) -> (UpgradeStatus, Option<String>) {
-        let input = status::Input {
+        let input = upgrade_status::Input {
             previous: previous.upgrade.as_ref(),
             version_before: previous.version.as_deref(),
             decision: &self.decision,
@@ -99,7 +99,12 @@ impl Upgrade {
         let poll = || now.saturating_add(crate::engine::failure::span(insights::POLL_INTERVAL)).ok();
         let after = self.refreshing.then(poll).flatten();
         let hook = self.hook.as_ref().and_then(|hook| now.saturating_add(hook.again).ok());
-        after.into_iter().chain(self.wave_retry).chain(hook).chain(status::requeue_after(&self.decision, now)).min()
+        after
+            .into_iter()
+            .chain(self.wave_retry)
+            .chain(hook)
+            .chain(upgrade_status::requeue_after(&self.decision, now))
+            .min()
     }
 
     /// `status.support`.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::HealthIssue;
+use crate::api::status_cluster::HealthIssue;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
 use crate::resources::eks::addon;
 use crate::resources::eks::lifecycle::{self, LifecycleState};
-use crate::upgrade::addons::{Offer, Wanted};
+use crate::upgrade::addon_versions::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
 use crate::workload::nodes::{Count, Nodes};

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::super::agent;
 use crate::api::EksCluster;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;

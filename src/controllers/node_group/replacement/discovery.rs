@@ -1,7 +1,7 @@
 //! Finds the node groups of a NodeGroup whose status was lost in the middle of a replacement, or after one: their names begin
 //! with its own, and they carry its owner tag. Which is which is pure. I/O: reads of EKS.
 
-use super::names::{Group, Pair, UNKNOWN, digest_in_name, is_name_of};
+use super::node_group_names::{Group, Pair, UNKNOWN, digest_in_name, is_name_of};
 use crate::api::NodeGroupSpec;
 use crate::engine::Failure;
 use crate::resources::cloud::Cloud;

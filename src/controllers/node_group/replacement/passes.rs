@@ -14,7 +14,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Session, WriteGate as _};
 use crate::controllers::cluster::agent;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
 use crate::workload::eviction::{self, Drained, Order, Refusals};

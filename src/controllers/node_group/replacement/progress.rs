@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{self, Decision, State, Step};
-use super::names::{Pair, immutable_digest};
+use super::node_group_names::{Pair, immutable_digest};
 use super::passes::Reading;
 use crate::api::NodeGroupSpec;
 use crate::api::conditions::bounded;
 use crate::api::listing::counted;
 use crate::api::node_group::MaxUnavailable;
 use crate::api::policy::ReplacementPolicy;
-use crate::api::status::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, ReplacementStep};
+use crate::api::status_cluster::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, ReplacementStep};
 use crate::engine::{Action, ExecutionPolicy};
 use crate::resources::eks::node_group;
 use crate::resources::graph::expand::Beside;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::controllers::node_group::replacement::names::Group;
+use crate::controllers::node_group::replacement::node_group_names::Group;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::workload::eviction::Drained;
 

@@ -6,11 +6,11 @@ use kube::ResourceExt as _;
 
 use super::super::Reconcile;
 use super::decide::{self, Decision, Step, decide};
-use super::names::{Group, Pair, immutable_digest};
+use super::node_group_names::{Group, Pair, immutable_digest};
 use super::progress::{Replacing, size_of};
 use super::{discovery, observed};
 use crate::api::policy::{ChangePolicy, ReplacementPolicy};
-use crate::api::status::{LaunchTemplateStatus, NodeGroupStatus};
+use crate::api::status_cluster::{LaunchTemplateStatus, NodeGroupStatus};
 use crate::api::{EksCluster, SpecError};
 use crate::controllers::account::Grant;
 use crate::controllers::cluster::status::view::view;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use aws_sdk_eks::types::{Taint, WarmPoolConfig};
 
-use super::super::observation::LaunchTemplate;
+use super::super::observed_node_group::LaunchTemplate;
 use super::super::settings::{Config, config};
 use super::*;
 

@@ -3,12 +3,12 @@
 //! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. An autoscaler or the user
 //! owns the size: `desired` is only the initial one.
 
+mod ami_release;
 mod changes;
 mod newest;
-pub mod observation;
+pub mod observed_node_group;
 mod own_template;
 pub mod owned;
-mod release;
 pub mod repair;
 mod replacement_part;
 mod settings;
@@ -56,7 +56,7 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
     ]);
 pub use changes::REPLACES_NODES;
 pub use newest::pending_release;
-pub use observation::Detail;
+pub use observed_node_group::Detail;
 pub use replacement_part::ReplacementPart;
 pub use target::{Target, UpdateHold};
 
@@ -127,7 +127,7 @@ impl NodeGroup {
     }
 
     fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
-        observation::to_observation(&self.name, group, newest_release)
+        observed_node_group::to_observation(&self.name, group, newest_release)
     }
 
     async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {

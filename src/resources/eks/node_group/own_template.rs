@@ -3,7 +3,7 @@
 use aws_sdk_eks::types::LaunchTemplateSpecification;
 
 use super::changes::Replacement;
-use super::observation::OwnTemplate;
+use super::observed_node_group::OwnTemplate;
 use super::template_changes::NextTemplate;
 use super::{Detail, NodeGroup, template_changes};
 use crate::api::node_group::{CapacityType, LaunchTemplate};

@@ -3,7 +3,7 @@
 use aws_sdk_eks::types::Nodegroup;
 use jiff::Timestamp;
 
-use super::observation::Detail;
+use super::observed_node_group::Detail;
 use super::{Target, changes};
 use crate::api::NodeGroupSpec;
 use crate::aws::tags::Tags;

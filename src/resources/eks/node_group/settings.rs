@@ -9,7 +9,7 @@ use aws_sdk_eks::types::{
     UpdateLabelsPayload, UpdateTaintsPayload, WarmPoolConfig,
 };
 
-use super::observation::{Detail, TaintId};
+use super::observed_node_group::{Detail, TaintId};
 use super::repair;
 use super::warm_pool;
 use crate::api::node_group::{

@@ -4,7 +4,7 @@
 use aws_sdk_eks::types::LaunchTemplateSpecification;
 
 use super::Target;
-use super::observation::{Detail, LaunchTemplate, OwnTemplate};
+use super::observed_node_group::{Detail, LaunchTemplate, OwnTemplate};
 use crate::api::node_group::NodeGroupSpec;
 use crate::engine::Change;
 use crate::resources::eks::node_template::content::{Content, Efa};

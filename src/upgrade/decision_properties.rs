@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::addons::{Offer, Wanted};
+use super::addon_versions::{Offer, Wanted};
 use super::blocks::Block;
 use super::world::{End, World, is_compatible, minor, v};
 use super::*;

@@ -13,7 +13,7 @@ use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::listing::counted;
 use crate::api::node_group::{DesiredPolicy, Scaling};
-use crate::api::status::{DriftStatus, HealthIssue, LaunchTemplateStatus, NodeGroupStatus, PlanStatus};
+use crate::api::status_cluster::{DriftStatus, HealthIssue, LaunchTemplateStatus, NodeGroupStatus, PlanStatus};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::controllers::cluster::status::control_plane_health::reported;
 use crate::controllers::cluster::status::facts::{Facts, issues};
@@ -353,5 +353,5 @@ pub fn unobserved(
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
+#[path = "node_group_status_tests.rs"]
 mod tests;

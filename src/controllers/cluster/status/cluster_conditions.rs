@@ -7,7 +7,7 @@ use super::control_plane_health;
 use super::notices::notices;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::controllers::cluster::upgrade::status as upgrade_status;
+use crate::controllers::cluster::upgrade::upgrade_status;
 use crate::controllers::status::conditions::{
     ConditionValue, Conditions, Overall, condition_of_part, in_sync, overall_of_part, overall_of_plan,
 };
@@ -203,5 +203,5 @@ pub fn unobserved(
 }
 
 #[cfg(test)]
-#[path = "conditions_tests.rs"]
+#[path = "cluster_conditions_tests.rs"]
 mod tests;

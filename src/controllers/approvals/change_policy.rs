@@ -4,7 +4,7 @@
 use super::execution_policy::parse_step;
 use crate::api::EksCluster;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::engine::{Action, Change, ExecutionPolicy, HoldReason, Item, Key, Step, Verdict};
 
 /// The key of the policy's step.
@@ -57,7 +57,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::status::{ApprovedStep, PlanStatus};
+    use crate::api::status_cluster::{ApprovedStep, PlanStatus};
 
     fn cluster(policy: &str) -> EksCluster {
         let spec = json!({"region": "eu-west-1", "version": "1.34", "changePolicy": policy});

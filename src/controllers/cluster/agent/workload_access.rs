@@ -4,7 +4,7 @@
 use kube::ResourceExt as _;
 
 use crate::agents::Verdict;
-use crate::agents::input::{Facts, KarpenterFacts};
+use crate::agents::shared_input::{Facts, KarpenterFacts};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;

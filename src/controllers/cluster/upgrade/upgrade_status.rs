@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
+use crate::api::status_cluster::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
 use crate::api::stored_time::whole_seconds;
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::status::facts::cluster_key;
@@ -332,5 +332,5 @@ pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
+#[path = "upgrade_status_tests.rs"]
 mod tests;

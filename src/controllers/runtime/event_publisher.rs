@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 pub use super::event_message::EventMessage;
 use super::event_series::{Decision, Series};
-use super::watch::digest;
+use super::kind_watch::digest;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
 use crate::api::stable_text::stable;

@@ -259,5 +259,5 @@ fn describe_watch_error(error: &watcher::Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "watch_tests.rs"]
+#[path = "kind_watch_tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
 //! Tests of [`super`].
 
 use super::*;
-use crate::agents::validate::{self, SourcePolicy};
+use crate::agents::validate_source::{self, SourcePolicy};
 
 fn url(text: &str) -> SourceUrl {
-    validate::url(text, SourcePolicy::default()).unwrap()
+    validate_source::url(text, SourcePolicy::default()).unwrap()
 }
 
 fn secret(pairs: &[(&str, &str)]) -> SecretData {
@@ -104,7 +104,7 @@ fn ssh_uses_socks_proxies_only() {
 }
 
 fn artifact() -> OciUrl {
-    validate::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap()
+    validate_source::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap()
 }
 
 #[test]

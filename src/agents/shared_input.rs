@@ -7,7 +7,7 @@ use std::fmt;
 
 use k8s_openapi::ByteString;
 
-/// The revision of the repository; [`super::validate::reference`] checks each text.
+/// The revision of the repository; [`super::validate_source::reference`] checks each text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GitRef {
     Branch(String),

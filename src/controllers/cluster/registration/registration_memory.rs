@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 
 /// What is remembered of the Secret.
 #[derive(Debug, Default)]

@@ -250,5 +250,5 @@ fn missing(scheme: Scheme, has: impl Fn(&str) -> bool) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "validate_tests.rs"]
+#[path = "validate_source_tests.rs"]
 mod tests;

@@ -391,5 +391,5 @@ impl From<&sdk::NetworkInterface> for NetworkInterface {
 }
 
 #[cfg(test)]
-#[path = "network_tests.rs"]
+#[path = "network_attributes_tests.rs"]
 mod tests;

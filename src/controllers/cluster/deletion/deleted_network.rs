@@ -5,7 +5,7 @@
 //! no allowlist may block a deletion: so it uses the network that the cluster was last observed in.
 
 use crate::api::network::{ExistingNetwork, Network};
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{EksCluster, EksClusterSpec};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{Grant, named};

@@ -13,8 +13,8 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use url::Url;
 
-use crate::agents::input::SecretData;
-use crate::agents::validate::{OciUrl, Scheme, SourceUrl};
+use crate::agents::shared_input::SecretData;
+use crate::agents::validate_source::{OciUrl, Scheme, SourceUrl};
 
 /// Credentials of a repository.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ fn unusable(key: &str, why: &'static str) -> Unusable {
     Unusable { key: key.to_owned(), why }
 }
 
-/// For a Git repository. [`crate::agents::validate::secret`] checks that the Secret has the keys that the scheme needs.
+/// For a Git repository. [`crate::agents::validate_source::secret`] checks that the Secret has the keys that the scheme needs.
 pub fn of_git(url: &SourceUrl, secret: &SecretData) -> Result<Credentials, Unusable> {
     if url.scheme() == Scheme::Ssh { of_ssh(secret) } else { of_http(url, secret) }
 }
@@ -221,5 +221,5 @@ fn text(secret: &SecretData, key: &str) -> Result<Option<String>, Unusable> {
 }
 
 #[cfg(test)]
-#[path = "credentials_tests.rs"]
+#[path = "repository_secret_tests.rs"]
 mod tests;

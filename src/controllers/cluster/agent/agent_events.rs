@@ -3,8 +3,8 @@
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::listing::first_and_count;
-use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
-use crate::controllers::runtime::events::EventMessage;
+use crate::api::status_cluster::{EksClusterStatus, FailingObject, GitOpsStatus};
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::ConditionValue;
 
 /// Reasons of GitOpsReady that are failures, not stages of progress.

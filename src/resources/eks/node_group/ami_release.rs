@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::observation::Detail;
+use super::observed_node_group::Detail;
 use crate::api::{KubernetesVersion, NodeGroupSpec};
 use crate::aws::AwsError;
 use crate::engine::Class;

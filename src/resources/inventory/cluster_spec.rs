@@ -116,7 +116,7 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
     let cluster = &inventory.cluster;
     let mut notes = Vec::new();
     let mut note = |what: String, why: &str| notes.push(Note::new(what, why));
-    if let Some(tags) = super::node_group::describe_tags(cluster.tags()) {
+    if let Some(tags) = super::node_group_spec::describe_tags(cluster.tags()) {
         note(
             format!("tags of the cluster ({tags})"),
             "spec.tags apply to all resources of a cluster: list the tags there if you want that",

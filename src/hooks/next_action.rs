@@ -381,5 +381,5 @@ pub fn observed(
 }
 
 #[cfg(test)]
-#[path = "next_tests.rs"]
+#[path = "next_action_tests.rs"]
 pub mod tests;

@@ -216,7 +216,7 @@ fn settings(account: &AwsAccountSpec) -> AccountSettings {
 mod tests {
     use super::*;
     use crate::api::Reason;
-    use crate::api::adoption::{AccountAdoption, AccountAdoptionPolicy};
+    use crate::api::account_adoption::{AccountAdoption, AccountAdoptionPolicy};
     use crate::api::reference::AccountReference;
 
     fn account() -> AwsAccountSpec {

@@ -2,7 +2,7 @@
 
 use crate::api::NodeGroupSpec;
 use crate::api::node_group::{CapacityType, LaunchTemplate, NodeSubnets, SubnetTier};
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::engine::execution_policy::digest;
 
 /// Longest name of a node group in EKS.
