@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::estimate;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};

@@ -8,7 +8,6 @@
 //! Not allowed here: writes of any kind but reviews of tokens and rights, and AWS. I/O: `watch` (reads of the API server), `review`
 //! (reviews), `server` (connections), `session` and `seal` (the system's random numbers).
 
-mod access;
 mod answer;
 pub mod fleet;
 pub mod gate;
@@ -19,6 +18,7 @@ mod in_cluster;
 mod injection_tests;
 pub mod mirror;
 mod object_events;
+mod permissions;
 mod query;
 mod review;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-use super::approve::waiting::Kind;
+use super::approve::pending_plans::Kind;
 use super::connection::{InNamespace, found};
 use super::errors;
 use super::output::{self, Structured};

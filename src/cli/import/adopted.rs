@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::next_steps::Needs;
-use super::{Placing, defaults, names};
+use super::{Placing, defaults, object_names};
 use crate::controllers::account::named;
 use crate::resources::inventory::{self, Inventory, Note, node_group_spec};
 
@@ -37,7 +37,7 @@ pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Sha
     let Shared { taken, needs } = shared;
     needs.add_cluster(of.name(), of.vpc());
     needs.add(named::by_cluster(&spec));
-    let name = free_name(names::object_name(of.name()), "EksCluster", taken);
+    let name = free_name(object_names::object_name(of.name()), "EksCluster", taken);
     let mut spec = serde_json::to_value(spec)?;
     if name != of.name() {
         spec["clusterName"] = of.name().into();
@@ -51,7 +51,7 @@ pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Sha
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
         needs.add(named::by_node_group(&spec));
-        let object_name = free_name(names::node_group_name(&name, &group.name), "NodeGroup", taken);
+        let object_name = free_name(object_names::node_group_name(&name, &group.name), "NodeGroup", taken);
         let mut spec = serde_json::to_value(spec)?;
         if object_name != group.name {
             spec["nodeGroupName"] = group.name.as_str().into();

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, bail};
 
 use super::adopted::{self, Shared};
-use super::{Placing, write};
+use super::{Placing, write_manifest};
 use crate::aws::{Identity, Session};
 use crate::cli::reading;
 use crate::resources::inventory::{self, Inventory};
@@ -76,7 +76,7 @@ fn manifest(of: &Inventory, region: &str, placing: &Placing, shared: &mut Shared
     }
     let mut comments = adopted::comments(of, "by `keelson import`");
     comments.extend(adopted.notes.iter().map(ToString::to_string));
-    write::manifest(&comments, &adopted.objects)
+    write_manifest::manifest(&comments, &adopted.objects)
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ mod converted;
 mod defaults;
 mod eksctl;
 mod live;
-mod names;
 mod next_steps;
+mod object_names;
 mod placing;
 mod section;
 mod terraform;
-mod write;
+mod write_manifest;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ mod management;
 pub mod manifest;
 mod markdown;
 pub mod order;
+mod plan_summary;
 mod planned;
 pub mod print;
 #[cfg(test)]
@@ -18,7 +19,6 @@ mod sources;
 pub mod style;
 mod timeline;
 mod transitions;
-mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,9 +33,9 @@ use crate::agents::validate_source::SourcePolicy;
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
+pub use plan_summary::{Obstacle, obstacles};
 pub use planned::{Planned, Wanted, about, named, wanted};
 pub use sources::read as read_files;
-pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.
 #[derive(clap::Args, Debug)]

@@ -9,7 +9,7 @@ use crate::api::Reason;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::ConditionType;
 use crate::api::status_cluster::{ChangeStatus, PlanStep, StepAction, StepState, UpgradeStatus};
-use crate::cli::approve::waiting::Kind;
+use crate::cli::approve::pending_plans::Kind;
 use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;
 use crate::controllers::status::progress::{doing, label};

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::badge::Badge;
-use super::cluster::{EventRow, Fact, event_rows};
+use super::cluster_page::{EventRow, Fact, event_rows};
+use super::cluster_table::grouped;
 use super::command::Command;
 use super::context::{Context, Frame};
-use super::table::grouped;
 use crate::page::fleet::Kept;
 use crate::page::id::{Id, Kind};
 use crate::page::query::Query;

@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::badge::Badge;
 use super::checks::{self, CheckRow};
-use super::cluster::{EventRow, Fact, event_rows};
+use super::cluster_page::{EventRow, Fact, event_rows};
 use super::command::{Command, capital};
 use super::context::{Context, Frame};
 use crate::api::FleetRollout;

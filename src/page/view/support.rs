@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
+use super::cluster_table::grouped;
 use super::context::Context;
-use super::table::grouped;
 use crate::api::status_cluster::SupportStatus;
 use crate::page::query::Query;
 use crate::page::state::State;

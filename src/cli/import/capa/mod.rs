@@ -5,13 +5,13 @@
 //! `keelson import --name` writes.
 
 mod control_plane;
+mod eks_names;
 mod machine_pool;
-mod names;
-mod network;
 mod next;
 mod object;
 mod own_fields;
 mod roles;
+mod subnets;
 #[cfg(test)]
 mod tests;
 
@@ -131,7 +131,7 @@ impl<'o> Parts<'o> {
 /// The name in EKS.
 fn name_of(plane: &Object) -> Option<String> {
     match plane.text("/eksClusterName") {
-        "" => names::in_eks(plane, names::CLUSTER),
+        "" => eks_names::in_eks(plane, eks_names::CLUSTER),
         name => Some(name.to_owned()),
     }
 }
@@ -149,7 +149,7 @@ fn describe(parts: &Parts<'_>, options: &Options, report: &RefCell<Report>) -> (
         spec.report_mistake("region", "is missing");
     }
     let name = name_of(plane).unwrap_or_else(|| {
-        spec.report_mistake("eksClusterName", names::HASHED);
+        spec.report_mistake("eksClusterName", eks_names::HASHED);
         String::new()
     });
     let roles = Roles::new(options.account_id.as_deref(), &region, plane, &parts.identities);

@@ -8,7 +8,7 @@ mod addons;
 mod ami;
 mod boundaries;
 mod capabilities;
-mod cluster;
+mod cluster_config;
 mod control_plane;
 mod flux;
 mod instance_selector;
@@ -18,6 +18,7 @@ mod node;
 mod node_group;
 mod node_role;
 mod own_fields;
+mod pod_roles;
 mod self_managed;
 mod service_accounts;
 #[cfg(test)]
@@ -29,7 +30,6 @@ mod tests_leaves;
 #[cfg(test)]
 mod tests_node_groups;
 mod version;
-mod workload_role;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::section::{Report, Section};
-use super::{Placing, section, write};
+use super::{Placing, section, write_manifest};
 use crate::api::KubernetesVersion;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::aws::tags::is_reserved;
@@ -62,7 +62,7 @@ pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<
     for comment in &comments {
         crate::cli::note(comment);
     }
-    let manifest = write::manifest(&comments, &objects)?;
+    let manifest = write_manifest::manifest(&comments, &objects)?;
     crate::cli::print_document(&manifest)?;
     check(&manifest, placing).context("the manifest is invalid: correct it before you apply it")
 }
@@ -124,8 +124,12 @@ fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyho
         }
     }
     let report = RefCell::new(report);
-    let objects =
-        cluster::objects(Section::root("", fields, &report, &own_fields::EKSCTL), placing, options, &role_access);
+    let objects = cluster_config::objects(
+        Section::root("", fields, &report, &own_fields::EKSCTL),
+        placing,
+        options,
+        &role_access,
+    );
     let report = report.into_inner();
     if !report.wrong.is_empty() {
         bail!("nothing is converted:\n{}", section::describe(&report.wrong));

@@ -11,7 +11,7 @@ pub(super) fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
         convert(&text, &Placing::default(), &Options::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
-    let manifest = write::manifest(&comments(&report), &objects).unwrap();
+    let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
     crate::cli::plan::check(&manifest).unwrap_or_else(|e| panic!("{fields}: {e:#}\n{manifest}"));
     (Value::Array(objects), report)
 }
@@ -390,7 +390,7 @@ fn namespace_and_account_are_set_on_the_objects_that_have_them() {
 fn whole_files_are_converted() {
     for (name, text) in tests_leaves::FILES {
         let Converted { objects, report } = convert(text, &Placing::default(), &Options::default()).unwrap();
-        let manifest = write::manifest(&comments(&report), &objects).unwrap();
+        let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
         crate::cli::plan::check(&manifest).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         insta::assert_snapshot!(name, manifest);
     }

@@ -19,7 +19,7 @@ fn left_of(text: &str, options: &Options) -> Vec<String> {
     match convert(text, &Placing::default(), options) {
         Err(error) => vec![format!("refused: {error:#}")],
         Ok(Converted { objects, report }) => {
-            let manifest = write::manifest(&comments(&report), &objects).unwrap();
+            let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
             let mut left: Vec<_> =
                 report.left_out.iter().map(|Remark { path, what }| format!("{path}: {what}")).collect();
             if let Err(error) = check(&manifest, &Placing::default()) {
@@ -131,7 +131,7 @@ fn what_is_left_of_usual_files() {
 fn self_managed_nodes_become_managed_with_the_flag_only() {
     let file = include_str!("testdata/self_managed.yaml");
     let Converted { objects, report } = convert(file, &Placing::default(), &as_managed()).unwrap();
-    let manifest = write::manifest(&comments(&report), &objects).unwrap();
+    let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
     crate::cli::plan::check(&manifest).unwrap();
     insta::assert_snapshot!("self_managed_as_managed", manifest);
     let Converted { objects, report } = convert(file, &Placing::default(), &Options::default()).unwrap();

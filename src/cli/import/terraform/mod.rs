@@ -9,9 +9,9 @@ mod attributes;
 mod convert;
 mod directory;
 mod kept;
-mod member;
 mod next;
 mod state;
+mod state_resource;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +27,8 @@ use super::converted::Converted;
 use super::section::{self, Report};
 use crate::resources::inventory::described::{self, Description};
 use attributes::section;
-use member::Member;
 use state::Instance;
+use state_resource::Member;
 
 /// Prints the manifest, and on standard error what is not converted and what to do next. `name`: only the cluster of that name in EKS.
 pub fn run(path: &Path, name: Option<&str>, placing: &Placing) -> anyhow::Result<()> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::member::Member;
 use super::state::Instance;
+use super::state_resource::Member;
 use super::{address, kept};
 use crate::cli::import::Placing;
 use crate::cli::import::next_steps::Needs;

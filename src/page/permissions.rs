@@ -300,5 +300,5 @@ fn is_fresh(since: Instant, now: Instant, lifetime: Duration) -> bool {
 }
 
 #[cfg(test)]
-#[path = "access_tests.rs"]
+#[path = "permissions_tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@ use askama::Template;
 use super::badge::Badge;
 use super::command::Command;
 use super::context::{Context, Frame};
-use super::graph::{self, Graph};
 use super::hooks::{self, HookRow};
-use super::network::{self, Network};
+use super::network_diagram::{self, Network};
+use super::plan_graph::{self, Graph};
 use super::schedule::{self, Schedule};
 use super::upgrade::{self, Upgrade};
 use crate::api::status_cluster::GitOpsStatus;
@@ -134,7 +134,7 @@ impl Page {
             facts: facts(object, &subject, row, context),
             state: state(&overview, context),
             situation: situation(&overview, context),
-            graph: graph::graph(object, &of_cluster, context),
+            graph: plan_graph::graph(object, &of_cluster, context),
             schedule: schedule::schedule(&subject.plan, context),
             hooks: hooks::hooks(object, context),
             upgrade: upgrade::upgrade(&subject.upgrade, subject.version.as_deref(), context),
@@ -145,7 +145,7 @@ impl Page {
             conditions: conditions(&subject, context),
             groups: of_cluster.iter().map(|kept| group_row(&kept.row, &kept.object.spec.instance_types)).collect(),
             agent: status.gitops.as_ref().map(|status| agent(status, &subject)),
-            network: network::network(&status),
+            network: network_diagram::network(&status),
             events: event_rows(events.flat_map(|id| context.fleet.events(id)), context),
             commands: commands(&subject, row),
             id: id.clone(),
@@ -360,5 +360,5 @@ fn commands(subject: &Subject, row: &Row) -> Vec<Command> {
 }
 
 #[cfg(test)]
-#[path = "cluster_tests.rs"]
+#[path = "cluster_page_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::badge::Badge;
-use super::cluster::{self, ConditionRow, EventRow, Fact, Situation};
+use super::cluster_page::{self, ConditionRow, EventRow, Fact, Situation};
 use super::command::Command;
 use super::context::{Context, Frame};
 use super::schedule::{self, Schedule};
@@ -72,14 +72,14 @@ impl Page {
             frame: context.frame(&id.title(), format!("/events?of={}", id.path()), "fleet"),
             badge: Badge::new(row.state),
             facts,
-            state: cluster::state(&overview, context),
-            situation: cluster::situation(&overview, context),
+            state: cluster_page::state(&overview, context),
+            situation: cluster_page::situation(&overview, context),
             schedule: schedule::schedule(&subject.plan, context),
             upgrade: upgrade::upgrade(&subject.upgrade, subject.version.as_deref(), context),
             replacement: replacement.map(|one| format!("{}: {}", one.node_group_name, one.message)).unwrap_or_default(),
             blocked_pods: blocked.collect(),
-            conditions: cluster::conditions(&subject, context),
-            events: cluster::event_rows(context.fleet.events(id), context),
+            conditions: cluster_page::conditions(&subject, context),
+            events: cluster_page::event_rows(context.fleet.events(id), context),
             commands: vec![
                 Command::new("See the same on a terminal", format!("keelson status {arguments}")),
                 Command::new("Compare it with AWS now", format!("keelson reconcile {arguments} --wait")),

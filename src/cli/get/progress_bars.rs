@@ -14,7 +14,7 @@ use kube::{Client, ResourceExt as _};
 
 use crate::api::EksCluster;
 use crate::api::conditions::{ConditionType, bounded};
-use crate::cli::approve::waiting::Target;
+use crate::cli::approve::pending_plans::Target;
 use crate::cli::connection;
 use crate::cli::subject::Subject;
 use crate::cli::time::{between, format_between, format_time};

@@ -6,8 +6,8 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::FleetRollout;
+use crate::cli::field_managers::{MANAGER, applier};
 use crate::cli::output::{self, Changed};
-use crate::cli::ownership::{MANAGER, applier};
 
 /// Writes the annotation on exactly the object that was read, and returns it. `None`: it has changed since.
 pub async fn annotate(

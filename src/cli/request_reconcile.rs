@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::connection::{InNamespace, found};
+use super::field_managers::MANAGER;
 use super::output::{self, Changed, say};
-use super::ownership::MANAGER;
 use super::status::{overview, print};
 use super::subject::Subject;
 use super::watching::Watched;

@@ -337,5 +337,5 @@ fn summary(parts: &[Part]) -> String {
 }
 
 #[cfg(test)]
-#[path = "graph_tests.rs"]
+#[path = "plan_graph_tests.rs"]
 mod tests;

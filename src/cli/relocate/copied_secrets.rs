@@ -224,5 +224,5 @@ impl Move {
 }
 
 #[cfg(test)]
-#[path = "secrets_tests.rs"]
+#[path = "copied_secrets_tests.rs"]
 mod tests;

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::fleet::Fleet;
+use super::fleet_objects::Fleet;
 use super::overview::{self, Overview};
-use super::print::{self, Reading};
+use super::print_status::{self, Reading};
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Changed};
 use crate::cli::screen::Screen;
@@ -55,7 +55,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     match (args.output, &args.name) {
         (Some(format), Some(_)) => format.print(&answer[0], &names(&fleet, args.name.as_deref())),
         (Some(format), None) => format.print(&json!({"items": answer}), &names(&fleet, None)),
-        (None, _) => crate::cli::print(&print::text(&answer, Reading { now, zone: &TimeZone::system() })),
+        (None, _) => crate::cli::print(&print_status::text(&answer, Reading { now, zone: &TimeZone::system() })),
     }
 }
 
@@ -92,9 +92,9 @@ async fn watch(args: &Args, mut watched: Watched) -> anyhow::Result<()> {
         was_there = is_there;
         let all = answer(&fleet, name, now)?;
         if is_terminal {
-            screen.draw(&print::text(&all, Reading { now, zone: &zone }))?;
+            screen.draw(&print_status::text(&all, Reading { now, zone: &zone }))?;
         } else {
-            let new: Vec<String> = all.iter().map(print::line).collect();
+            let new: Vec<String> = all.iter().map(print_status::line).collect();
             for line in new.iter().filter(|line| !lines.contains(line)) {
                 crate::cli::print(&format!("{} {line}\n", format_time(now, now, &zone)))?;
             }

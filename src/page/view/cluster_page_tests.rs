@@ -7,7 +7,7 @@ use super::*;
 use crate::api::NodeGroup;
 use crate::page::fleet::Fleet;
 use crate::page::tests::now;
-use crate::page::view::node_group;
+use crate::page::view::node_group_page;
 use crate::page::viewer::Viewer;
 
 fn condition(kind: &str, status: &str, reason: &str) -> Value {
@@ -76,7 +76,7 @@ fn suspended_node_group_has_no_healthy_condition() {
     let mut fleet = Fleet::default();
     fleet.apply(serde_json::from_value::<NodeGroup>(group).unwrap(), now());
     let id = Id::new(Kind::NodeGroup, "team", "web");
-    let html = in_context(&fleet, |context| node_group::Page::new(context, &id).unwrap().render().unwrap());
+    let html = in_context(&fleet, |context| node_group_page::Page::new(context, &id).unwrap().render().unwrap());
     assert_eq!(html.matches("class=\"badge held\"").count(), 4, "its state and three conditions: {html}");
     assert!(!html.contains("class=\"badge ready\""), "{html}");
 }

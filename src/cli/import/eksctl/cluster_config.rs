@@ -6,12 +6,12 @@ use super::addon_policies::{self, WorkloadPolicies};
 use super::node_group::{self, Cluster};
 use super::service_accounts::{self, RoleAccess};
 use super::{
-    Options, access, addons, capabilities, control_plane, flux, karpenter, network, self_managed, tags, version,
-    workload_role,
+    Options, access, addons, capabilities, control_plane, flux, karpenter, network, pod_roles, self_managed, tags,
+    version,
 };
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::section::Section;
-use crate::cli::import::{Placing, names};
+use crate::cli::import::{Placing, object_names};
 
 const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
 const AUTO_MODE_POOLS: [&str; 2] = ["general-purpose", "system"];
@@ -22,7 +22,7 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     let (mut metadata, mut spec) = metadata(&mut file, options.version);
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let region = spec["region"].as_str().unwrap_or_default().to_owned();
-    let object = names::object_name(&name);
+    let object = object_names::object_name(&name);
     if object != name {
         spec["clusterName"] = json!(name);
     }
@@ -184,7 +184,7 @@ fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str, role_access: &Rol
         let identity = if account.has("attachRoleARN") {
             service_accounts::with_existing_role(account, role_access)
         } else {
-            workload_role::service_account(account, region)
+            pod_roles::service_account(account, region)
         };
         let of = |one: &Value| (one["namespace"].clone(), one["serviceAccount"].clone());
         identities.extend(identity.filter(|identity| identities.iter().all(|other| of(other) != of(identity))));

@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::waiting::{ApprovalAnnotation, Kind, Planned, Target};
+use super::pending_plans::{ApprovalAnnotation, Kind, Planned, Target};
 use crate::api::reference::{ClusterReference, NodeGroupReference};
 use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
 use crate::cli::connection::found;
