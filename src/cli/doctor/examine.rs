@@ -102,7 +102,7 @@ async fn check_existing(
     let found = match existing::read(aws, &name).await {
         Ok(found) => found,
         Err(error) => {
-            findings.push(Finding::not_checked("cluster", &name, &error));
+            findings.push(Finding::not_checked(existing::CHECK, &name, &error));
             return false;
         }
     };
@@ -160,7 +160,7 @@ async fn check_plan(wanted: &Wanted<'_>, findings: &mut Vec<Finding>) -> Option<
         }
     };
     for planned in &plans {
-        let is_known = findings.iter().any(|one| one.check == "cluster" && one.outcome == Outcome::Failed);
+        let is_known = findings.iter().any(|one| one.check == existing::CHECK && one.outcome == Outcome::Failed);
         let mut seen = BTreeSet::new();
         for Obstacle { key, message, advice } in plan::obstacles(planned) {
             // That the cluster is of others has its line already.

@@ -11,7 +11,8 @@ use crate::resources::account_checks::service_roles::{self, ServiceRole};
 use crate::resources::eks::{cluster, fargate_profile, launch_template, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
-use crate::resources::iam::{role, workload_role};
+use crate::resources::iam::role::{self, Purpose};
+use crate::resources::iam::workload_role;
 use crate::resources::network::{elastic_ip, internet_gateway, nat_gateway, vpc};
 
 /// What Keelson calls for no single kind of resource.
@@ -87,12 +88,12 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
             name: format!("{path}{}", fact("name")?),
             policies: policies.map(|name| format!("arn:{partition}:iam::aws:policy/{name}")).collect(),
             is_of_pods: workload_role::KIND.is_of(&key),
-            passed_to: match key.name() {
+            passed_to: match Purpose::of(key.name()) {
                 _ if workload_role::KIND.is_of(&key) => vec!["pods.eks.amazonaws.com"],
-                "cluster" => vec!["eks.amazonaws.com"],
-                "fargate" => vec!["eks-fargate-pods.amazonaws.com"],
-                "source" => vec!["pods.eks.amazonaws.com"],
-                _ => vec!["ec2.amazonaws.com"],
+                Some(Purpose::Cluster) => vec!["eks.amazonaws.com"],
+                Some(Purpose::Fargate) => vec!["eks-fargate-pods.amazonaws.com"],
+                Some(Purpose::Source) => vec!["pods.eks.amazonaws.com"],
+                Some(Purpose::Node | Purpose::AutoNode) | None => vec!["ec2.amazonaws.com"],
             },
         })
     });

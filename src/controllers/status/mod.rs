@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod finish_reconcile;
 pub mod held_deletion;
 pub mod journal;
+pub mod network_resources;
 pub mod object_metrics;
 pub mod plan_status;
 pub mod progress;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::node_group::SubnetTier;
-use crate::api::status_cluster::{EksClusterStatus, ResourceStatus};
+use crate::api::status_cluster::EksClusterStatus;
+use crate::controllers::status::network_resources::NetworkResources;
 
 /// Sizes of the picture, in its own units.
 const ZONE_WIDTH: usize = 230;
@@ -55,13 +56,13 @@ pub struct Labelled {
 pub fn network(status: &EksClusterStatus) -> Option<Network> {
     let observed = status.network.as_ref()?;
     let mut zones: BTreeMap<&str, Vec<SubnetBox>> = BTreeMap::new();
-    let of_kind = |kind: &'static str| status.resources.iter().filter_map(move |one| of(one, kind));
+    let recorded = NetworkResources::of(status);
     let mut subnets: Vec<_> = observed.subnets.iter().collect();
     // Public subnets are nearer to the internet.
     subnets.sort_by_key(|subnet| (subnet.tier != SubnetTier::Public, &subnet.id));
     for subnet in subnets {
         let is_public = subnet.tier == SubnetTier::Public;
-        let gateway = of_kind("natGateway").find(|(zone, _)| *zone == subnet.zone).filter(|_| is_public);
+        let gateway = recorded.nat_gateways.iter().find(|(zone, _)| *zone == subnet.zone).filter(|_| is_public);
         zones.entry(&subnet.zone).or_default().push(SubnetBox {
             y: 0,
             class: if is_public { "public" } else { "private" },
@@ -93,15 +94,20 @@ pub fn network(status: &EksClusterStatus) -> Option<Network> {
         Zone { name: name.to_owned(), x: GAP + number * (ZONE_WIDTH + GAP), width: ZONE_WIDTH, height: column, boxes }
     });
     let zones: Vec<Zone> = placed.collect();
-    let gateways = [("internetGateway", "Internet gateway"), ("egressOnlyInternetGateway", "Egress-only gateway")];
-    let gateways = gateways.into_iter().flat_map(|(kind, text)| of_kind(kind).map(move |(_, id)| (text, id)));
-    let gateways = gateways.enumerate().map(|(number, (text, id))| Labelled {
+    let with_text = |ids: Vec<&str>, text: &str| -> Vec<(String, String)> {
+        ids.into_iter().map(|id| (text.to_owned(), id.to_owned())).collect()
+    };
+    let gateways = [
+        with_text(recorded.internet_gateways, "Internet gateway"),
+        with_text(recorded.egress_only_gateways, "Egress-only gateway"),
+    ];
+    let gateways = gateways.into_iter().flatten().enumerate().map(|(number, (text, detail))| Labelled {
         x: GAP + number * (ZONE_WIDTH + GAP),
-        text: text.to_owned(),
-        detail: id.to_owned(),
+        text,
+        detail,
     });
     let gateways: Vec<Labelled> = gateways.collect();
-    let endpoints: Vec<String> = of_kind("vpcEndpoint").map(|(name, _)| name.to_owned()).collect();
+    let endpoints: Vec<String> = recorded.endpoints.into_iter().map(str::to_owned).collect();
     let columns = zones.len().max(gateways.len());
     let title = observed.vpc_id.clone().unwrap_or_else(|| "VPC".to_owned());
     Some(Network {
@@ -113,13 +119,6 @@ pub fn network(status: &EksClusterStatus) -> Option<Network> {
         gateways,
         endpoints,
     })
-}
-
-/// Name and id of a resource of that kind.
-fn of<'a>(resource: &'a ResourceStatus, kind: &str) -> Option<(&'a str, &'a str)> {
-    let rest = resource.key.strip_prefix(kind)?;
-    let name = if rest.is_empty() { "" } else { rest.strip_prefix('/')? };
-    Some((name, resource.id.as_deref().unwrap_or_default()))
 }
 
 fn describe(title: &str, zones: &[Zone], gateways: &[Labelled]) -> String {

@@ -195,7 +195,7 @@ fn of_group(kept: &Kept<NodeGroup>) -> Part {
         other => (other, other.label()),
     };
     Part {
-        key: Key::named("nodeGroup", object.node_group_name()),
+        key: order::node_group(&object.node_group_name()),
         badge: Badge::with_text(state, word),
         is_late: false,
         short: row.reason.clone(),

@@ -83,29 +83,48 @@ const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("Tags", "vpc", "vpc"),
 ];
 
+/// The id of a resource in ARNs of EKS.
+const ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A type of resource in ARNs of EKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EksType {
+    name: &'static str,
+    /// What follows the cluster's name, where `ACCOUNT` and `ID` stand for those.
+    rest: &'static str,
+}
+
+impl EksType {
+    const fn new(name: &'static str, rest: &'static str) -> Self {
+        Self { name, rest }
+    }
+}
+
+const CLUSTER: EksType = EksType::new("cluster", "");
+
 /// What is in the name of EKS's actions, and the resource type in ARNs. The first match counts. A test as above.
-const EKS_KINDS: &[(&str, &str)] = &[
-    ("IdentityProviderConfig", "identityproviderconfig"),
-    ("Capability", "capability"),
-    ("Nodegroup", "nodegroup"),
-    ("Addon", "addon"),
-    ("FargateProfile", "fargateprofile"),
-    ("Access", "access-entry"),
-    ("PodIdentity", "podidentityassociation"),
-    ("Cluster", "cluster"),
-    ("CertificateAuthority", "cluster"),
-    ("EncryptionConfig", "cluster"),
-    ("UntagResource", "cluster"),
+const EKS_KINDS: &[(&str, EksType)] = &[
+    ("IdentityProviderConfig", EksType::new("identityproviderconfig", "/x/x/ID")),
+    ("Capability", EksType::new("capability", "/x/x/ID")),
+    ("Nodegroup", EksType::new("nodegroup", "/x/ID")),
+    ("Addon", EksType::new("addon", "/x/ID")),
+    ("FargateProfile", EksType::new("fargateprofile", "/x/ID")),
+    ("Access", EksType::new("access-entry", "/role/ACCOUNT/x/ID")),
+    ("PodIdentity", EksType::new("podidentityassociation", "/a-x")),
+    ("Cluster", CLUSTER),
+    ("CertificateAuthority", CLUSTER),
+    ("EncryptionConfig", CLUSTER),
+    ("UntagResource", CLUSTER),
 ];
 
 fn ec2_kind(action: &str) -> Option<&'static str> {
     EC2_KINDS.iter().find(|(part, ..)| action.contains(part)).map(|(_, kind, _)| *kind)
 }
 
-fn eks_kind(action: &str) -> Option<&'static str> {
+fn eks_kind(action: &str) -> Option<EksType> {
     // In EKS, what is created is created within the cluster.
     if action.starts_with("Create") || action == "AssociateIdentityProviderConfig" {
-        return Some("cluster");
+        return Some(CLUSTER);
     }
     EKS_KINDS.iter().find(|(part, _)| action.contains(part)).map(|(_, kind)| *kind)
 }
@@ -171,16 +190,9 @@ pub(super) fn circumstances(action: &str, place: &AccountRegion<'_>, names: &Nam
         ("eks", "CreateCluster") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", "TagResource") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", _) => {
-            let Some(kind) = eks_kind(name) else { return one("*".to_owned(), Vec::new()) };
-            let (cluster, id) = (&names.cluster, "00000000-0000-0000-0000-000000000000");
-            let resource = match kind {
-                "cluster" => format!("cluster/{cluster}"),
-                "access-entry" => format!("access-entry/{cluster}/role/{}/x/{id}", place.account),
-                "podidentityassociation" => format!("podidentityassociation/{cluster}/a-x"),
-                "identityproviderconfig" | "capability" => format!("{kind}/{cluster}/x/x/{id}"),
-                kind => format!("{kind}/{cluster}/x/{id}"),
-            };
-            one(place.eks(&resource), owned())
+            let Some(EksType { name, rest }) = eks_kind(name) else { return one("*".to_owned(), Vec::new()) };
+            let rest = rest.replace("ACCOUNT", place.account).replace("ID", ID);
+            one(place.eks(&format!("{name}/{}{rest}", names.cluster)), owned())
         }
         ("logs", _) => {
             let AccountRegion { partition, region, account } = place;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_eks::types::{AmiTypes, CapacityTypes, Nodegroup, NodegroupScalingConfig, UpdateType};
 
+use super::cluster;
 use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::aws::Service;
@@ -85,9 +86,9 @@ pub fn key(name: &str) -> Key {
     KIND.named(name)
 }
 
-/// The gate that opens when the cluster can take nodes.
+/// The gate that opens when the cluster can take nodes. In the graph of a NodeGroup it stands for the control plane, and has its key.
 pub fn cluster_gate() -> Key {
-    Key::single("cluster")
+    cluster::key()
 }
 
 impl NodeGroup {
