@@ -23,7 +23,7 @@ mod hook_properties;
 
 pub use entry::{JobId, Notice, created, deleted, without_job};
 pub use moment::{Moment, UpgradeFacts, is_of_upgrade, moments, settle};
-pub use next_action::{Action, Held, Observation, Question, Record, next, observed};
+pub use next_action::{Action, HookHold, Observation, Question, Record, next, observed};
 pub use passed::{has_passed_before, is_waited_for_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};
 pub use unanswered::without_interrupted_waits;

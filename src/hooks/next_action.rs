@@ -55,7 +55,7 @@ pub enum Action<'a> {
     /// Delete the Job of this entry, if it exists: whether it was created is not known. Then its next try begins.
     Discard(&'a Hook, usize),
     /// What follows does not begin.
-    Held(Held),
+    Held(HookHold),
     /// All hooks of the point have passed.
     Pass,
 }
@@ -86,7 +86,7 @@ impl Record {
 
 /// Why what follows does not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HookHold {
     /// Whether a person must act.
     pub failed: bool,
     /// Which hook, its Job, and what to do.
@@ -141,16 +141,16 @@ impl<'a> Question<'a> {
     }
 
     /// Why a try does not begin, or nothing is recorded: the Job of that name, which must go first, is not deleted.
-    pub fn undeleted(&self, job: &str, why: &str, requires_change: bool, again: SignedDuration) -> Held {
+    pub fn undeleted(&self, job: &str, why: &str, requires_change: bool, again: SignedDuration) -> HookHold {
         let entry = self.entries.iter().find(|entry| entry.job.as_deref() == Some(job));
         let hook = entry.and_then(|entry| self.hooks.iter().find(|hook| hook.name == entry.name));
         let Some((entry, hook)) = entry.zip(hook) else {
-            return Held { failed: requires_change, message: why.to_owned(), again };
+            return HookHold { failed: requires_change, message: why.to_owned(), again };
         };
         let (what, skip) = (entry.describe(), self.skip_advice(hook, entry));
         let message = format!("{what}: to go on at once, {skip}; its Job {job} is not deleted yet: {why}");
         let has_failed = matches!(entry.state, HookState::Failed | HookState::Lost);
-        Held { failed: requires_change || has_failed, message, again }
+        HookHold { failed: requires_change || has_failed, message, again }
     }
 
     /// The status in which `entry` no longer waits for a cluster that does not answer.
@@ -203,7 +203,7 @@ impl<'a> Question<'a> {
     /// The action while `hook` needs a person.
     pub(super) fn failed(&self, hook: &Hook, entry: &HookStatus, what: &str, why: &str) -> Action<'a> {
         let message = format!("{what}: {why}: {}", self.advice(hook, entry));
-        Action::Held(Held { failed: true, message, again: FAILED_AGAIN })
+        Action::Held(HookHold { failed: true, message, again: FAILED_AGAIN })
     }
 }
 
@@ -271,7 +271,7 @@ fn about<'a>(question: &Question<'a>, hook: &'a Hook) -> Option<Action<'a>> {
 /// Nothing is created on hold.
 fn on_hold<'a>(what: &str) -> Action<'a> {
     let message = format!("{what}: it does not begin while the cluster is on hold");
-    Action::Held(Held { failed: false, message, again: FAILED_AGAIN })
+    Action::Held(HookHold { failed: false, message, again: FAILED_AGAIN })
 }
 
 /// The first try of a hook, or the next one after a failure.
@@ -337,7 +337,7 @@ pub enum Observation {
     /// It has ended, or must end.
     Record(Record),
     /// It runs.
-    Held(Held),
+    Held(HookHold),
 }
 
 /// What follows from the observed Job of the entry at `index`. `waiting`: why its Pods do not run.
@@ -377,7 +377,7 @@ pub fn observed(
     let elapsed = question.now.duration_since(started);
     let pause = SignedDuration::from_secs(elapsed.as_secs() / 10).clamp(POLL.0, POLL.1);
     let left = until.duration_since(question.now).max(POLL.0);
-    Observation::Held(Held { failed: false, message, again: pause.min(left) })
+    Observation::Held(HookHold { failed: false, message, again: pause.min(left) })
 }
 
 #[cfg(test)]

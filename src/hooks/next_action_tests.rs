@@ -53,7 +53,7 @@ impl Case {
         }
     }
 
-    fn held(&self) -> Held {
+    fn held(&self) -> HookHold {
         match next(&self.question()) {
             Action::Held(held) => held,
             other => panic!("{other:?}"),

@@ -28,7 +28,7 @@ fn recorded(case: &Case) -> Record {
     }
 }
 
-fn held(case: &Case) -> Held {
+fn held(case: &Case) -> HookHold {
     match unanswered(case) {
         Action::Held(held) => held,
         other => panic!("{other:?}"),

@@ -21,7 +21,7 @@ use crate::controllers::runtime::decode::Unreadable;
 pub const EVENTS: &str = "events";
 
 /// A kind that is watched.
-pub trait Shown: apply::Kind {
+pub trait PageKind: apply::Kind {
     const KIND: Kind;
     /// Removes what no view shows.
     fn trim(&mut self) {}
@@ -31,10 +31,10 @@ pub trait Shown: apply::Kind {
 }
 
 /// The objects of a kind.
-pub type Objects<K> = BTreeMap<NamespacedName, Kept<K>>;
+pub type Objects<K> = BTreeMap<NamespacedName, FleetObject<K>>;
 
 /// An object, and what lists show of it.
-pub struct Kept<K> {
+pub struct FleetObject<K> {
     pub object: Arc<K>,
     pub row: Arc<Row>,
 }
@@ -74,19 +74,19 @@ pub enum Change {
 
 impl Fleet {
     /// Stores an object.
-    pub fn apply<K: Shown>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
+    pub fn apply<K: PageKind>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
         self.apply_shared(Arc::new(object), now)
     }
 
     /// Stores an object that somebody else holds anyway: as it is.
-    pub fn apply_shared<K: Shown>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
+    pub fn apply_shared<K: PageKind>(&mut self, object: Arc<K>, now: Timestamp) -> Vec<Change> {
         let id = id_of(K::KIND, object.meta());
         self.unreadable.remove(&id);
         let mut changes = self.forget_cluster(&*object, &id);
         let cluster = self.remember_cluster(&*object);
         let row = Arc::new(object.row(self, now));
-        K::all_mut(self).insert(id.place(), Kept { object, row });
+        K::all_mut(self).insert(id.place(), FleetObject { object, row });
         if K::KIND == Kind::EksCluster {
             self.update_groups_of(&id.place(), now);
         }
@@ -95,7 +95,7 @@ impl Fleet {
     }
 
     /// Stores that an object cannot be decoded, instead of what was known of it.
-    pub fn isolate<K: Shown>(&mut self, object: &Unreadable) -> Vec<Change> {
+    pub fn isolate<K: PageKind>(&mut self, object: &Unreadable) -> Vec<Change> {
         let id = id_of(K::KIND, &object.meta);
         let changes = self.delete::<K>(&id);
         self.unreadable.insert(id, Arc::new(Row::of_unreadable(K::KIND, object)));
@@ -108,7 +108,7 @@ impl Fleet {
     }
 
     /// Removes an object.
-    pub fn delete<K: Shown>(&mut self, id: &Id) -> Vec<Change> {
+    pub fn delete<K: PageKind>(&mut self, id: &Id) -> Vec<Change> {
         self.events.remove(id);
         self.unreadable.remove(id);
         let cluster = self.groups.get(&id.place()).filter(|_| K::KIND == Kind::NodeGroup);
@@ -121,7 +121,7 @@ impl Fleet {
     }
 
     /// Completes a list: what it does not contain was deleted while nothing was read.
-    pub fn finish_list<K: Shown>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
+    pub fn finish_list<K: PageKind>(&mut self, listed: &BTreeSet<Id>) -> Vec<Change> {
         let ids = K::all(self).values().map(|kept| kept.row.id.clone());
         let ids = ids.chain(self.unreadable.keys().filter(|id| id.kind == K::KIND).cloned());
         let gone: Vec<Id> = ids.filter(|id| !listed.contains(id)).collect();
@@ -207,14 +207,14 @@ impl Fleet {
     }
 
     /// The node groups of a cluster, by name.
-    pub fn groups_of(&self, cluster: &NamespacedName) -> impl Iterator<Item = &Kept<NodeGroup>> {
+    pub fn groups_of(&self, cluster: &NamespacedName) -> impl Iterator<Item = &FleetObject<NodeGroup>> {
         let names = self.groups_of.get(cluster).into_iter().flatten();
         let namespace = cluster.0.clone();
         names.filter_map(move |name| self.groups.get(&(namespace.clone(), name.clone())))
     }
 
     /// A node group that was deleted and created again, which only a later list shows, may be of another cluster.
-    fn forget_cluster<K: Shown>(&mut self, object: &K, id: &Id) -> Vec<Change> {
+    fn forget_cluster<K: PageKind>(&mut self, object: &K, id: &Id) -> Vec<Change> {
         let Some(group) = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>() else { return Vec::new() };
         let former = self.groups.get(&id.place()).map(|kept| cluster_of(&kept.object));
         let Some(former) = former.filter(|former| *former != cluster_of(group)) else { return Vec::new() };
@@ -231,7 +231,7 @@ impl Fleet {
         }
     }
 
-    fn remember_cluster<K: Shown>(&mut self, object: &K) -> Option<Id> {
+    fn remember_cluster<K: PageKind>(&mut self, object: &K) -> Option<Id> {
         let group = (object as &dyn std::any::Any).downcast_ref::<NodeGroup>()?;
         let cluster = cluster_of(group);
         self.groups_of.entry(cluster.place()).or_default().insert(group.name_any());
@@ -243,7 +243,7 @@ impl Fleet {
         let groups: Vec<_> = self.groups_of(cluster).map(|kept| Arc::clone(&kept.object)).collect();
         for group in groups {
             let row = Arc::new(group.row(self, now));
-            self.groups.insert(row.id.place(), Kept { object: group, row });
+            self.groups.insert(row.id.place(), FleetObject { object: group, row });
         }
     }
 }
@@ -269,7 +269,7 @@ pub fn id_of(kind: Kind, meta: &ObjectMeta) -> Id {
     Id::new(kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-impl Shown for EksCluster {
+impl PageKind for EksCluster {
     const KIND: Kind = Kind::EksCluster;
 
     fn trim(&mut self) {
@@ -308,7 +308,7 @@ impl Shown for EksCluster {
     }
 }
 
-impl Shown for NodeGroup {
+impl PageKind for NodeGroup {
     const KIND: Kind = Kind::NodeGroup;
 
     fn trim(&mut self) {
@@ -338,7 +338,7 @@ impl Shown for NodeGroup {
     }
 }
 
-impl Shown for AwsAccount {
+impl PageKind for AwsAccount {
     const KIND: Kind = Kind::AwsAccount;
 
     fn row(&self, _: &Fleet, _: Timestamp) -> Row {
@@ -354,7 +354,7 @@ impl Shown for AwsAccount {
     }
 }
 
-impl Shown for FleetRollout {
+impl PageKind for FleetRollout {
     const KIND: Kind = Kind::FleetRollout;
 
     fn row(&self, _: &Fleet, _: Timestamp) -> Row {

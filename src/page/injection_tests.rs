@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
 
-use super::fleet::{Fleet, Shown};
+use super::fleet::{Fleet, PageKind};
 use super::id::{Id, Kind};
 use super::tests::{ago, condition, html, landing, now};
 use super::view;
@@ -90,7 +90,7 @@ fn status(kind: Kind, round: usize) -> (Value, BTreeSet<String>) {
     (status, texts)
 }
 
-fn add<K: Shown>(fleet: &mut Fleet, metadata: &Value, spec: &Value, round: usize) {
+fn add<K: PageKind>(fleet: &mut Fleet, metadata: &Value, spec: &Value, round: usize) {
     let object = json!({"metadata": metadata, "spec": spec, "status": status(K::KIND, round).0});
     fleet.apply(serde_json::from_value::<K>(object).unwrap(), now());
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Page;
-use super::fleet::{Shown, id_of};
+use super::fleet::{PageKind, id_of};
 use super::id::{Id, Kind};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::controllers::runtime::mirror::{Mirror, Reading};
@@ -49,7 +49,7 @@ impl OperatorMirror {
         (Self(sender), Readings { page, queue })
     }
 
-    fn take<K: Shown>(&self, reading: Reading<K>) {
+    fn take<K: PageKind>(&self, reading: Reading<K>) {
         self.queue(move |page| show(page, reading));
     }
 
@@ -59,7 +59,7 @@ impl OperatorMirror {
     }
 }
 
-fn show<K: Shown>(page: &Page, reading: Reading<K>) {
+fn show<K: PageKind>(page: &Page, reading: Reading<K>) {
     let now = Timestamp::now();
     match reading {
         Reading::All(objects, unreadable) => {

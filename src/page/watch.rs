@@ -12,7 +12,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::Page;
-use super::fleet::{Change, EVENTS, Fleet, Shown, id_of};
+use super::fleet::{Change, EVENTS, Fleet, PageKind, id_of};
 use super::gate::Gate;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::{connection, errors, events, watching};
@@ -67,7 +67,7 @@ fn config() -> watcher::Config {
 }
 
 /// Watches a kind, except while an operator in this process passes on what it reads.
-async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
+async fn follow<K: PageKind>(api: Api<Decoded<K>>, page: Arc<Page>) {
     let mut led = page.led(K::KIND).subscribe();
     // The page has the sender, so there is always another value.
     while led.wait_for(|is_led| !is_led).await.is_ok() {
@@ -79,7 +79,7 @@ async fn follow<K: Shown>(api: Api<Decoded<K>>, page: Arc<Page>) {
     }
 }
 
-async fn read<K: Shown>(api: Api<Decoded<K>>, page: &Page) {
+async fn read<K: PageKind>(api: Api<Decoded<K>>, page: &Page) {
     let name = K::KIND.as_str();
     let mut listed = BTreeSet::new();
     watch(api, config(), |event| {
@@ -103,7 +103,7 @@ async fn read<K: Shown>(api: Api<Decoded<K>>, page: &Page) {
     .await;
 }
 
-fn store<K: Shown>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec<Change> {
+fn store<K: PageKind>(fleet: &mut Fleet, object: Decoded<K>, now: Timestamp) -> Vec<Change> {
     match object {
         Decoded::Object(object) => fleet.apply(*object, now),
         Decoded::Unreadable(object) => fleet.isolate::<K>(&object),

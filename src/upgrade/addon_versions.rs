@@ -24,13 +24,13 @@ pub struct Offer {
 
 /// The add-on version that the spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum DesiredVersion {
     Default,
     Latest,
     Exact(String),
 }
 
-impl From<AddonVersion<'_>> for Wanted {
+impl From<AddonVersion<'_>> for DesiredVersion {
     fn from(version: AddonVersion<'_>) -> Self {
         match version {
             AddonVersion::Default => Self::Default,
@@ -55,16 +55,16 @@ fn find<'a>(offers: &'a [Offer], version: &str) -> Option<&'a Offer> {
 
 /// The version to install, from those offered for the cluster's Kubernetes version. An error says what to write
 /// instead.
-pub fn choose(wanted: &Wanted, offered: &[Offer]) -> Result<String, String> {
+pub fn choose(wanted: &DesiredVersion, offered: &[Offer]) -> Result<String, String> {
     let newest = newest(offered.iter());
     let chosen = match wanted {
-        Wanted::Default => offered.iter().find(|offer| offer.default).or(newest),
-        Wanted::Latest => newest,
-        Wanted::Exact(exact) => find(offered, exact),
+        DesiredVersion::Default => offered.iter().find(|offer| offer.default).or(newest),
+        DesiredVersion::Latest => newest,
+        DesiredVersion::Exact(exact) => find(offered, exact),
     };
     match (chosen, wanted) {
         (Some(offer), _) => Ok(offer.version.clone()),
-        (None, Wanted::Exact(exact)) if !offered.is_empty() => {
+        (None, DesiredVersion::Exact(exact)) if !offered.is_empty() => {
             Err(format!("there is no version {exact}; the newest are {}", newest_names(offered)))
         }
         (None, _) => Err("EKS offers no add-on of that name: see `aws eks describe-addon-versions`".into()),
@@ -81,10 +81,10 @@ fn newest_names(offered: &[Offer]) -> String {
 
 /// The version to choose from `offers` for an add-on at `installed`. It is not lower than `installed` while `installed`
 /// or a newer version is offered; only if all offered versions are lower, one of them is chosen.
-fn choose_not_lower(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
+fn choose_not_lower(wanted: &DesiredVersion, installed: &str, offers: &[Offer]) -> Option<String> {
     let chosen = choose(wanted, offers).ok()?;
     let is = numbers(installed);
-    if numbers(&chosen) >= is || matches!(wanted, Wanted::Exact(_)) {
+    if numbers(&chosen) >= is || matches!(wanted, DesiredVersion::Exact(_)) {
         return Some(chosen);
     }
     if find(offers, installed).is_some() {
@@ -98,8 +98,8 @@ fn choose_not_lower(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Optio
 fn is_updatable(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     match addon.wanted {
         None => false,
-        Some(Wanted::Exact(_)) => true,
-        Some(Wanted::Default | Wanted::Latest) => policy == FollowPolicy::Follow,
+        Some(DesiredVersion::Exact(_)) => true,
+        Some(DesiredVersion::Default | DesiredVersion::Latest) => policy == FollowPolicy::Follow,
     }
 }
 
@@ -118,7 +118,7 @@ pub fn steady(
     let at_next = next.and_then(|next| addon.offered.get(&next)).map_or(&[][..], Vec::as_slice);
     let is_undone =
         find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
-    (!is_undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
+    (!is_undone || matches!(wanted, DesiredVersion::Exact(_))).then_some(chosen)
 }
 
 /// The version an add-on needs before the control plane moves from `from` to `to`; `None`: no change, or no version
@@ -131,7 +131,7 @@ pub fn before(
 ) -> Option<String> {
     let (at_from, at_to) = (addon.offered.get(&from)?, addon.offered.get(&to)?);
     let keeps_exact = match &addon.wanted {
-        Some(Wanted::Exact(exact)) => !is_offered_later(addon, exact, from, to),
+        Some(DesiredVersion::Exact(exact)) => !is_offered_later(addon, exact, from, to),
         _ => false,
     };
     if find(at_to, &addon.installed).is_some() || !is_updatable(addon, policy) || keeps_exact {
@@ -145,7 +145,8 @@ pub fn before(
     if !offers.iter().any(|offer| offer.default) {
         offers = both(at_from, at_to);
     }
-    let wanted = if addon.wanted == Some(Wanted::Latest) { Wanted::Latest } else { Wanted::Default };
+    let wanted =
+        if addon.wanted == Some(DesiredVersion::Latest) { DesiredVersion::Latest } else { DesiredVersion::Default };
     choose_not_lower(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
 }
 
@@ -161,7 +162,7 @@ fn is_offered_later(addon: &ObservedAddon, exact: &str, from: KubernetesVersion,
 /// The newest versions that EKS offers for a Kubernetes version instead of the requested exact one; `None`: that one is
 /// offered or installed, or nothing is known.
 pub fn not_offered(addon: &ObservedAddon, minor: KubernetesVersion) -> Option<String> {
-    let Some(Wanted::Exact(exact)) = &addon.wanted else { return None };
+    let Some(DesiredVersion::Exact(exact)) = &addon.wanted else { return None };
     let offers = addon.offered.get(&minor)?;
     (*exact != addon.installed && find(offers, exact).is_none()).then(|| newest_names(offers))
 }
@@ -204,12 +205,12 @@ pub fn obstacle(
     let on_both = || newest(at_to.iter().filter(|offer| find(at_from, &offer.version).is_some()));
     let instead = || on_both().map(|offer| offer.version.clone());
     match wanted {
-        Wanted::Exact(exact) if is_offered_later(addon, exact, from, to) => None,
-        Wanted::Exact(exact) => Some(Obstacle::Exact { version: exact.clone(), instead: instead() }),
-        Wanted::Default | Wanted::Latest if policy == FollowPolicy::Manual => {
+        DesiredVersion::Exact(exact) if is_offered_later(addon, exact, from, to) => None,
+        DesiredVersion::Exact(exact) => Some(Obstacle::Exact { version: exact.clone(), instead: instead() }),
+        DesiredVersion::Default | DesiredVersion::Latest if policy == FollowPolicy::Manual => {
             Some(Obstacle::Manual { instead: instead() })
         }
-        Wanted::Default | Wanted::Latest => None,
+        DesiredVersion::Default | DesiredVersion::Latest => None,
     }
 }
 
@@ -238,11 +239,11 @@ mod tests {
         text.split_whitespace().map(offer).collect()
     }
 
-    fn wanted(text: &str) -> Wanted {
+    fn wanted(text: &str) -> DesiredVersion {
         match text {
-            "Default" => Wanted::Default,
-            "Latest" => Wanted::Latest,
-            exact => Wanted::Exact(exact.into()),
+            "Default" => DesiredVersion::Default,
+            "Latest" => DesiredVersion::Latest,
+            exact => DesiredVersion::Exact(exact.into()),
         }
     }
 
@@ -261,8 +262,8 @@ mod tests {
     #[test]
     fn default_is_from_eks_and_latest_is_the_highest_version() {
         let offered = offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2* v1.11.4-eksbuild.14");
-        assert_eq!(choose(&Wanted::Default, &offered).unwrap(), "v1.11.4-eksbuild.2");
-        assert_eq!(choose(&Wanted::Latest, &offered).unwrap(), "v1.11.4-eksbuild.14");
+        assert_eq!(choose(&DesiredVersion::Default, &offered).unwrap(), "v1.11.4-eksbuild.2");
+        assert_eq!(choose(&DesiredVersion::Latest, &offered).unwrap(), "v1.11.4-eksbuild.14");
         assert_eq!(choose(&wanted("v1.9.3-eksbuild.5"), &offered).unwrap(), "v1.9.3-eksbuild.5");
     }
 
@@ -270,7 +271,7 @@ mod tests {
     fn unavailable_version_is_rejected_with_available_ones() {
         let why = choose(&wanted("v3"), &offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2")).unwrap_err();
         assert!(why.contains("v1.11.4-eksbuild.2, v1.9.3-eksbuild.5"), "{why}");
-        assert!(choose(&Wanted::Default, &[]).unwrap_err().contains("no add-on of that name"));
+        assert!(choose(&DesiredVersion::Default, &[]).unwrap_err().contains("no add-on of that name"));
     }
 
     #[test]

@@ -385,7 +385,7 @@ pub(super) fn of_exact_addons(goal: &Goal, observed: &Observation) -> Vec<Block>
     let control_plane = goal.version;
     let addons = observed.addons.iter().filter_map(|addon| {
         let offered = addon_versions::not_offered(addon, control_plane)?;
-        let Some(addon_versions::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
+        let Some(addon_versions::DesiredVersion::Exact(version)) = addon.wanted.clone() else { return None };
         Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })
     });
     addons.collect()

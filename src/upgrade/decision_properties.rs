@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::addon_versions::{Offer, Wanted};
+use super::addon_versions::{DesiredVersion, Offer};
 use super::blocks::Block;
 use super::world::{End, World, is_compatible, minor, v};
 use super::*;
@@ -55,10 +55,10 @@ prop_compose! {
         unknown in option::weighted(0.1, minors(base)),
         installed in 1usize..8,
         wanted in prop_oneof![
-            4 => Just(Some(Wanted::Default)),
-            2 => Just(Some(Wanted::Latest)),
+            4 => Just(Some(DesiredVersion::Default)),
+            2 => Just(Some(DesiredVersion::Latest)),
             1 => Just(None),
-            2 => (1usize..9).prop_map(|number| Some(Wanted::Exact(format!("v1.{number}.0-eksbuild.1")))),
+            2 => (1usize..9).prop_map(|number| Some(DesiredVersion::Exact(format!("v1.{number}.0-eksbuild.1")))),
         ],
         failed in prop::bool::weighted(0.05),
     ) -> ObservedAddon {
@@ -189,7 +189,7 @@ fn is_justified(block: &Block, world: &World) -> bool {
         Block::OtherNodes { oldest, .. } => !is_compatible(next, *oldest),
         Block::Addon { name, .. } => addon(name).is_some_and(|addon| {
             let none = addon.offered.get(&next).is_some_and(Vec::is_empty);
-            let exact = matches!(addon.wanted, Some(Wanted::Exact(_)));
+            let exact = matches!(addon.wanted, Some(DesiredVersion::Exact(_)));
             !runs_on(addon, next, &addon.installed) && (none || exact || goal.addons == FollowPolicy::Manual)
         }),
         Block::AddonNotOffered { name, version, .. } => {
@@ -213,7 +213,7 @@ fn has_reached_goal(world: &World) -> bool {
         group.own.is_none() && !group.suspended && goal.node_groups == FollowPolicy::Follow
     };
     let moves = |addon: &&ObservedAddon| {
-        matches!(addon.wanted, Some(Wanted::Default | Wanted::Latest))
+        matches!(addon.wanted, Some(DesiredVersion::Default | DesiredVersion::Latest))
             && goal.addons == FollowPolicy::Follow
             && addon.offered.get(&goal.version).is_some_and(|offers| !offers.is_empty())
     };
@@ -252,7 +252,7 @@ proptest! {
         }
         for addon in &mut case.observed.addons {
             addon.state = AddonState::Settled;
-            addon.wanted = Some(Wanted::Default);
+            addon.wanted = Some(DesiredVersion::Default);
             // A version that runs everywhere: the last resort.
             for offers in addon.offered.values_mut() {
                 offers.push(Offer { version: "v1.0.1-eksbuild.1".into(), default: offers.is_empty() });

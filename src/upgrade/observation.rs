@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addon_versions::{Offer, Wanted};
+use super::addon_versions::{DesiredVersion, Offer};
 use super::windows::WindowState;
 use crate::api::EksClusterSpec;
 use crate::api::KubernetesVersion;
@@ -85,7 +85,7 @@ pub struct ObservedAddon {
     /// Its version, as EKS reports it.
     pub installed: String,
     /// The version in the spec; `None`: the spec does not list the add-on, so the operator does not update it.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<DesiredVersion>,
     /// Its state.
     pub state: AddonState,
     /// The versions that EKS offers for each Kubernetes version on the path, including the current one. Kubernetes

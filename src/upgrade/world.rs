@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::addon_versions::{Offer, Wanted, numbers};
+use super::addon_versions::{DesiredVersion, Offer, numbers};
 use super::blocks::Block;
 use super::preflight::Preflight;
 use super::soak::Soak;
@@ -301,7 +301,7 @@ impl World {
         let next = path.first().copied().unwrap_or(is);
         let back = next < is;
         self.rule(back || self.clock().window.is_open(), || format!("{name} is updated outside a window"))?;
-        if !matches!(addon.wanted, Some(Wanted::Exact(_))) {
+        if !matches!(addon.wanted, Some(DesiredVersion::Exact(_))) {
             let lower = numbers(to) < numbers(&addon.installed);
             let runs =
                 versions(addon, is).contains(&addon.installed) && versions(addon, next).contains(&addon.installed);

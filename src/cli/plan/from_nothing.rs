@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::planned::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::planned::{ManifestCluster, NOT_THERE, Planned, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, EksClusterSpec};
@@ -25,8 +25,8 @@ use crate::resources::inventory::zones::RegionZones;
 use crate::resources::network::{existing_network, subnet};
 
 /// The plans of a cluster and its node groups when none of them exists.
-pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
-    let Wanted { cluster, groups, grant } = wanted;
+pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
     let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(cluster, NOT_THERE);
@@ -111,7 +111,7 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
 ///
 /// # Errors
 /// Its graph cannot be built.
-pub fn view_from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<ClusterView> {
+pub fn view_from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<ClusterView> {
     let spec = &wanted.cluster.spec;
     let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(wanted.cluster, NOT_THERE);

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::from_nothing::with_agent;
 use super::images;
-use super::planned::{ClosedWindow, NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::planned::{
+    ClosedWindow, ManifestCluster, NOT_THERE, Planned, about, cluster_graph, named, node_group_graph, owner,
+};
 use crate::api::addons::Addon;
 use crate::api::conditions::ConditionType;
 use crate::api::status_cluster::NodeGroupStatus;
@@ -35,8 +37,8 @@ use crate::resources::network::private_endpoints;
 use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addon_versions, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
-pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
-    let Wanted { cluster, groups, grant } = wanted;
+pub async fn plan(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, NOT_THERE);
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);

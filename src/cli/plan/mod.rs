@@ -34,7 +34,7 @@ use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
 pub use plan_summary::{Obstacle, obstacles};
-pub use planned::{Planned, Wanted, about, named, wanted};
+pub use planned::{ManifestCluster, Planned, about, named, wanted};
 pub use sources::read as read_files;
 
 /// Flags of `keelson plan`.

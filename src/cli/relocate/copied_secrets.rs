@@ -21,19 +21,19 @@ use crate::api::secret_use::{self, SecretUse};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     path: String,
-    wanted: Wanted,
+    wanted: RequiredKeys,
 }
 
 /// What the operator reads of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+enum RequiredKeys {
     /// The credentials of the Git repository with that URL.
     Git(String),
     /// The keys of that purpose.
     Keys(Keys),
 }
 
-impl Wanted {
+impl RequiredKeys {
     fn secret_use(&self) -> SecretUse {
         match self {
             Self::Git(_) => SecretUse::Git,
@@ -83,14 +83,14 @@ impl References {
         self.0.keys().next().map(String::as_str)
     }
 
-    fn add(&mut self, path: String, reference: Option<&SecretReference>, wanted: Wanted) {
+    fn add(&mut self, path: String, reference: Option<&SecretReference>, wanted: RequiredKeys) {
         if let Some(SecretReference { name }) = reference {
             self.0.entry(name.clone()).or_default().push(Field { path, wanted });
         }
     }
 
     fn add_keys(&mut self, path: String, reference: Option<&SecretReference>, keys: Keys) {
-        self.add(path, reference, Wanted::Keys(keys));
+        self.add(path, reference, RequiredKeys::Keys(keys));
     }
 
     fn flux(&mut self, flux: &Flux) {
@@ -117,7 +117,7 @@ impl References {
                 proxy_secret_ref,
                 verify,
             } = git;
-            self.add(format!("{at}.git.secretRef"), secret_ref.as_ref(), Wanted::Git(url.clone()));
+            self.add(format!("{at}.git.secretRef"), secret_ref.as_ref(), RequiredKeys::Git(url.clone()));
             self.add_keys(format!("{at}.git.proxySecretRef"), proxy_secret_ref.as_ref(), Keys::Proxy);
             let authors = verify.as_ref().map(|verify| &verify.secret_ref);
             self.add_keys(format!("{at}.git.verify.secretRef"), authors, Keys::Authors);

@@ -52,7 +52,7 @@ pub struct ValidCluster {
 }
 
 /// What must exist, at the versions that may run now.
-pub struct Wanted {
+pub struct DesiredCluster {
     graph: Graph<Cloud>,
     versions: Versions,
 }
@@ -132,12 +132,12 @@ impl Reconcile<'_> {
         previous: &mut EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredCluster, BuildError> {
         *previous = self.keep_tag_keys(previous, grant).await?;
         let upgrade = self.upgrade(cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
         let graph = self.graph(previous, grant, cloud, &versions).await?;
-        Ok(Wanted { graph, versions })
+        Ok(DesiredCluster { graph, versions })
     }
 
     /// Observe, plan, execute: runs what may run now, and decides again for as long as that changes.
@@ -146,11 +146,11 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-        wanted: Wanted,
+        wanted: DesiredCluster,
     ) -> Result<Executed<Option<Upgrade>>, BuildError> {
         /// After this many rounds, the rest waits for the next reconcile.
         const MAX_ROUNDS: usize = 4;
-        let Wanted { mut graph, mut versions } = wanted;
+        let DesiredCluster { mut graph, mut versions } = wanted;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {

@@ -94,7 +94,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// What [`Valid`] has of its own.
     type Valid: Send + Sync;
     /// The desired state.
-    type Wanted: Send;
+    type Desired: Send;
     /// What [`Executed`] has of its own.
     type Executed: Send;
 
@@ -225,14 +225,14 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         previous: &mut Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-    ) -> impl Future<Output = Result<Self::Wanted, BuildError>> + Send;
+    ) -> impl Future<Output = Result<Self::Desired, BuildError>> + Send;
     /// Runs the engine on what must exist: it observes, plans, checks and executes, again as each step ends.
     fn execute(
         run: &mut Reconcile<'_, Self>,
         previous: &Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-        wanted: Self::Wanted,
+        wanted: Self::Desired,
     ) -> impl Future<Output = Result<Executed<Self::Executed>, BuildError>> + Send;
     /// The outcome of what the engine did.
     fn report(

@@ -52,7 +52,7 @@ impl ValidGroup {
 type Tags = std::collections::BTreeMap<String, String>;
 
 /// What must exist.
-pub struct Wanted {
+pub struct DesiredNodeGroup {
     graph: Graph<Cloud>,
     own: Targeted,
 }
@@ -166,7 +166,7 @@ impl Reconcile<'_> {
         previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredNodeGroup, BuildError> {
         let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
         let change_policy = self.change_policy(cluster);
         let (mut target, opens) = target::target(self.object, cluster, self.now);
@@ -195,7 +195,7 @@ impl Reconcile<'_> {
             }
         }
         let overridden = tag_keys::describe_overridden_of(grant, &self.object.spec);
-        Ok(Wanted { graph, own: Targeted { target, opens, tags, group_tags, overridden, closed, replacing } })
+        Ok(DesiredNodeGroup { graph, own: Targeted { target, opens, tags, group_tags, overridden, closed, replacing } })
     }
 
     /// Observe, plan, execute.
@@ -204,9 +204,9 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-        wanted: Wanted,
+        wanted: DesiredNodeGroup,
     ) -> Executed<Targeted> {
-        let Wanted { graph, own } = wanted;
+        let DesiredNodeGroup { graph, own } = wanted;
         let (policy, asked) = self.policy(previous, &valid.own.cluster, &valid.grant, &own.target);
         let report = self.engine(&valid.own.cluster, &graph, cloud, Goal::Present, &policy).await;
         Executed { report, policy, asked, own }

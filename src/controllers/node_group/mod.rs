@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use self::apply_spec::{References, Targeted, ValidGroup, Wanted};
+use self::apply_spec::{DesiredNodeGroup, References, Targeted, ValidGroup};
 pub use self::node_group_controller::{KindState, NodeGroupController};
 use self::node_group_controller::{Outcome, Reconcile};
 use self::node_group_status::is_held;
@@ -59,7 +59,7 @@ impl Provisioned for NodeGroupController {
     type Outcome = Outcome;
     type References = References;
     type Valid = ValidGroup;
-    type Wanted = Wanted;
+    type DesiredNodeGroup = DesiredNodeGroup;
     type Executed = Targeted;
 
     fn ctx(&self) -> &Arc<Context> {
@@ -224,7 +224,7 @@ impl Provisioned for NodeGroupController {
         previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredNodeGroup, BuildError> {
         run.build(previous, valid, cloud).await
     }
 
@@ -233,7 +233,7 @@ impl Provisioned for NodeGroupController {
         previous: &NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-        wanted: Wanted,
+        wanted: DesiredNodeGroup,
     ) -> Result<Executed<Targeted>, BuildError> {
         Ok(run.execute(previous, valid, cloud, wanted).await)
     }

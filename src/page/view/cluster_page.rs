@@ -16,7 +16,7 @@ use crate::cli::events::EventLine;
 use crate::cli::status::overview::{self, Overview};
 use crate::cli::subject::Subject;
 use crate::cli::time::format_age;
-use crate::page::fleet::Kept;
+use crate::page::fleet::FleetObject;
 use crate::page::id::{Id, Kind};
 use crate::page::row::Row;
 use crate::page::state::{State, is_failure, is_hold};
@@ -118,7 +118,7 @@ pub struct Agent {
 impl Page {
     /// The page of a cluster; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.clusters.get(&id.place())?;
+        let FleetObject { object, row } = context.fleet.clusters.get(&id.place())?;
         let subject = Subject::from(&**object);
         let mut of_cluster: Vec<_> = context.fleet.groups_of(&id.place()).collect();
         of_cluster.retain(|kept| context.viewer.may_see(&kept.row.id));

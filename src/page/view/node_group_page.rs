@@ -11,7 +11,7 @@ use super::upgrade::{self, Upgrade};
 use crate::cli::status::overview;
 use crate::cli::subject::Subject;
 use crate::cli::time::format_age;
-use crate::page::fleet::{Kept, cluster_of};
+use crate::page::fleet::{FleetObject, cluster_of};
 use crate::page::id::Id;
 
 #[derive(Template)]
@@ -43,7 +43,7 @@ struct BlockedPod {
 impl Page {
     /// The page of a node group; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.groups.get(&id.place())?;
+        let FleetObject { object, row } = context.fleet.groups.get(&id.place())?;
         let cluster = cluster_of(object);
         let of_cluster = context.fleet.clusters.get(&cluster.place());
         let drift_policy = of_cluster.map(|kept| kept.object.spec.drift_policy);

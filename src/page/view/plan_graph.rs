@@ -13,7 +13,7 @@ use crate::cli::plan::order::{self, Order};
 use crate::cli::time::format_between;
 use crate::controllers::status::progress::label;
 use crate::engine::{Goal, Key};
-use crate::page::fleet::Kept;
+use crate::page::fleet::FleetObject;
 use crate::page::state::State;
 
 /// Sizes of the picture, in its own units.
@@ -81,7 +81,7 @@ struct Part {
 }
 
 /// The graph of a cluster; `None`: nothing is planned.
-pub fn graph(object: &EksCluster, groups: &[&Kept<NodeGroup>], context: &Context<'_>) -> Option<Graph> {
+pub fn graph(object: &EksCluster, groups: &[&FleetObject<NodeGroup>], context: &Context<'_>) -> Option<Graph> {
     let status = object.status.as_ref()?;
     let plan = status.plan.as_ref().filter(|plan| !plan.steps.is_empty())?;
     let is_deleted = object.metadata.deletion_timestamp.is_some();
@@ -108,7 +108,12 @@ pub fn graph(object: &EksCluster, groups: &[&Kept<NodeGroup>], context: &Context
 }
 
 /// The steps of the plan, the node groups, and, while the cluster is created, what exists already.
-fn parts(status: &EksClusterStatus, groups: &[&Kept<NodeGroup>], is_deleted: bool, context: &Context<'_>) -> Vec<Part> {
+fn parts(
+    status: &EksClusterStatus,
+    groups: &[&FleetObject<NodeGroup>],
+    is_deleted: bool,
+    context: &Context<'_>,
+) -> Vec<Part> {
     let steps = status.plan.iter().flat_map(|plan| &plan.steps);
     let mut parts: Vec<Part> = steps.map(|step| of_step(step, context)).collect();
     let planned: BTreeSet<Key> = parts.iter().map(|part| part.key.clone()).collect();
@@ -184,8 +189,8 @@ fn of_resource(resource: &ResourceStatus) -> Part {
 }
 
 /// A node group, with the state that it has in lists.
-fn of_group(kept: &Kept<NodeGroup>) -> Part {
-    let Kept { object, row } = kept;
+fn of_group(kept: &FleetObject<NodeGroup>) -> Part {
+    let FleetObject { object, row } = kept;
     let (state, word) = match row.state {
         State::Ready => (State::Ready, "done"),
         State::Progressing if row.reason.starts_with("WaitingFor") => (State::Unknown, "waits"),

@@ -11,7 +11,7 @@ use crate::api::FleetRollout;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
 use crate::api::listing::counted;
-use crate::page::fleet::Kept;
+use crate::page::fleet::FleetObject;
 use crate::page::id::{Id, Kind};
 use crate::page::state::State;
 
@@ -78,8 +78,8 @@ pub struct Ticket {
 }
 
 impl Card {
-    pub fn new(kept: &Kept<FleetRollout>, context: &Context<'_>) -> Self {
-        let Kept { object, row } = kept;
+    pub fn new(kept: &FleetObject<FleetRollout>, context: &Context<'_>) -> Self {
+        let FleetObject { object, row } = kept;
         let status = object.status.clone().unwrap_or_default();
         Self {
             name: row.id.name.clone(),
@@ -94,7 +94,7 @@ impl Card {
 impl Page {
     /// The page of a rollout; `None`: it does not exist.
     pub fn new(context: &Context<'_>, id: &Id) -> Option<Self> {
-        let Kept { object, row } = context.fleet.rollouts.get(&id.place())?;
+        let FleetObject { object, row } = context.fleet.rollouts.get(&id.place())?;
         let status = object.status.clone().unwrap_or_default();
         Some(Self {
             frame: context.frame(&id.name, "/events".to_owned(), "fleet"),

@@ -11,7 +11,7 @@ use crate::engine::How;
 
 const CENTER: &str = "arn:aws:sso:::instance/ssoins-0123456789abcdef";
 
-fn spec(value: Value) -> Wanted {
+fn spec(value: Value) -> DesiredCapability {
     serde_json::from_value(value).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn argo(mappings: Value) -> Value {
 }
 
 /// What EKS reports of a capability of that spec.
-fn described(wanted: &Wanted) -> Capability {
+fn described(wanted: &DesiredCapability) -> Capability {
     let asked = request(wanted).unwrap();
     let argo = asked.as_ref().and_then(|all| all.argo_cd()).map(|argo| {
         let idc = ArgoCdAwsIdcConfigResponse::builder()

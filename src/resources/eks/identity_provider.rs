@@ -15,7 +15,7 @@ use super::cluster;
 use super::identity_provider_settings as settings;
 use super::lists::{all_pages, if_exists};
 use super::updates::{self, UpdateTarget};
-use crate::api::identity_provider::OidcIdentityProvider as Wanted;
+use crate::api::identity_provider::OidcIdentityProvider as DesiredProvider;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
@@ -60,7 +60,7 @@ pub struct IdentityProvider {
     cluster: String,
     name: String,
     /// `None` for one of an earlier spec: it goes with the cluster.
-    wanted: Option<Wanted>,
+    wanted: Option<DesiredProvider>,
     /// What is created first, since EKS creates nothing in the cluster while it associates a provider.
     after: Vec<Key>,
     /// What removes another one first.
@@ -84,7 +84,12 @@ pub fn key(name: &str) -> Key {
 
 impl IdentityProvider {
     /// The provider of the spec, which is associated after `after`, and after `removal` has removed another one.
-    pub(crate) fn new(context: &ResourceContext<'_>, wanted: &Wanted, after: Vec<Key>, removal: Option<Key>) -> Self {
+    pub(crate) fn new(
+        context: &ResourceContext<'_>,
+        wanted: &DesiredProvider,
+        after: Vec<Key>,
+        removal: Option<Key>,
+    ) -> Self {
         Self { wanted: Some(wanted.clone()), after, removal, ..Self::earlier(context, &wanted.name) }
     }
 

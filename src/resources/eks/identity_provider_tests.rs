@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::How;
 use crate::resources::cloud::Owner;
 
-fn spec(value: Value) -> Wanted {
+fn spec(value: Value) -> DesiredProvider {
     serde_json::from_value(value).unwrap()
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::existing_placement::{Placed, Placement, place};
 use super::existing_subnets::{Network, Routing};
-use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets, SubnetReference};
+use crate::api::network::{ExistingNetwork as DesiredNetwork, ExistingSubnets, SubnetReference};
 use crate::aws::snapshots::Subnet;
 use crate::aws::{AwsError, MaxStaleness};
 use crate::engine::{
@@ -37,7 +37,7 @@ pub const NOTICES: &str = "notices";
 
 /// The existing subnets of a cluster.
 pub struct ExistingNetwork {
-    wanted: Wanted,
+    wanted: DesiredNetwork,
     /// Whether the Kubernetes API has an address in the VPC.
     private_access: bool,
     intervals: Intervals,
@@ -50,7 +50,7 @@ pub fn key() -> Key {
 
 impl ExistingNetwork {
     /// The subnets that `wanted` lists or selects. `private_access`: nodes reach the Kubernetes API inside the VPC.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, private_access: bool) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: &DesiredNetwork, private_access: bool) -> Self {
         Self { wanted: wanted.clone(), private_access, intervals: context.intervals }
     }
 }

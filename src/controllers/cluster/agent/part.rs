@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::steps::{self, Fields, Wanted};
+use super::steps::{self, DesiredAgent, Fields};
 use super::turn::Turn;
 use crate::agents;
 use crate::api::conditions::bounded;
@@ -91,7 +91,7 @@ impl AgentPart {
         let Input { gitops, previous, policy, window, wave, now, .. } = *input;
         let applied = steps::applied(previous);
         let of_git = steps::is_of_git(gitops, previous);
-        let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
+        let DesiredAgent { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| field.as_str());

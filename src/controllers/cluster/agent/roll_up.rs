@@ -33,18 +33,18 @@ pub(crate) enum Secrets {
     NotRequested,
     /// `changePolicy: Observe`.
     Skipped,
-    Read(Wanted),
+    Read(DesiredInput),
     /// The GitOpsReady value, and whether it requires intervention.
     Missing {
         condition: ConditionValue,
         stalled: bool,
         /// The agent already exists and keeps its current input.
-        last_good: Option<Wanted>,
+        last_good: Option<DesiredInput>,
     },
 }
 
 /// The agent's desired state.
-pub(crate) struct Wanted {
+pub(crate) struct DesiredInput {
     input: AgentInput,
     wants_facts: bool,
 }
@@ -65,7 +65,7 @@ impl Reconcile<'_> {
     pub(crate) async fn secrets(&self, previous: &EksClusterStatus, valid: Option<&ValidAgent>) -> Secrets {
         let Some(valid) = valid else { return Secrets::NotRequested };
         let agent = &self.state.kind.agent;
-        let wanted = |input| Wanted { input, wants_facts: valid.wants_facts() };
+        let wanted = |input| DesiredInput { input, wants_facts: valid.wants_facts() };
         let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
         match agent.input(self.ctx, self.object, &**valid).await {
             Ok(input) => Secrets::Read(wanted(input)),
@@ -220,11 +220,11 @@ impl Reconcile<'_> {
     async fn agent(
         &mut self,
         previous: &EksClusterStatus,
-        wanted: Wanted,
+        wanted: DesiredInput,
         cloud: &Cloud,
         (part, held): (&AgentPart, Option<&HeldRevisionStatus>),
     ) -> GitOps {
-        let Wanted { mut input, wants_facts } = wanted;
+        let DesiredInput { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent().name());
         let last = conditions::get(&previous.conditions, ConditionType::GitOpsReady);
         agent.restore(previous.gitops.as_ref(), last);

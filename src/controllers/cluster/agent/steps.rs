@@ -32,7 +32,7 @@ pub type Fields = BTreeMap<String, String>;
 
 /// What the spec requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredAgent {
     /// All fields; empty: no agent.
     pub fields: Fields,
     /// The field with the version, and the available versions; `None`: no agent.
@@ -40,8 +40,8 @@ pub struct Wanted {
 }
 
 /// What the spec requests, for an agent that was last brought to `applied`. `of_git`: Git owns it.
-pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> Wanted {
-    let Some(gitops) = gitops else { return Wanted::default() };
+pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> DesiredAgent {
+    let Some(gitops) = gitops else { return DesiredAgent::default() };
     let mut fields = Fields::new();
     flatten("", &serde_json::to_value(gitops).unwrap_or_default(), &mut fields);
     let version = agents::requested(gitops).map(|agent| {
@@ -53,7 +53,7 @@ pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -
         fields.insert(HANDOVER.to_owned(), "each object, once Git has adopted it".to_owned());
         (field, versions)
     });
-    Wanted { fields, version }
+    DesiredAgent { fields, version }
 }
 
 /// Whether Git manages the agent that the spec requests. What Git adopted of a previous agent does not apply to another

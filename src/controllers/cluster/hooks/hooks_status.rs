@@ -7,7 +7,7 @@ use crate::api::hook::HookStatus;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::runtime::apply;
 use crate::controllers::states::LastWrite;
-use crate::hooks::Held;
+use crate::hooks::HookHold;
 
 /// Field manager of `status.hooks`.
 const HOOKS: &str = "keelson-hooks";
@@ -33,7 +33,7 @@ impl Reconcile<'_> {
     ///
     /// # Errors
     /// The API server has not stored it, as far as is known: nothing that it announces may begin.
-    pub(super) async fn record_hooks(&mut self, entries: Vec<HookStatus>) -> Result<(), Held> {
+    pub(super) async fn record_hooks(&mut self, entries: Vec<HookStatus>) -> Result<(), HookHold> {
         let ctx = self.ctx;
         let mut object = self.object.clone();
         // The cache may lag behind our own writes. What others wrote since is read first.
@@ -57,7 +57,7 @@ impl Reconcile<'_> {
                 let message = format!("the state of its hooks is not recorded in status yet: {error}");
                 let message =
                     if is_conflict { "the state of its hooks is not recorded in status yet".into() } else { message };
-                Err(Held { failed: false, message, again: RETRY })
+                Err(HookHold { failed: false, message, again: RETRY })
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::api::{KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::states;
 use crate::engine::Report;
-use crate::hooks::Held;
+use crate::hooks::HookHold;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
 use crate::resources::graph::expand::Versions;
@@ -61,7 +61,7 @@ pub struct Upgrade {
     /// When to record again what the cluster says to its FleetRollout.
     wave_retry: Option<Timestamp>,
     /// The hook that is waited for.
-    pub hook: Option<Held>,
+    pub hook: Option<HookHold>,
 }
 
 impl Upgrade {
@@ -173,7 +173,7 @@ impl Reconcile<'_> {
         let may_begin = wave == WaveState::Free;
         let hook = self.upgrade_hooks(previous, cloud, &goal, (&decision, &observed), may_begin).await;
         let wave = match &hook {
-            Some(Held { failed, message, .. }) if may_begin => {
+            Some(HookHold { failed, message, .. }) if may_begin => {
                 WaveState::Hook { failed: *failed, message: message.clone() }
             }
             _ => wave,

@@ -11,7 +11,7 @@ use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
 use crate::resources::eks::addon;
 use crate::resources::eks::lifecycle::{self, LifecycleState};
-use crate::upgrade::addon_versions::{Offer, Wanted};
+use crate::upgrade::addon_versions::{DesiredVersion, Offer};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
 use crate::workload::nodes::{Count, Nodes};
@@ -70,7 +70,7 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
             Some(ObservedAddon {
                 name: key.name().to_owned(),
                 installed: observed.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
-                wanted: listed.map(|addon| Wanted::from(addon.version())),
+                wanted: listed.map(|addon| DesiredVersion::from(addon.version())),
                 state: addon_state(observed),
                 offered: read.offers.get(key.name()).cloned().unwrap_or_default(),
             })
