@@ -3,7 +3,7 @@
 use crate::api::conditions::Reason;
 use crate::api::listing::first_and_count;
 use crate::api::stable_text::stable;
-use crate::workload::error::{NotApplied, bounded};
+use crate::workload::error::{ApplyFailure, bounded};
 
 /// Conditions may hold more, but a message should fit on one screen.
 const LONGEST: usize = 1024;
@@ -40,7 +40,7 @@ impl Verdict {
 }
 
 /// The verdict if objects could not be applied, which takes precedence over what is observed; `None`: all were.
-pub fn rejected(not_applied: &[NotApplied]) -> Option<Verdict> {
+pub fn rejected(not_applied: &[ApplyFailure]) -> Option<Verdict> {
     let first = not_applied.first()?;
     Some(Verdict::not_ready(Reason::SyncFailed, first_and_count(first, not_applied.len() - 1)))
 }
@@ -58,7 +58,7 @@ mod tests {
             namespace: Some("flux-system".into()),
             name: "source-controller".into(),
         };
-        let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
+        let refused = ApplyFailure { object: id, why: "admission webhook \"policy\" denied the request".into() };
         assert_eq!(rejected(&[]), None);
         let verdict = rejected(&[refused.clone(), refused]).unwrap();
         assert_eq!(verdict.reason, Reason::SyncFailed);

@@ -39,13 +39,13 @@ pub struct Recovering {
     /// The tag changes to make.
     pub plan: PlanStatus,
     /// The record in status, once all tags are written.
-    pub done: Option<Done>,
+    pub done: Option<CompletedRequest>,
 }
 
 /// A completed recovery or hand-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Done {
+pub enum CompletedRequest {
     Recovered(RecoveryStatus),
     HandedOver(HandOverStatus),
     TakenBack,
@@ -325,17 +325,20 @@ impl RecoveryRequest {
     }
 
     /// The record in status.
-    pub fn done(&self, resources: usize, now: Timestamp) -> Done {
+    pub fn done(&self, resources: usize, now: Timestamp) -> CompletedRequest {
         let resources = i32::try_from(resources).unwrap_or(i32::MAX);
         let completed_at = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
         match &self.purpose {
-            Purpose::HandOver(to) => {
-                Done::HandedOver(HandOverStatus { installation: to.clone(), resources, completed_at, withdrawn: false })
-            }
-            Purpose::TakeBack(_) => Done::TakenBack,
+            Purpose::HandOver(to) => CompletedRequest::HandedOver(HandOverStatus {
+                installation: to.clone(),
+                resources,
+                completed_at,
+                withdrawn: false,
+            }),
+            Purpose::TakeBack(_) => CompletedRequest::TakenBack,
             Purpose::Recovery => {
                 let (annotation, owner) = (self.text.clone(), self.uid.clone());
-                Done::Recovered(RecoveryStatus { annotation, owner, resources, completed_at })
+                CompletedRequest::Recovered(RecoveryStatus { annotation, owner, resources, completed_at })
             }
         }
     }
@@ -384,7 +387,7 @@ mod tests {
     fn recovery_request_counts_once_and_can_be_repeated() {
         let first = recovery_request(&cluster(Some("uid-0")), None).unwrap();
         assert_eq!(first.uid, "uid-0");
-        let Done::Recovered(handled) = first.done(3, Timestamp::UNIX_EPOCH) else { panic!("a recovery") };
+        let CompletedRequest::Recovered(handled) = first.done(3, Timestamp::UNIX_EPOCH) else { panic!("a recovery") };
         assert_eq!(recovery_request(&cluster(Some("uid-0")), Some(&handled)), None);
         assert_eq!(recovery_request(&cluster(Some("uid-0/2")), Some(&handled)).unwrap().uid, "uid-0");
         assert_eq!(recovery_request(&cluster(None), None), None);

@@ -9,9 +9,9 @@
 //! (reviews), `server` (connections), `session` and `seal` (the system's random numbers).
 
 mod answer;
+mod failed_attempts;
 pub mod fleet;
 pub mod gate;
-mod guesses;
 mod id;
 mod in_cluster;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use kube::Client;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::guesses::Guesses;
+use super::failed_attempts::FailedAttempts;
 use super::id::Kind;
 use super::review::{Reviewer, Undecided};
 use super::seal::expiry;
@@ -44,7 +44,7 @@ pub struct Access {
     reviewer: Reviewer,
     tokens: Mutex<HashMap<TokenDigest, Known>>,
     refused: Mutex<HashMap<TokenDigest, Instant>>,
-    guesses: Mutex<Guesses>,
+    guesses: Mutex<FailedAttempts>,
     /// Of each token about which somebody asks at present: when that failed last.
     turns: Mutex<HashMap<TokenDigest, Arc<Attempt>>>,
 }

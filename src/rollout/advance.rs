@@ -9,7 +9,7 @@ use super::give::{Slot, approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
-use super::release::{Existing, Placed, Release, drop_ended, releases};
+use super::release::{Existing, PlacedMember, Release, drop_ended, releases};
 use super::request::{Lane, Step};
 use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
@@ -163,7 +163,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
 /// cluster was another one's. They take a slot until they have finished.
-fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[Slot]) -> Vec<Slot> {
+fn claimed_without_ticket(placed: &[PlacedMember<'_>], policy: &Policy, out: &[Slot]) -> Vec<Slot> {
     let have_one: HashSet<(&str, Lane)> = out.iter().map(|slot| (slot.uid.as_str(), slot.lane)).collect();
     let mut found = Vec::new();
     for one in placed.iter().filter(|one| one.member.has_claimed()) {
@@ -201,7 +201,7 @@ pub(super) fn placed<'a>(
     rollouts: &Rollouts<'_>,
     clusters: &'a [Member],
     policy: &Policy,
-) -> Result<Vec<Placed<'a>>, String> {
+) -> Result<Vec<PlacedMember<'a>>, String> {
     let mut found = Vec::new();
     for member in clusters {
         let contested = match rollouts.selection(&member.labels) {
@@ -212,7 +212,7 @@ pub(super) fn placed<'a>(
             Selection::Several(_) => continue,
             Selection::Unknown(why) => return Err(why),
         };
-        found.push(Placed { member, placement: policy.placement(&member.labels), contested });
+        found.push(PlacedMember { member, placement: policy.placement(&member.labels), contested });
     }
     Ok(found)
 }
@@ -245,7 +245,7 @@ fn evaluate_release<'a>(
     release: &mut Release,
     input: &Input<'_>,
     policy: &Policy,
-    placed: &[Placed<'a>],
+    placed: &[PlacedMember<'a>],
     events: &mut Vec<RolloutEvent>,
 ) -> Vec<Evaluation<'a>> {
     let mut waves: Vec<Evaluation<'a>> = Vec::new();

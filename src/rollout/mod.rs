@@ -34,7 +34,7 @@ pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
 pub use release_target::{AgentVersion, Revision, SourceKey, Target};
 pub use request::{Lane, Request, Step};
-pub use revision::{Candidate, First, Follow, SourcePlan, follow};
+pub use revision::{Candidate, FirstRevision, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
 pub use wave_checks::DueCheck;
 

@@ -106,7 +106,7 @@ pub fn evaluate(
     let counts_since = release.status.retried_at.as_ref().map_or(Timestamp::MIN, |at| at.0);
     for check in &wave.checks {
         let key = CheckKey { step: release.step, wave: wave.name.clone(), check: check.name.clone() };
-        let of = One { check, covered: &covered, soak: &soak };
+        let of = SingleCheck { check, covered: &covered, soak: &soak };
         let last = before.iter().find(|status| status.name == check.name && status.definition == check.definition);
         let last = last.cloned().unwrap_or_else(|| CheckStatus::pending(&check.name, &check.definition));
         let is_new = |run: &&CheckRun| {
@@ -158,13 +158,13 @@ fn only_confirms(last: &CheckStatus, next: &CheckStatus) -> bool {
 }
 
 /// One check.
-struct One<'a> {
+struct SingleCheck<'a> {
     check: &'a CheckPolicy,
     covered: &'a str,
     soak: &'a Soak<'a>,
 }
 
-impl One<'_> {
+impl SingleCheck<'_> {
     /// From when on a run counts. `status`: the last one.
     fn counts_from(&self, status: &CheckStatus) -> Timestamp {
         match self.check.kind {

@@ -15,7 +15,7 @@ const IN_ORDER: [&str; 3] = ["vpc-cni", "kube-proxy", "coredns"];
 
 /// An add-on version that EKS offers for a Kubernetes version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct OfferedVersion {
     /// As EKS writes it, for example `v1.11.4-eksbuild.2`.
     pub version: String,
     /// Whether it is EKS's default for that Kubernetes version.
@@ -45,17 +45,17 @@ pub fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-fn newest<'a>(offers: impl Iterator<Item = &'a Offer>) -> Option<&'a Offer> {
+fn newest<'a>(offers: impl Iterator<Item = &'a OfferedVersion>) -> Option<&'a OfferedVersion> {
     offers.max_by_key(|offer| numbers(&offer.version))
 }
 
-fn find<'a>(offers: &'a [Offer], version: &str) -> Option<&'a Offer> {
+fn find<'a>(offers: &'a [OfferedVersion], version: &str) -> Option<&'a OfferedVersion> {
     offers.iter().find(|offer| offer.version == version)
 }
 
 /// The version to install, from those offered for the cluster's Kubernetes version. An error says what to write
 /// instead.
-pub fn choose(wanted: &DesiredVersion, offered: &[Offer]) -> Result<String, String> {
+pub fn choose(wanted: &DesiredVersion, offered: &[OfferedVersion]) -> Result<String, String> {
     let newest = newest(offered.iter());
     let chosen = match wanted {
         DesiredVersion::Default => offered.iter().find(|offer| offer.default).or(newest),
@@ -72,7 +72,7 @@ pub fn choose(wanted: &DesiredVersion, offered: &[Offer]) -> Result<String, Stri
 }
 
 /// The five newest, for a message.
-fn newest_names(offered: &[Offer]) -> String {
+fn newest_names(offered: &[OfferedVersion]) -> String {
     let mut names: Vec<_> = offered.iter().map(|offer| offer.version.as_str()).collect();
     names.sort_by_key(|name| Reverse(numbers(name)));
     names.truncate(5);
@@ -81,7 +81,7 @@ fn newest_names(offered: &[Offer]) -> String {
 
 /// The version to choose from `offers` for an add-on at `installed`. It is not lower than `installed` while `installed`
 /// or a newer version is offered; only if all offered versions are lower, one of them is chosen.
-fn choose_not_lower(wanted: &DesiredVersion, installed: &str, offers: &[Offer]) -> Option<String> {
+fn choose_not_lower(wanted: &DesiredVersion, installed: &str, offers: &[OfferedVersion]) -> Option<String> {
     let chosen = choose(wanted, offers).ok()?;
     let is = numbers(installed);
     if numbers(&chosen) >= is || matches!(wanted, DesiredVersion::Exact(_)) {
@@ -138,7 +138,7 @@ pub fn before(
         return None;
     }
     // EKS's default for the target version, else its default for the current version, else the newest.
-    let both = |offers: &[Offer], other: &[Offer]| -> Vec<Offer> {
+    let both = |offers: &[OfferedVersion], other: &[OfferedVersion]| -> Vec<OfferedVersion> {
         offers.iter().filter(|offer| find(other, &offer.version).is_some()).cloned().collect()
     };
     let mut offers = both(at_to, at_from);
@@ -154,7 +154,7 @@ pub fn before(
 /// installed.
 fn is_offered_later(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
     let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
-    let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
+    let has = |offers: &Vec<OfferedVersion>| find(offers, exact).is_some();
     !addon.offered.get(&from).is_some_and(has)
         && addon.offered.iter().any(|(minor, offers)| ahead(*minor) && has(offers))
 }
@@ -234,8 +234,9 @@ mod tests {
     }
 
     /// `v1 v2* v3`: the star marks EKS's default.
-    fn offers(text: &str) -> Vec<Offer> {
-        let offer = |word: &str| Offer { version: word.trim_end_matches('*').into(), default: word.ends_with('*') };
+    fn offers(text: &str) -> Vec<OfferedVersion> {
+        let offer =
+            |word: &str| OfferedVersion { version: word.trim_end_matches('*').into(), default: word.ends_with('*') };
         text.split_whitespace().map(offer).collect()
     }
 

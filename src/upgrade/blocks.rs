@@ -263,7 +263,7 @@ fn in_words(duration: Duration) -> String {
 
 /// A manual update that is due and blocks nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum ManualUpdate {
     /// A node group that does not follow is older than its control plane.
     NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
     /// The same for a node group with an AMI from its launch template.
@@ -272,7 +272,7 @@ pub enum Due {
     Addon { name: String, installed: String, to: String },
 }
 
-impl fmt::Display for Due {
+impl fmt::Display for ManualUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NodeGroup { name, version, control_plane, suspended } => {
@@ -291,7 +291,7 @@ impl fmt::Display for Due {
 }
 
 /// The manual updates that are due now.
-pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
+pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<ManualUpdate> {
     let control_plane = observed.control_plane;
     let is_behind = |group: &&ObservedNodeGroup| {
         group.own.is_none()
@@ -301,8 +301,8 @@ pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
     let groups = observed.node_groups.iter().filter(is_behind).map(|group| {
         let (name, version, suspended) = (group.name.clone(), group.version, group.suspended);
         match group.custom_ami && !suspended {
-            true => Due::CustomAmi { name, version, control_plane },
-            false => Due::NodeGroup { name, version, control_plane, suspended },
+            true => ManualUpdate::CustomAmi { name, version, control_plane },
+            false => ManualUpdate::NodeGroup { name, version, control_plane, suspended },
         }
     });
     let manual = observed.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
@@ -310,7 +310,7 @@ pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
         manual.filter(|addon| addon_versions::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
         let to = addon_versions::steady(addon, FollowPolicy::Follow, control_plane, None)?;
-        Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
+        Some(ManualUpdate::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
     });
     groups.chain(addons).collect()
 }

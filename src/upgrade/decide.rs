@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::addon_versions;
-use super::blocks::{self, Block, Due, Hold};
+use super::blocks::{self, Block, Hold, ManualUpdate};
 use super::observation::{
     AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedNodeGroup, UnreadNodes, WaveState,
 };
@@ -31,7 +31,7 @@ pub struct Decision {
     /// Expected blocks of later steps, as far as they are known; empty once a step is blocked.
     pub ahead: Vec<Block>,
     /// Manual updates that are due and block nothing.
-    pub due: Vec<Due>,
+    pub due: Vec<ManualUpdate>,
     /// The next step, if nothing but the wave of a FleetRollout may hold it, and it has not started.
     pub gated: Option<GatedStep>,
 }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::addon_versions::{DesiredVersion, Offer};
+use super::addon_versions::{DesiredVersion, OfferedVersion};
 use super::blocks::Block;
 use super::world::{End, World, is_compatible, minor, v};
 use super::*;
@@ -35,11 +35,11 @@ fn offered(
     rows: &[(u16, u16)],
     default: usize,
     unknown: Option<u16>,
-) -> BTreeMap<KubernetesVersion, Vec<Offer>> {
+) -> BTreeMap<KubernetesVersion, Vec<OfferedVersion>> {
     let at = |minor: u16| {
         let runs = |(first, length): &(u16, u16)| (base - 3 + first..=base - 3 + first + length).contains(&minor);
         let versions: Vec<_> = (1..).zip(rows).filter(|(_, row)| runs(row)).map(|(number, _)| number).collect();
-        let offer = |(position, number): (usize, &i32)| Offer {
+        let offer = |(position, number): (usize, &i32)| OfferedVersion {
             version: format!("v1.{number}.0-eksbuild.1"),
             default: position == default % versions.len(),
         };
@@ -255,7 +255,7 @@ proptest! {
             addon.wanted = Some(DesiredVersion::Default);
             // A version that runs everywhere: the last resort.
             for offers in addon.offered.values_mut() {
-                offers.push(Offer { version: "v1.0.1-eksbuild.1".into(), default: offers.is_empty() });
+                offers.push(OfferedVersion { version: "v1.0.1-eksbuild.1".into(), default: offers.is_empty() });
             }
         }
         let (world, end) = follow(&case)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addon_versions::{DesiredVersion, Offer};
+use super::addon_versions::{DesiredVersion, OfferedVersion};
 use super::windows::WindowState;
 use crate::api::EksClusterSpec;
 use crate::api::KubernetesVersion;
@@ -90,7 +90,7 @@ pub struct ObservedAddon {
     pub state: AddonState,
     /// The versions that EKS offers for each Kubernetes version on the path, including the current one. Kubernetes
     /// versions without an entry were not queried, and no conclusion is drawn for them.
-    pub offered: BTreeMap<KubernetesVersion, Vec<Offer>>,
+    pub offered: BTreeMap<KubernetesVersion, Vec<OfferedVersion>>,
 }
 
 /// State of an add-on. DEGRADED counts as settled: it may never clear, and would block forever.

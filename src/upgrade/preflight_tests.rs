@@ -3,7 +3,7 @@
 use jiff::civil::date;
 
 use super::*;
-use crate::upgrade::addon_versions::{DesiredVersion, Offer};
+use crate::upgrade::addon_versions::{DesiredVersion, OfferedVersion};
 use crate::upgrade::observation::AddonState;
 
 fn minor(text: &str) -> KubernetesVersion {
@@ -58,8 +58,8 @@ fn version_must_be_offered_and_warns_after_standard_support() {
 }
 
 fn addon(name: &str, wanted: Option<DesiredVersion>, at_34: Option<&[&str]>) -> ObservedAddon {
-    let offers = |versions: &[&str]| -> Vec<Offer> {
-        versions.iter().map(|version| Offer { version: (*version).into(), default: false }).collect()
+    let offers = |versions: &[&str]| -> Vec<OfferedVersion> {
+        versions.iter().map(|version| OfferedVersion { version: (*version).into(), default: false }).collect()
     };
     let mut offered = BTreeMap::from([(minor("1.33"), offers(&["v1", "v2"]))]);
     offered.extend(at_34.map(|versions| (minor("1.34"), offers(versions))));

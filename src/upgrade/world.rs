@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::addon_versions::{DesiredVersion, Offer, numbers};
+use super::addon_versions::{DesiredVersion, OfferedVersion, numbers};
 use super::blocks::Block;
 use super::preflight::Preflight;
 use super::soak::Soak;
@@ -377,11 +377,11 @@ pub fn is_compatible(control_plane: KubernetesVersion, kubelet: KubernetesVersio
 /// What EKS offers: each version with the minors it runs on, and those that have it as default.
 pub fn catalogue(
     lines: &[(&str, std::ops::RangeInclusive<u16>, std::ops::RangeInclusive<u16>)],
-) -> BTreeMap<KubernetesVersion, Vec<Offer>> {
-    let mut offered: BTreeMap<KubernetesVersion, Vec<Offer>> = BTreeMap::new();
+) -> BTreeMap<KubernetesVersion, Vec<OfferedVersion>> {
+    let mut offered: BTreeMap<KubernetesVersion, Vec<OfferedVersion>> = BTreeMap::new();
     for (version, runs_on, default_of) in lines {
         for at in runs_on.clone() {
-            let offer = Offer { version: (*version).to_owned(), default: default_of.contains(&at) };
+            let offer = OfferedVersion { version: (*version).to_owned(), default: default_of.contains(&at) };
             offered.entry(v(at)).or_default().push(offer);
         }
     }

@@ -14,7 +14,7 @@ use crate::api::policy::AdoptionPolicy;
 use crate::aws::{Identity, MaxStaleness, Session};
 use crate::resources::account_checks::permissions::{self, Principal};
 use crate::resources::account_checks::{Finding, Outcome, encryption_key, existing, quotas, region, service_roles};
-use crate::resources::aws_validation::{self, Requirement, Stage, Surroundings};
+use crate::resources::aws_validation::{self, AccountContext, Requirement, Stage};
 use crate::resources::inventory::survey;
 use crate::workload::proxy::Proxy;
 
@@ -123,7 +123,7 @@ async fn check_spec(aws: &Session, wanted: &ManifestCluster<'_>, exists: bool, f
     // What cannot be read then is said by the checks that read it.
     let own_vpc = survey::find_vpc(aws, &object).await.unwrap_or_default();
     let around =
-        Surroundings { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
+        AccountContext { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
     let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, around);
     let view = plan::view_from_nothing(wanted);
     for group in groups {

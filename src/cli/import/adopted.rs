@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::next_steps::Needs;
-use super::{Placing, defaults, object_names};
+use super::{ObjectPlacement, defaults, object_names};
 use crate::controllers::account::named;
 use crate::resources::inventory::{self, Inventory, Note, node_group_spec};
 
@@ -32,7 +32,12 @@ pub struct Adopted {
 ///
 /// # Errors
 /// An object that is no JSON.
-pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Shared) -> anyhow::Result<Adopted> {
+pub fn objects(
+    of: &Inventory,
+    region: &str,
+    placing: &ObjectPlacement,
+    shared: &mut Shared,
+) -> anyhow::Result<Adopted> {
     let (spec, mut notes) = inventory::cluster_spec::spec(of, region);
     let Shared { taken, needs } = shared;
     needs.add_cluster(of.name(), of.vpc());
@@ -75,7 +80,7 @@ pub fn comments(of: &Inventory, source: &str) -> Vec<String> {
     vec![about, "Its AwsAccount must allow that: spec.adoption, with policy: Allow.".to_owned()]
 }
 
-fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
+fn object(kind: &str, name: &str, placing: &ObjectPlacement, spec: Value) -> Value {
     let mut metadata = json!({"name": name});
     if let Some(namespace) = &placing.namespace {
         metadata["namespace"] = namespace.as_str().into();

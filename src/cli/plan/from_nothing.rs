@@ -18,7 +18,7 @@ use crate::resources::cloud::Cloud;
 use crate::resources::deletion::prune;
 use crate::resources::eks::cluster;
 use crate::resources::eks::node_template;
-use crate::resources::graph::expand::{Beside, ClusterView, SubnetView};
+use crate::resources::graph::expand::{ClusterView, SecondNodeGroup, SubnetView};
 use crate::resources::iam::role::{self, Purpose};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
@@ -37,7 +37,8 @@ pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>
     let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
     let mut all = vec![planned.with_addons_of(spec).with_tags_of(grant, &spec.tags)];
     for group in groups {
-        let graph = node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), Beside::Nothing))?;
+        let graph =
+            node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), SecondNodeGroup::Nothing))?;
         let plan = plan_from_nothing(&graph, false);
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
         all.push(planned.with_tags_of_group(grant, &group.spec));

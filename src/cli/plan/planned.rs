@@ -25,7 +25,7 @@ use crate::resources::eks::addon;
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::expand::{
-    self, Beside, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions,
+    self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SecondNodeGroup, Versions,
 };
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones;
@@ -228,7 +228,7 @@ pub fn node_group_graph(
     grant: &Grant,
     owner: &Owner,
     view: &ClusterView,
-    (name, beside): (&str, Beside),
+    (name, beside): (&str, SecondNodeGroup),
 ) -> anyhow::Result<Graph<Cloud>> {
     let tags = expand::node_group_tags(&group.spec, view, &grant.settings);
     let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, name, &tags));

@@ -12,7 +12,7 @@ use super::{from_nothing, print, view_from_nothing, wanted};
 use crate::agents::validate_source::SourcePolicy;
 use crate::cli::plan::manifest::Manifest;
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, plan};
-use crate::resources::graph::expand::Beside;
+use crate::resources::graph::expand::SecondNodeGroup;
 
 /// The plan once the spec asks for another node group than `demo-default`, which has a launch template.
 fn replaced() -> Vec<Planned> {
@@ -22,7 +22,7 @@ fn replaced() -> Vec<Planned> {
     let all = wanted(&manifest, SourcePolicy::default()).unwrap();
     let (cluster, group) = (&all[0], all[0].groups[0]);
     let view = view_from_nothing(cluster).unwrap();
-    let beside = Beside::Replaced {
+    let beside = SecondNodeGroup::Replaced {
         name: "demo-default".to_owned(),
         nodes: 2,
         not_yet: None,

@@ -32,7 +32,7 @@ use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
 use copied_secrets::References;
-use copies::{ABORTED, Moved, SUSPENDED_BEFORE};
+use copies::{ABORTED, MovedObject, SUSPENDED_BEFORE};
 use move_waits::{Side, Wait};
 
 /// Polling interval.
@@ -362,7 +362,7 @@ impl Move {
 }
 
 /// A kind that moves.
-trait Movable: Kind + Serialize + DeserializeOwned + Moved + Resource<Scope = NamespaceResourceScope> {
+trait Movable: Kind + Serialize + DeserializeOwned + MovedObject + Resource<Scope = NamespaceResourceScope> {
     /// The API of the namespace that `object` is in.
     fn in_namespace(client: &Client, object: &Self) -> Api<Self> {
         Self::in_namespace_named(client, object.meta().namespace.as_deref())

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::copies::{self, Moved};
+use super::copies::{self, MovedObject};
 use super::{Movable, Move, checks, title};
 use crate::api::conditions::{self, ConditionType};
 use crate::api::listing::first_few;

@@ -29,7 +29,7 @@ pub struct ApprovalTarget {
 
 /// The object that an approval names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum NamedObject {
     /// There is none. Holds its kind and name.
     Missing(String),
     /// It exists and cannot be read.
@@ -60,10 +60,10 @@ fn age(approval: &PlanApproval, now: Timestamp) -> SignedDuration {
 }
 
 /// Decides an approval of the object `named`. Returns `None` while it is open.
-pub fn verdict(approval: &PlanApproval, named: &Named, now: Timestamp) -> Option<Verdict> {
+pub fn verdict(approval: &PlanApproval, named: &NamedObject, now: Timestamp) -> Option<Verdict> {
     let object = match named {
-        Named::Found(object) => Some(object),
-        Named::Missing(_) | Named::Unreadable => None,
+        NamedObject::Found(object) => Some(object),
+        NamedObject::Missing(_) | NamedObject::Unreadable => None,
     };
     let (uid, hash) = (approval.metadata.uid.as_deref().unwrap_or_default(), &approval.spec.hash);
     let of =
@@ -86,7 +86,7 @@ pub fn verdict(approval: &PlanApproval, named: &Named, now: Timestamp) -> Option
             Some(_) | None => {}
         }
     }
-    if let Named::Missing(name) = named
+    if let NamedObject::Missing(name) = named
         && age > MISSING_GRACE
     {
         return of(ApprovalState::Stale, format!("there is no {name} in this namespace, so nothing is approved"));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn state(object: Option<&ApprovalTarget>, second: i64) -> Option<ApprovalState> {
-        let named = object.cloned().map_or(Named::Unreadable, Named::Found);
+        let named = object.cloned().map_or(NamedObject::Unreadable, NamedObject::Found);
         verdict(&approval(), &named, at(second)).map(|verdict| verdict.state)
     }
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn approval_of_an_object_that_does_not_exist_is_stale() {
-        let missing = Named::Missing("EksCluster demo".into());
+        let missing = NamedObject::Missing("EksCluster demo".into());
         assert_eq!(verdict(&approval(), &missing, at(10)), None, "this process may not have read it yet");
         let decided = verdict(&approval(), &missing, at(31)).unwrap();
         assert_eq!((decided.state, decided.object_uid), (ApprovalState::Stale, None));

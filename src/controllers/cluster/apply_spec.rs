@@ -26,7 +26,7 @@ use crate::controllers::name_claims;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::finish_reconcile::Next;
-use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
@@ -367,7 +367,7 @@ impl Reconcile<'_> {
     }
 
     /// The steps that follow the engine's plan.
-    fn ahead(&self, upgrade: &Upgrade) -> Ahead {
+    fn ahead(&self, upgrade: &Upgrade) -> LaterSteps {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let version_of = |name: &str| {
             let group = groups.iter().find(|group| group.node_group_name() == name)?;

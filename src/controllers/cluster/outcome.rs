@@ -13,7 +13,7 @@ use crate::api::status_cluster::{
 };
 use crate::controllers::driver::StatusUpdate;
 use crate::controllers::hand_over::retained_hand_over;
-use crate::controllers::recovery_requests::{Done, Recovering};
+use crate::controllers::recovery_requests::{CompletedRequest, Recovering};
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
@@ -128,9 +128,9 @@ impl Reconcile<'_> {
         if let Some(Recovering { plan, done }) = recovery {
             status.plan = Some(plan);
             match done {
-                Some(Done::Recovered(done)) => status.recovery = Some(done),
-                Some(Done::HandedOver(done)) => status.hand_over = Some(done),
-                Some(Done::TakenBack) => status.hand_over = None,
+                Some(CompletedRequest::Recovered(done)) => status.recovery = Some(done),
+                Some(CompletedRequest::HandedOver(done)) => status.hand_over = Some(done),
+                Some(CompletedRequest::TakenBack) => status.hand_over = None,
                 None => {}
             }
         }

@@ -1,7 +1,7 @@
 //! What the steps of a reconcile pass on to the next. No I/O.
 
 use crate::controllers::account::Grant;
-use crate::controllers::account::named::Named;
+use crate::controllers::account::named::ResourceReference;
 use crate::controllers::recovery_requests::RecoveryRequest;
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::finish_reconcile::Next;
@@ -13,7 +13,7 @@ pub struct Valid<T> {
     /// The access to its account.
     pub grant: Grant,
     /// The AWS resources that its spec names.
-    pub named: Vec<Named>,
+    pub named: Vec<ResourceReference>,
     /// The takeover that a user requests, which comes before the spec.
     pub request: Option<RecoveryRequest>,
     /// What is the kind's own.

@@ -12,7 +12,7 @@ use crate::controllers::reconcile_error::{BuildError, ObserveError, ValidateErro
 use crate::controllers::recovery_requests::{self, Purpose, Recovering, RecoveryRequest};
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::status::finish_reconcile;
-use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::status::requeue::Next;
 use crate::engine::{Class, ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::Cloud;
@@ -83,7 +83,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
             check_consent(evidence, &grant)
         };
         let report = C::run_engine(self, &may_take, &graph, cloud, Goal::Present, &policy).await;
-        let (subject, plan, ahead) = (finish_reconcile::subject(self.object), &report.plan, Ahead::default());
+        let (subject, plan, ahead) = (finish_reconcile::subject(self.object), &report.plan, LaterSteps::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let approvals = C::approvals(self, previous);
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, C::plan(previous));

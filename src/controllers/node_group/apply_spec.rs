@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::replacement::node_group_names::immutable_digest;
-use super::replacement::progress::Replacing;
+use super::replacement::progress::DecidedReplacement;
 use super::{NodeGroupController, Outcome, Reconcile, node_group_status, target, valid, waiting};
 use crate::api::policy::ChangePolicy;
 use crate::api::status_cluster::NodeGroupStatus;
@@ -20,12 +20,12 @@ use crate::controllers::name_claims;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
 use crate::controllers::status::finish_reconcile::{self, Next};
 use crate::controllers::status::journal::NoJournal;
-use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::tag_keys::{self, OF_AUTO_SCALING_GROUP, OF_NODE_GROUP};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::node_group::{self, Target};
-use crate::resources::graph::expand::{self, Beside, ClusterView, NodeGroupInput};
+use crate::resources::graph::expand::{self, ClusterView, NodeGroupInput, SecondNodeGroup};
 
 /// What a NodeGroup refers to in the management cluster.
 pub struct References {
@@ -54,11 +54,11 @@ type Tags = std::collections::BTreeMap<String, String>;
 /// What must exist.
 pub struct DesiredNodeGroup {
     graph: Graph<Cloud>,
-    own: Targeted,
+    own: ReportInputs,
 }
 
 /// What the report needs of it.
-pub struct Targeted {
+pub struct ReportInputs {
     target: Target,
     /// When a maintenance window opens.
     opens: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub struct Targeted {
     /// Why nothing that disrupts workloads may start, if so.
     closed: Option<String>,
     /// The replacement that the graph shows.
-    replacing: Replacing,
+    replacing: DecidedReplacement,
 }
 
 /// Why a replacement waits while there is a hold.
@@ -195,7 +195,10 @@ impl Reconcile<'_> {
             }
         }
         let overridden = tag_keys::describe_overridden_of(grant, &self.object.spec);
-        Ok(DesiredNodeGroup { graph, own: Targeted { target, opens, tags, group_tags, overridden, closed, replacing } })
+        Ok(DesiredNodeGroup {
+            graph,
+            own: ReportInputs { target, opens, tags, group_tags, overridden, closed, replacing },
+        })
     }
 
     /// Observe, plan, execute.
@@ -205,7 +208,7 @@ impl Reconcile<'_> {
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
         wanted: DesiredNodeGroup,
-    ) -> Executed<Targeted> {
+    ) -> Executed<ReportInputs> {
         let DesiredNodeGroup { graph, own } = wanted;
         let (policy, asked) = self.policy(previous, &valid.own.cluster, &valid.grant, &own.target);
         let report = self.engine(&valid.own.cluster, &graph, cloud, Goal::Present, &policy).await;
@@ -218,10 +221,10 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         cluster: &EksCluster,
         cloud: &Cloud,
-        executed: Executed<Targeted>,
+        executed: Executed<ReportInputs>,
     ) -> Outcome {
         let Executed { report, policy, asked, own } = executed;
-        let Targeted { target, opens, tags, group_tags, overridden, closed, replacing: before } = own;
+        let ReportInputs { target, opens, tags, group_tags, overridden, closed, replacing: before } = own;
         let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
         let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
         let [tag_keys, auto_scaling_group_tag_keys] = [(&OF_NODE_GROUP, &tags), (&OF_AUTO_SCALING_GROUP, &group_tags)]
@@ -254,7 +257,7 @@ impl Reconcile<'_> {
         view: &ClusterView,
         target: &Target,
         previous: &NodeGroupStatus,
-        (name, beside): (&str, Beside),
+        (name, beside): (&str, SecondNodeGroup),
     ) -> Result<Graph<Cloud>, SpecError> {
         let key = node_group::key(name);
         let is_recorded = previous.arn.is_some() && key == self.key(previous);
@@ -326,7 +329,7 @@ impl Reconcile<'_> {
         report: Report,
         target: &Target,
         (policy, asked): (&ExecutionPolicy, &str),
-        replacing: Option<&Replacing>,
+        replacing: Option<&DecidedReplacement>,
     ) -> Outcome {
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
@@ -342,7 +345,7 @@ impl Reconcile<'_> {
         let next = next.or(failed);
         let object = self.as_argument();
         let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
-        let (memory, ahead) = (&self.state.memory, &Ahead::default());
+        let (memory, ahead) = (&self.state.memory, &LaterSteps::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
         let shown = plan_status::Input {
             plan: &plan,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use self::apply_spec::{DesiredNodeGroup, References, Targeted, ValidGroup};
+use self::apply_spec::{DesiredNodeGroup, References, ReportInputs, ValidGroup};
 pub use self::node_group_controller::{KindState, NodeGroupController};
 use self::node_group_controller::{Outcome, Reconcile};
 use self::node_group_status::is_held;
@@ -36,7 +36,7 @@ use super::context::Context;
 use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
 use super::reconcile_error::{BuildError, ValidateError};
-use super::recovery_requests::{Done, Recovering};
+use super::recovery_requests::{CompletedRequest, Recovering};
 use super::runtime::reconcile_queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
@@ -60,7 +60,7 @@ impl Provisioned for NodeGroupController {
     type References = References;
     type Valid = ValidGroup;
     type DesiredNodeGroup = DesiredNodeGroup;
-    type Executed = Targeted;
+    type Executed = ReportInputs;
 
     fn ctx(&self) -> &Arc<Context> {
         &self.ctx
@@ -161,9 +161,9 @@ impl Provisioned for NodeGroupController {
     fn with_recovery(mut outcome: Outcome, Recovering { plan, done }: Recovering) -> Outcome {
         outcome.status.plan = Some(plan);
         match done {
-            Some(Done::Recovered(done)) => outcome.status.recovery = Some(done),
-            Some(Done::HandedOver(done)) => outcome.status.hand_over = Some(done),
-            Some(Done::TakenBack) => outcome.status.hand_over = None,
+            Some(CompletedRequest::Recovered(done)) => outcome.status.recovery = Some(done),
+            Some(CompletedRequest::HandedOver(done)) => outcome.status.hand_over = Some(done),
+            Some(CompletedRequest::TakenBack) => outcome.status.hand_over = None,
             None => {}
         }
         outcome
@@ -234,7 +234,7 @@ impl Provisioned for NodeGroupController {
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
         wanted: DesiredNodeGroup,
-    ) -> Result<Executed<Targeted>, BuildError> {
+    ) -> Result<Executed<ReportInputs>, BuildError> {
         Ok(run.execute(previous, valid, cloud, wanted).await)
     }
 
@@ -243,7 +243,7 @@ impl Provisioned for NodeGroupController {
         previous: &NodeGroupStatus,
         valid: Valid<ValidGroup>,
         cloud: &Cloud,
-        executed: Executed<Targeted>,
+        executed: Executed<ReportInputs>,
     ) -> Outcome {
         run.report(previous, &valid.own.cluster, cloud, executed).await
     }

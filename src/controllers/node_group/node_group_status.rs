@@ -7,7 +7,7 @@ use super::eks_update::{evictions_failed, replaces_nodes};
 use super::nodes::{NodesObservation, describe_guarded, progress};
 use super::own_image::{self, VersionMismatch};
 use super::replacement::decide::Step;
-use super::replacement::progress::Replacing;
+use super::replacement::progress::DecidedReplacement;
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
@@ -52,7 +52,7 @@ pub struct Input<'a> {
     /// The spec.
     pub spec: &'a NodeGroupSpec,
     /// The replacement of its node group; `None` while it is deleted.
-    pub replacing: Option<&'a Replacing>,
+    pub replacing: Option<&'a DecidedReplacement>,
     /// The versions that its nodes may change to now.
     pub target: &'a Target,
     /// Whether a hold keeps every step from starting.
@@ -142,7 +142,7 @@ fn launch_template(input: &Input<'_>) -> Option<LaunchTemplateStatus> {
 
 /// Nothing is left to do with the node group in use, and the one that it replaced is not gone with its launch template.
 fn until_replaced(overall: Overall, input: &Input<'_>) -> Overall {
-    let is_ending = |replacing: &&Replacing| {
+    let is_ending = |replacing: &&DecidedReplacement| {
         let step = &replacing.decision.step;
         replacing.is_under_way() && matches!(step, Step::Observe | Step::AwaitDeletion | Step::DeleteTemplate)
     };

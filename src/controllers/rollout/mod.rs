@@ -24,7 +24,7 @@ use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
 use super::runtime::event_publisher::EventMessage;
 use super::runtime::kind_watch::{Change, DependentView, digest, watch_mirrored_kind};
-use super::runtime::mirror::{Mirror, Tap};
+use super::runtime::mirror::{Mirror, WatchTap};
 use super::runtime::reconcile_queue::Trigger;
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
@@ -62,7 +62,7 @@ pub async fn run(ctx: Arc<Context>, mirror: Option<Arc<dyn Mirror>>) {
         enqueue_waiting_clusters(&watch_ctx, only_asking);
         notify.notify_one();
     };
-    let tap = mirror.map(|mirror| Tap::new(move |reading| mirror.on_rollout(reading)));
+    let tap = mirror.map(|mirror| WatchTap::new(move |reading| mirror.on_rollout(reading)));
     let (store, watching) = watch_mirrored_kind(Api::all(ctx.client.clone()), view, on_change, tap);
     ctx.rollouts.set(store.clone());
     tokio::select! {

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 
 use super::apply::{Kind, describe_error, has_finalizer};
 use super::decode::{Decoded, Unreadable};
-use super::mirror::{Signal, Tap};
+use super::mirror::{Signal, WatchTap};
 
 /// Hashes a value, to detect changes.
 pub fn digest(value: impl Hash) -> u64 {
@@ -83,7 +83,7 @@ pub fn watch_mirrored_kind<K: Kind>(
     api: Api<Decoded<K>>,
     view: impl Fn(&K) -> DependentView + Send + 'static,
     on_change: impl Fn(Change<'_, K>) + Send + 'static,
-    mut tap: Option<Tap<K>>,
+    mut tap: Option<WatchTap<K>>,
 ) -> (Store<K>, impl Future<Output = ()> + Send) {
     let (reader, writer) = store::<K>();
     let taken = reader.clone();

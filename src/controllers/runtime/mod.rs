@@ -4,7 +4,7 @@ pub mod apply;
 pub mod bounded_json;
 pub mod deadline;
 pub mod decode;
-pub mod edits;
+pub mod edit_history;
 mod event_message;
 pub mod event_publisher;
 pub mod event_series;

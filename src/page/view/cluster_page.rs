@@ -32,7 +32,7 @@ pub struct Page {
     badge: Badge,
     facts: Vec<Fact>,
     state: String,
-    situation: Situation,
+    situation: ClusterSummary,
     graph: Option<Graph>,
     schedule: Schedule,
     hooks: Vec<HookRow>,
@@ -60,7 +60,7 @@ impl Fact {
 }
 
 /// What an object does, what is in its way, and what a person can do.
-pub struct Situation {
+pub struct ClusterSummary {
     pub doing: Vec<String>,
     pub next: Vec<String>,
     pub problems: Vec<ProblemRow>,
@@ -196,7 +196,7 @@ pub fn state(of: &Overview, context: &Context<'_>) -> String {
 }
 
 /// The answer of `keelson status`, for the page.
-pub fn situation(of: &Overview, context: &Context<'_>) -> Situation {
+pub fn situation(of: &Overview, context: &Context<'_>) -> ClusterSummary {
     let problems = of.problems.iter().map(|problem| ProblemRow {
         reason: problem.reason.clone(),
         object: problem.object.clone().unwrap_or_default(),
@@ -212,7 +212,7 @@ pub fn situation(of: &Overview, context: &Context<'_>) -> Situation {
     if of.next_omitted > 0 {
         next.push(format!("and {} more", of.next_omitted));
     }
-    Situation {
+    ClusterSummary {
         doing: doing.collect(),
         next,
         problems: problems.collect(),

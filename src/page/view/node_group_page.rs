@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::badge::Badge;
-use super::cluster_page::{self, ConditionRow, EventRow, Fact, Situation};
+use super::cluster_page::{self, ClusterSummary, ConditionRow, EventRow, Fact};
 use super::command::Command;
 use super::context::{Context, Frame};
 use super::schedule::{self, Schedule};
@@ -23,7 +23,7 @@ pub struct Page {
     badge: Badge,
     facts: Vec<Fact>,
     state: String,
-    situation: Situation,
+    situation: ClusterSummary,
     schedule: Schedule,
     upgrade: Upgrade,
     replacement: String,

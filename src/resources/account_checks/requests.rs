@@ -32,7 +32,7 @@ pub struct RoleName {
 
 /// A simulated request, apart from its action.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Circumstances {
+pub(super) struct SimulatedRequest {
     pub resource: String,
     pub context: Vec<(&'static str, Vec<String>)>,
 }
@@ -130,10 +130,10 @@ fn eks_kind(action: &str) -> Option<EksType> {
 }
 
 /// The requests by which an action is simulated: what Keelson would send.
-pub(super) fn circumstances(action: &str, place: &AccountRegion<'_>, names: &Names) -> Vec<Circumstances> {
+pub(super) fn simulated_requests(action: &str, place: &AccountRegion<'_>, names: &Names) -> Vec<SimulatedRequest> {
     let (service, name) = action.split_once(':').unwrap_or_default();
     let is_read = ["Describe", "List", "Get"].iter().any(|verb| name.starts_with(verb));
-    let one = |resource: String, context| vec![Circumstances { resource, context }];
+    let one = |resource: String, context| vec![SimulatedRequest { resource, context }];
     let tagging = || vec![(REQUEST_TAG, vec!["doctor".to_owned()]), ("aws:TagKeys", vec![tags::OWNER.to_owned()])];
     let marked = |key| vec![(key, vec!["doctor".to_owned()])];
     let owned = || marked(RESOURCE_TAG);
@@ -251,10 +251,10 @@ fn of_roles(
     place: &AccountRegion<'_>,
     names: &Names,
     contexts: impl Fn(&RoleName) -> Vec<Context>,
-) -> Vec<Circumstances> {
+) -> Vec<SimulatedRequest> {
     let of_role = |role: &RoleName| {
         let resource = place.iam(&format!("role/{}", role.name));
-        contexts(role).into_iter().map(move |context| Circumstances { resource: resource.clone(), context })
+        contexts(role).into_iter().map(move |context| SimulatedRequest { resource: resource.clone(), context })
     };
     names.roles.iter().flat_map(|role| of_role(role).collect::<Vec<_>>()).collect()
 }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn resources(action: &str) -> Vec<String> {
-        circumstances(action, &PLACE, &names()).into_iter().map(|one| one.resource).collect()
+        simulated_requests(action, &PLACE, &names()).into_iter().map(|one| one.resource).collect()
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
             ("ec2:DeleteVolume", "volume/vol-0123456789abcdef0", OF_CLAIMS),
             ("autoscaling:DeleteTags", "autoScalingGroupName/eks-x", OF_NODE_GROUP),
         ] {
-            let found = circumstances(action, &PLACE, &names());
+            let found = simulated_requests(action, &PLACE, &names());
             assert!(found[0].resource.ends_with(resource), "{}", found[0].resource);
             assert_eq!(found[0].context[0].0, key, "{action}");
         }
@@ -362,7 +362,7 @@ mod tests {
             ("ec2:CreateRoute", RESOURCE_TAG),
             ("ec2:CreateSubnet", REQUEST_TAG),
         ] {
-            assert_eq!(circumstances(action, &PLACE, &names())[0].context[0].0, key, "{action}");
+            assert_eq!(simulated_requests(action, &PLACE, &names())[0].context[0].0, key, "{action}");
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_policy_is_attached_to_each_role_in_a_request_of_its_own() {
         assert_eq!(resources("iam:AttachRolePolicy").len(), 2);
-        let created = circumstances("iam:CreateRole", &PLACE, &names());
+        let created = simulated_requests("iam:CreateRole", &PLACE, &names());
         let keys: Vec<&str> = created[0].context.iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, [REQUEST_TAG, "aws:TagKeys", "iam:PermissionsBoundary"]);
         let boundaries: Vec<_> = created.iter().map(|one| one.context.last().unwrap().1[0].as_str()).collect();

@@ -31,7 +31,7 @@ use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::iam::workload_role;
 use crate::resources::tag_calls::OwnerTags;
-use crate::upgrade::addon_versions::{Offer, choose};
+use crate::upgrade::addon_versions::{OfferedVersion, choose};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
@@ -132,8 +132,8 @@ impl Addon {
     }
 }
 
-fn offer(offered: &snapshots::AddonVersion) -> Offer {
-    Offer { version: offered.version.clone(), default: offered.default }
+fn offer(offered: &snapshots::AddonVersion) -> OfferedVersion {
+    OfferedVersion { version: offered.version.clone(), default: offered.default }
 }
 
 fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {

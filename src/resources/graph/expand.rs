@@ -9,7 +9,7 @@ use super::expand_karpenter;
 use super::expand_network::add_own_network;
 pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{
-    Beside, ClusterView, NodeGroupInput, SubnetView, node_content, node_group, node_group_tags,
+    ClusterView, NodeGroupInput, SecondNodeGroup, SubnetView, node_content, node_group, node_group_tags,
 };
 use super::kinds;
 use super::layout;

@@ -14,7 +14,7 @@ use crate::api::policy::{DeletionPolicy, ReplacementPolicy};
 use crate::api::reference::ClusterReference;
 use crate::aws::tags::{is_never_removed, is_reserved};
 use crate::resources::eks::node_group::repair::Repair;
-use crate::resources::eks::node_group::warm_pool::Warm;
+use crate::resources::eks::node_group::warm_pool::ObservedWarmPool;
 
 /// EKS's default: one node at a time.
 const DEFAULT_MAX_UNAVAILABLE: i32 = 1;
@@ -103,7 +103,7 @@ fn convert(
         additional_role_policies: Vec::new(),
         update: update(group),
         repair: group.node_repair_config().and_then(|repair| Repair::from(repair).to_spec()),
-        warm_pool: group.warm_pool_config().and_then(|pool| Warm::from(pool).to_spec()),
+        warm_pool: group.warm_pool_config().and_then(|pool| ObservedWarmPool::from(pool).to_spec()),
         replacement_policy: ReplacementPolicy::Refuse,
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,

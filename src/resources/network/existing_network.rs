@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::existing_placement::{Placed, Placement, place};
+use super::existing_placement::{ClusterSubnet, Placement, place};
 use super::existing_subnets::{Network, Routing};
 use crate::api::network::{ExistingNetwork as DesiredNetwork, ExistingSubnets, SubnetReference};
 use crate::aws::snapshots::Subnet;
@@ -139,7 +139,7 @@ impl ExistingNetwork {
         wanted: &[Subnet],
         age: MaxStaleness,
         last: Option<&Detail>,
-    ) -> Result<BTreeMap<String, Placed>, Failure> {
+    ) -> Result<BTreeMap<String, ClusterSubnet>, Failure> {
         let ids = refs.output(&cluster::key(), SUBNET_IDS).unwrap_or_default();
         let ids: Vec<String> = ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
         let others: Vec<_> = ids.iter().filter(|id| wanted.iter().all(|subnet| subnet.id != **id)).cloned().collect();
@@ -147,7 +147,7 @@ impl ExistingNetwork {
         let placed = |id: String| {
             let found = wanted.iter().chain(&others).find(|subnet| subnet.id == id);
             let zone = found.map(|subnet| &subnet.zone).or_else(|| last?.zones.get(&id)).cloned();
-            (id, Placed { zone, exists: found.is_some() })
+            (id, ClusterSubnet { zone, exists: found.is_some() })
         };
         Ok(ids.into_iter().map(placed).collect())
     }
@@ -173,7 +173,7 @@ fn to_presence_at_deletion(network: &Network, vpc: &str) -> Presence<Detail> {
 fn to_observation(
     network: &Network,
     placement: Placement,
-    cluster: BTreeMap<String, Placed>,
+    cluster: BTreeMap<String, ClusterSubnet>,
     vpc: &str,
 ) -> Observation<Detail> {
     let mut subnets = network.suitable();

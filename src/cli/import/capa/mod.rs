@@ -20,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::Placing;
+use super::ObjectPlacement;
 use super::adopted::{self, Shared};
 use super::converted::Converted;
 use super::section::{self, Report, Section};
@@ -39,13 +39,13 @@ pub struct Options {
 }
 
 /// Prints the manifest, and on standard error what is not converted and what to do next.
-pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
+pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
     converted.print()
 }
 
-fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let (objects, others) = object::read(text)?;
     let planes: Vec<_> = objects.iter().filter(|object| object.kind == "AWSManagedControlPlane").collect();
     if planes.is_empty() {

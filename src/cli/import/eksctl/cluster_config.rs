@@ -11,14 +11,19 @@ use super::{
 };
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::section::Section;
-use crate::cli::import::{Placing, object_names};
+use crate::cli::import::{ObjectPlacement, object_names};
 
 const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
 const AUTO_MODE_POOLS: [&str; 2] = ["general-purpose", "system"];
 const BOUNDARY: &str = "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it";
 
 /// The objects.
-pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role_access: &RoleAccess) -> Vec<Value> {
+pub fn objects(
+    mut file: Section<'_>,
+    placing: &ObjectPlacement,
+    options: &Options,
+    role_access: &RoleAccess,
+) -> Vec<Value> {
     let (mut metadata, mut spec) = metadata(&mut file, options.version);
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let region = spec["region"].as_str().unwrap_or_default().to_owned();

@@ -39,7 +39,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::section::{Report, Section};
-use super::{Placing, section, write_manifest};
+use super::{ObjectPlacement, section, write_manifest};
 use crate::api::KubernetesVersion;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::aws::tags::is_reserved;
@@ -54,7 +54,7 @@ pub struct Options {
 }
 
 /// Prints the manifest, and on standard error what is not converted.
-pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
+pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
     let Converted { objects, report } = converted;
@@ -69,7 +69,7 @@ pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<
 
 /// Whether the operator would accept the objects with an AwsAccount that allows whatever they name: what it must allow is among the
 /// remarks.
-fn check(manifest: &str, placing: &Placing) -> anyhow::Result<()> {
+fn check(manifest: &str, placing: &ObjectPlacement) -> anyhow::Result<()> {
     const LISTS: [&str; 12] = [
         "allowedCapacityReservationIds",
         "allowedElasticIpAllocationIds",
@@ -102,7 +102,7 @@ struct Converted {
     report: Report,
 }
 
-fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).context("is not YAML")?;
     documents.retain(|document| !document.is_null());
     if documents.len() != 1 {
@@ -111,7 +111,7 @@ fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<C
     converted(documents.remove(0), placing, options)
 }
 
-fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn converted(mut document: Value, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let mut report = Report::default();
     boundaries::take(&mut document, &mut report, placing.account_ref.as_deref().unwrap_or("default"));
     let role_access = service_accounts::RoleAccess::of(&document);

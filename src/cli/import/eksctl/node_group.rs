@@ -10,7 +10,7 @@ use super::network::Network;
 use super::{instance_selector, node, node_role, tags};
 use crate::api::GROUP;
 use crate::cli::import::section::Section;
-use crate::cli::import::{Placing, object_names};
+use crate::cli::import::{ObjectPlacement, object_names};
 
 /// eksctl's default.
 const DEFAULT_TYPE: &str = "m5.large";
@@ -25,7 +25,7 @@ pub struct Cluster<'c> {
     /// Name of the EksCluster.
     pub object: &'c str,
     pub network: &'c Network,
-    pub placing: &'c Placing,
+    pub placing: &'c ObjectPlacement,
     /// What the nodes' workloads may do, by the switches of node groups.
     pub workloads: WorkloadPolicies,
 }

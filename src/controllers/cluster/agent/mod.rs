@@ -3,13 +3,13 @@
 //! the management cluster's Secrets; the rest through [`crate::workload`].
 
 mod agent_events;
+pub mod agent_version_state;
 mod backoff;
 pub mod held_revision;
 mod own_cni;
 pub mod part;
 mod secrets;
 pub mod steps;
-pub mod turn;
 mod watches;
 mod workload_access;
 

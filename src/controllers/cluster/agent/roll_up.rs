@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 
 use super::held_revision::SourceDecision;
 use super::part::AgentPart;
-use super::{Agent, held_revision, own_cni, turn};
+use super::{Agent, agent_version_state, held_revision, own_cni};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
@@ -155,7 +155,7 @@ impl Reconcile<'_> {
         let turn = self.agent_part(previous, policy, &WaveState::Free).turn;
         let claimed = self.stored_request(Lane::Agent).claimed.map(|claimed| claimed.step);
         let is_synced = conditions::is_true(&previous.conditions, ConditionType::GitOpsReady);
-        let is_healthy = is_synced && turn::unhealthy(previous).is_none() && self.is_healthy(previous);
+        let is_healthy = is_synced && agent_version_state::unhealthy(previous).is_none() && self.is_healthy(previous);
         let claim = claimed.map(|step| turn.claim(step, is_healthy));
         self.ask_rollout(Lane::Agent, turn.wants(claimed), claim).await
     }

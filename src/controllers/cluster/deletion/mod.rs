@@ -35,7 +35,7 @@ use crate::controllers::runtime::apply;
 use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::finish_reconcile::Next;
-use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::status::waiting_on;
 use crate::engine::{Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
@@ -171,7 +171,7 @@ impl Reconcile<'_> {
         if let Some(Overall::Stalled(condition)) = &held {
             next = next.or(self.requeue_while_blocked(&condition.message));
         }
-        let nothing_waits = (PlanApprovalState::default(), Ahead::default());
+        let nothing_waits = (PlanApprovalState::default(), LaterSteps::default());
         Some(self.deleting(previous, &cloud, report, nothing_waits, held, next))
     }
 
@@ -233,7 +233,7 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
-        (agreed, ahead): (PlanApprovalState, Ahead),
+        (agreed, ahead): (PlanApprovalState, LaterSteps),
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {

@@ -41,7 +41,7 @@ use crate::upgrade::{
     Clock, Decision, Goal, Hold, Observation, Soaked, State, Step, UnreadNodes, WaveState, WindowState, Windows,
     decide, remaining_steps,
 };
-use observation::Read;
+use observation::UpgradeReads;
 use workload::WorkloadState;
 
 /// Maximum age of the observation on which a control plane step starts.
@@ -138,7 +138,7 @@ impl Reconcile<'_> {
             wave: WaveState::Free,
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
-        let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &states::State<_, _>| {
+        let decided = |made: &Option<(Preflight, Timestamp)>, read: &UpgradeReads, state: &states::State<_, _>| {
             let observed = observation::observe(&state.memory, &self.object.spec, &groups, read)?;
             Some((decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight)), observed))
         };
@@ -206,8 +206,8 @@ impl Reconcile<'_> {
     }
 
     /// What EKS offers. What cannot be read now is left out: nothing is concluded from it.
-    async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
-        let mut read = Read::default();
+    async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (UpgradeReads, Option<SupportDates>) {
+        let mut read = UpgradeReads::default();
         let mut support = None;
         match upgrade_data::versions(cloud, self.read_age()).await {
             Ok(versions) => {

@@ -11,7 +11,7 @@ use crate::api::stored_time::whole_seconds;
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::plan_status::LaterSteps;
 use crate::controllers::status::progress::describe_timing;
 use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
 use crate::resources::eks::addon;
@@ -267,7 +267,7 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
 
 /// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
 /// in EKS.
-pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
+pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> LaterSteps {
     let running = matches!(decision.state, State::Running(_));
     let remaining_steps_of = |(n, one): (usize, &Step)| {
         let mut steps = steps_of(one, &version_of);
@@ -287,7 +287,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
         steps
     };
     let steps = decision.remaining_steps.iter().enumerate().flat_map(remaining_steps_of).collect();
-    Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
+    LaterSteps { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
 /// The steps of the engine that a step of an upgrade consists of. `version_of`: the version of a node group.

@@ -15,7 +15,7 @@ use super::template_changes::{self, NextTemplate};
 use super::{ami_release, warm_pool};
 use crate::api::kubernetes_version::KubernetesVersion;
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
-use crate::engine::{Change, How};
+use crate::engine::{Change, Correction};
 
 /// The input of UpdateNodegroupVersion.
 #[derive(Debug, Default, PartialEq)]
@@ -133,9 +133,9 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
     found.nodes(spec, target, current);
     found.fixed(spec, current);
     let waits = waits_for_no_nodes(current);
-    for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == How::InPlace) {
+    for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == Correction::InPlace) {
         if waits {
-            change.how = How::Reported(NO_NODES.to_owned());
+            change.how = Correction::Reported(NO_NODES.to_owned());
         } else {
             change.disruption = Some(format!("{REPLACES_NODES}, {}", describe_pace(spec, current)));
         }

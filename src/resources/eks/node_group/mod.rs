@@ -35,7 +35,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::tag_calls::OwnerTags;
-use newest::Newest;
+use newest::NewestRelease;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
@@ -237,7 +237,7 @@ impl Resource for NodeGroup {
         }
         let newest = match options.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
-            Goal::Deleted | Goal::Retained => Newest::default(),
+            Goal::Deleted | Goal::Retained => NewestRelease::default(),
         };
         let mut observed = self.to_observation(&group, newest.offered);
         observed.detail.pending_release = newest.pending;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::health_issues;
 use super::repair::Repair;
-use super::warm_pool::Warm;
+use super::warm_pool::ObservedWarmPool;
 use crate::aws::errors::health::{Subject, explain, failed_class, recreates};
 use crate::aws::tags::Tags;
 use crate::engine::{Action, Observation, Phase, Recreate};
@@ -41,7 +41,7 @@ pub struct Detail {
     pub max_unavailable_percentage: Option<i32>,
     pub strategy: Option<String>,
     pub repair: Repair,
-    pub warm_pool: Warm,
+    pub warm_pool: ObservedWarmPool,
     pub launch_template: Option<LaunchTemplate>,
     /// The contents of its launch template, if that is the one that Keelson created.
     pub own_template: OwnTemplate,
@@ -104,7 +104,7 @@ impl From<&Nodegroup> for Detail {
             max_unavailable_percentage: update.and_then(|u| u.max_unavailable_percentage()),
             strategy: update.and_then(|u| u.update_strategy()).map(|strategy| strategy.as_str().to_owned()),
             repair: group.node_repair_config().map(Repair::from).unwrap_or_default(),
-            warm_pool: group.warm_pool_config().map(Warm::from).unwrap_or_default(),
+            warm_pool: group.warm_pool_config().map(ObservedWarmPool::from).unwrap_or_default(),
             launch_template: group
                 .launch_template()
                 .map(|template| LaunchTemplate { id: text(template.id()), version: text(template.version()) }),

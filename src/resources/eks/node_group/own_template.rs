@@ -12,7 +12,7 @@ use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
 use crate::resources::eks::lists::create_failure;
-use crate::resources::eks::node_template::versions::{self, Ensured};
+use crate::resources::eks::node_template::versions::{self, EnsuredVersion};
 
 /// What a launch template sets itself.
 #[derive(Default)]
@@ -85,8 +85,10 @@ impl NodeGroup {
         let id = refs.id(&launch_template::key(&self.name))?;
         let used = current.launch_template.as_ref().map(|template| template.version.as_str());
         Ok(match versions::ensure(cloud, id, &content, used).await? {
-            Ensured::Version(version) => Ok(LaunchTemplateSpecification::builder().id(id).version(version).build()),
-            Ensured::StoredDifferently(failure) => Err(failure),
+            EnsuredVersion::Version(version) => {
+                Ok(LaunchTemplateSpecification::builder().id(id).version(version).build())
+            }
+            EnsuredVersion::StoredDifferently(failure) => Err(failure),
         })
     }
 

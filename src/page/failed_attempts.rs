@@ -15,9 +15,9 @@ const OTHERS: &str = "";
 
 /// Wrong tokens by client.
 #[derive(Default)]
-pub struct Guesses(HashMap<String, (u32, Instant)>);
+pub struct FailedAttempts(HashMap<String, (u32, Instant)>);
 
-impl Guesses {
+impl FailedAttempts {
     /// Whether the client has tried too many.
     pub fn is_blocked(&self, client: &str, now: Instant) -> bool {
         let count = self.0.get(self.counted_as(client));
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn client_with_many_wrong_tokens_waits_and_others_do_not() {
-        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let (mut guesses, start) = (FailedAttempts::default(), Instant::now());
         for _ in 0..MAX_WRONG {
             assert!(!guesses.is_blocked("10.0.0.1", start));
             guesses.record("10.0.0.1", start);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn number_of_clients_is_bounded() {
-        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let (mut guesses, start) = (FailedAttempts::default(), Instant::now());
         for number in 0..3 * MAX_CLIENTS {
             guesses.record(&number.to_string(), start);
         }

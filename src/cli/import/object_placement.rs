@@ -2,7 +2,7 @@
 
 /// Where the objects belong.
 #[derive(Clone, Debug, Default)]
-pub struct Placing {
+pub struct ObjectPlacement {
     /// `metadata.namespace`.
     pub namespace: Option<String>,
     /// `spec.accountRef.name` of the cluster.

@@ -12,14 +12,14 @@ const STREAK_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 
 /// The edit history of an object.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Edits {
+pub struct EditHistory {
     /// The generation reconciled last, and when.
     last: Option<(i64, Timestamp)>,
     /// Consecutive pauses in which further edits arrived.
     streak: u32,
 }
 
-impl Edits {
+impl EditHistory {
     /// When to reconcile `generation`; `None`: now, and the generation is recorded.
     pub fn debounce(&mut self, generation: i64, now: Timestamp) -> Option<Timestamp> {
         let Some((last, at)) = self.last else {
@@ -54,7 +54,7 @@ mod tests {
 
     /// The times of reconciles for edits at these times, in milliseconds.
     fn reconciles(edits: &[i64]) -> Vec<i64> {
-        let mut state = Edits::default();
+        let mut state = EditHistory::default();
         let (mut reconciled, mut generation, mut reconciled_generation, mut wake) = (Vec::new(), 1, 0, None);
         let end = edits.last().unwrap() + 60_000;
         let mut edits = edits.iter().peekable();
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn unchanged_generation_is_never_delayed() {
-        let mut state = Edits::default();
+        let mut state = EditHistory::default();
         assert_eq!((state.debounce(1, at(0)), state.debounce(1, at(1)), state.debounce(1, at(2))), (None, None, None));
     }
 }

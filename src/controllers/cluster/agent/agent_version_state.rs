@@ -10,7 +10,7 @@ use crate::rollout::{AgentState, AgentVersion, ClaimFacts, ClaimedStep, Step, Ta
 
 /// What a FleetRollout must know of the agent of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct AgentVersionState {
     /// The agent that the spec requests.
     pub agent: Option<&'static str>,
     /// Its version on record.
@@ -27,7 +27,7 @@ pub struct Turn {
     pub in_progress: bool,
 }
 
-impl Turn {
+impl AgentVersionState {
     fn version(&self, version: Option<&String>) -> Option<AgentVersion> {
         AgentVersion::new(self.agent?, version?)
     }
@@ -97,14 +97,14 @@ mod tests {
     const OLD: &str = "v2.7.5";
     const NEW: &str = "v2.9.5";
 
-    fn turn(at: &str, wanted: &str) -> Turn {
-        Turn {
+    fn turn(at: &str, wanted: &str) -> AgentVersionState {
+        AgentVersionState {
             agent: Some("flux"),
             at: Some(at.into()),
             wanted: Some(wanted.into()),
             is_upgrade: at < wanted,
             has_api: true,
-            ..Turn::default()
+            ..AgentVersionState::default()
         }
     }
 
@@ -116,14 +116,14 @@ mod tests {
     fn cluster_asks_for_an_upgrade_that_nothing_else_holds() {
         let pending = turn(OLD, NEW);
         assert_eq!(pending.wants(None), Some(to(NEW)));
-        assert_eq!(Turn { is_held: true, ..pending.clone() }.wants(None), None, "outside its window");
-        assert_eq!(Turn { has_api: false, ..pending.clone() }.wants(None), None);
-        let in_progress = Turn { in_progress: true, ..pending };
+        assert_eq!(AgentVersionState { is_held: true, ..pending.clone() }.wants(None), None, "outside its window");
+        assert_eq!(AgentVersionState { has_api: false, ..pending.clone() }.wants(None), None);
+        let in_progress = AgentVersionState { in_progress: true, ..pending };
         assert_eq!(in_progress.wants(None), None, "it began before a rollout selected the cluster");
         assert_eq!(in_progress.wants(Some(to(NEW))), Some(to(NEW)), "it is not written by an earlier leader");
         assert_eq!(turn(NEW, NEW).wants(None), None);
         assert_eq!(turn(NEW, OLD).wants(None), None, "a lower version is a remedy");
-        assert_eq!(Turn::default().wants(None), None, "no agent");
+        assert_eq!(AgentVersionState::default().wants(None), None, "no agent");
     }
 
     #[test]
@@ -133,13 +133,13 @@ mod tests {
         let table = [
             (turn(NEW, NEW), true, ClaimedStep::Finished),
             (turn(NEW, NEW), false, ClaimedStep::Ongoing),
-            (Turn { in_progress: true, ..pending.clone() }, true, ClaimedStep::Ongoing),
-            (Turn { is_held: true, ..pending.clone() }, true, ClaimedStep::Dropped),
-            (Turn { is_held: true, in_progress: true, ..pending }, true, ClaimedStep::Ongoing),
+            (AgentVersionState { in_progress: true, ..pending.clone() }, true, ClaimedStep::Ongoing),
+            (AgentVersionState { is_held: true, ..pending.clone() }, true, ClaimedStep::Dropped),
+            (AgentVersionState { is_held: true, in_progress: true, ..pending }, true, ClaimedStep::Ongoing),
             (turn(OLD, OLD), true, ClaimedStep::Dropped),
             // A newer Keelson brings a newer version along, before this one has begun.
             (turn(OLD, "v2.99.0"), true, ClaimedStep::Dropped),
-            (Turn::default(), true, ClaimedStep::Dropped),
+            (AgentVersionState::default(), true, ClaimedStep::Dropped),
         ];
         for (turn, is_healthy, expected) in table {
             assert_eq!(turn.claim(to(NEW), is_healthy), expected, "{turn:?}");
