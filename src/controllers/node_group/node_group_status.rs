@@ -144,7 +144,7 @@ fn launch_template(input: &Input<'_>) -> Option<LaunchTemplateStatus> {
 fn until_replaced(overall: Overall, input: &Input<'_>) -> Overall {
     let is_ending = |replacing: &&DecidedReplacement| {
         let step = &replacing.decision.step;
-        replacing.is_under_way() && matches!(step, Step::Observe | Step::AwaitDeletion | Step::DeleteTemplate)
+        replacing.is_in_progress() && matches!(step, Step::Observe | Step::AwaitDeletion | Step::DeleteTemplate)
     };
     match (overall, input.replacing.filter(is_ending)) {
         (Overall::Ready(_), Some(replacing)) => {
@@ -291,7 +291,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
                 sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
             let waits = memory.observed(key).and_then(|observed| waits_for_window(spec, target, observed));
-            if let Some(replacing) = input.replacing.filter(|replacing| sync.is_true() && replacing.is_under_way()) {
+            if let Some(replacing) = input.replacing.filter(|replacing| sync.is_true() && replacing.is_in_progress()) {
                 sync = ConditionValue::false_(Reason::Upgrading, replacing.message());
             }
             if let (true, Some(held)) = (sync.is_true(), &target.on_hold) {

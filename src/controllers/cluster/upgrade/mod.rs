@@ -255,14 +255,14 @@ impl Reconcile<'_> {
         };
         let old = self.now.duration_since(*at).unsigned_abs() >= interval;
         let matters = match &decision.state {
-            State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_under_way(),
+            State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_in_progress(),
             State::Blocked { .. } => true,
             _ => false,
         };
         (old && matters).then_some(to)
     }
 
-    fn is_under_way(&self) -> bool {
+    fn is_in_progress(&self) -> bool {
         Facts(&self.state.memory).cluster().is_some_and(|observed| observed.operation.is_some())
     }
 

@@ -33,7 +33,7 @@ pub struct DecidedReplacement {
 
 impl DecidedReplacement {
     /// Whether two node groups exist, or are to exist.
-    pub fn is_under_way(&self) -> bool {
+    pub fn is_in_progress(&self) -> bool {
         self.decision.pair.other.is_some()
     }
 
