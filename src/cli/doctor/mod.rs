@@ -139,7 +139,7 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
     if manifest.clusters.is_empty() && !reports.is_empty() {
         return Ok(reports);
     }
-    for wanted in plan::wanted(&manifest, sources)? {
+    for wanted in plan::manifest_clusters(&manifest, sources)? {
         let mut report = examine::examine(&wanted, live, proxy.as_ref()).await;
         report.findings.splice(0..0, of_api.clone());
         reports.push(report);

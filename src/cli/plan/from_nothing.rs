@@ -52,12 +52,12 @@ pub fn with_agent(mut plan: Plan, cluster: &EksCluster) -> Plan {
     let is_made = plan.steps().any(|(key, step)| *key == cluster::key() && step.action == Action::Create);
     let gitops = cluster.spec.gitops.as_ref();
     let step = match &cluster.status {
-        _ if is_made => steps::step(&steps::wanted(gitops, None, false).fields, None),
+        _ if is_made => steps::step(&steps::desired(gitops, None, false).fields, None),
         None => None,
         Some(status) => {
             let applied = steps::applied(status);
             let of_git = status.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
-            steps::step(&steps::wanted(gitops, applied.as_ref(), of_git).fields, applied.as_ref())
+            steps::step(&steps::desired(gitops, applied.as_ref(), of_git).fields, applied.as_ref())
         }
     };
     let step = step.filter(|step| step.action != Action::Update || !step.changes.is_empty());

@@ -126,7 +126,7 @@ impl Planned {
 }
 
 /// The clusters of the manifest, each validated as the operator would.
-pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<ManifestCluster<'_>>> {
+pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<ManifestCluster<'_>>> {
     if let Some(account) = manifest.accounts.first().filter(|_| manifest.clusters.is_empty()) {
         anyhow::bail!(
             "AwsAccount {} alone has no plan: its tags and limits change the clusters that use it. Add the files of those \

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::planned::{NOT_THERE, Planned, node_group_graph, owner};
 use super::timeline::Timeline;
-use super::{from_nothing, print, view_from_nothing, wanted};
+use super::{from_nothing, manifest_clusters, print, view_from_nothing};
 use crate::agents::validate_source::SourcePolicy;
 use crate::cli::plan::manifest::Manifest;
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, plan};
@@ -19,7 +19,7 @@ fn replaced() -> Vec<Planned> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
     let text = text.replace("scaling: {min: 2, max: 4}", "scaling: {min: 2, max: 4}\n  node: {}");
     let manifest = Manifest::parse(&text).unwrap();
-    let all = wanted(&manifest, SourcePolicy::default()).unwrap();
+    let all = manifest_clusters(&manifest, SourcePolicy::default()).unwrap();
     let (cluster, group) = (&all[0], all[0].groups[0]);
     let view = view_from_nothing(cluster).unwrap();
     let beside = SecondNodeGroup::Replaced {

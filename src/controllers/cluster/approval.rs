@@ -25,9 +25,12 @@ impl Reconcile<'_> {
         versions: &Versions,
     ) -> (ExecutionPolicy, String) {
         let spec = &self.object.spec;
-        let wanted = execution_policy::wanted(spec, &grant.settings, &self.node_role(grant).policies);
-        let asked =
-            execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let wanted = execution_policy::desired_digest(spec, &grant.settings, &self.node_role(grant).policies);
+        let asked = execution_policy::desired_digest(
+            spec,
+            &grant.settings,
+            &(&wanted, &versions.control_plane, &versions.addons),
+        );
         let edited = self.object.metadata.generation != previous.observed_generation;
         let synced = previous.synced.as_deref();
         let asked = execution_policy::current_target(asked, versions.control_plane.is_some(), edited, synced);

@@ -56,7 +56,7 @@ fn is_held(spec: &EksClusterSpec, status: &EksClusterStatus) -> bool {
         addon.is_some_and(|addon| matches!(addon.version(), AddonVersion::Exact(_)))
     };
     let of_agent = || {
-        let version = agent::steps::wanted(spec.gitops.as_ref(), None, false).version;
+        let version = agent::steps::desired(spec.gitops.as_ref(), None, false).version;
         version.is_some_and(|(_, versions)| versions.named.is_some())
     };
     let steps = status.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.state == StepState::Pending);

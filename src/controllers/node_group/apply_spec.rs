@@ -300,8 +300,8 @@ impl Reconcile<'_> {
         target: &Target,
     ) -> (ExecutionPolicy, String) {
         let spec = &self.object.spec;
-        let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
-        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
+        let wanted = execution_policy::desired_digest(spec, &grant.settings, &cluster.spec.tags);
+        let asked = execution_policy::desired_digest(spec, &grant.settings, &(&wanted, &target.version));
         // An upgrade is approved as a whole, with its cluster.
         let key = self.key(previous).to_string();
         let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());

@@ -231,7 +231,7 @@ impl Resource for IdentityProvider {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let shown = ["issuerUrl", "clientId", "usernameClaim", "groupsClaim"];
-        let all = self.wanted.iter().flat_map(settings::wanted);
+        let all = self.wanted.iter().flat_map(settings::desired);
         all.filter(|(field, _)| shown.contains(field)).collect()
     }
 
@@ -262,7 +262,7 @@ impl Resource for IdentityProvider {
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let Detail { settings, tags } = &observed.detail;
         let mut changes = tag_changes(&self.tags, tags);
-        for (field, wanted) in self.wanted.iter().flat_map(settings::wanted) {
+        for (field, wanted) in self.wanted.iter().flat_map(settings::desired) {
             let current = settings.get(field).cloned().unwrap_or_default();
             if current != wanted {
                 let why = "EKS does not change an identity provider: put the old value back, or remove \
@@ -323,7 +323,7 @@ impl Resource for IdentityProvider {
             Err(error) if error.class() == Class::Conflict => return Err(Failure::of(Class::NoChange, error)),
             other => other?,
         };
-        let detail = Detail { settings: settings::wanted(wanted), tags: self.tags.clone() };
+        let detail = Detail { settings: settings::desired(wanted), tags: self.tags.clone() };
         let phase = Phase::Busy { action: Action::Create, since: None, note: String::new() };
         let observed = Observation::ready(name, "CREATING", detail).phase(phase);
         Ok(Observation { operation: answer.update.as_ref().map(updates::operation), ..observed })

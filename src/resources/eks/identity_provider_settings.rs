@@ -22,7 +22,7 @@ fn format_claims<'c>(claims: impl IntoIterator<Item = (&'c String, &'c String)>)
 }
 
 /// Those that the spec names.
-pub(super) fn wanted(wanted: &DesiredProvider) -> Settings {
+pub(super) fn desired(wanted: &DesiredProvider) -> Settings {
     settings([
         ("issuerUrl", Some(&wanted.issuer_url)),
         ("clientId", Some(&wanted.client_id)),

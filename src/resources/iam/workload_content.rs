@@ -36,7 +36,7 @@ pub(super) struct RoleRequest {
 }
 
 /// The keys of the roles that the spec asks for, and what each is for.
-pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item = (Key, RoleRequest)> {
+pub(super) fn desired(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item = (Key, RoleRequest)> {
     let of_pods = spec.pod_identities.iter().filter_map(|one| {
         let PodIdentity { namespace, service_account, role_arn: _, role, target_role_arn, disable_session_tags } = one;
         let has_session_tags = *disable_session_tags != Some(true);
@@ -67,7 +67,7 @@ pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item
 
 /// Whether the spec asks for any.
 pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
-    wanted(spec, "").next().is_some()
+    desired(spec, "").next().is_some()
 }
 
 /// Refuses documents that IAM would refuse, before anything is created.
@@ -75,7 +75,7 @@ pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
 /// # Errors
 /// The first field with such a document.
 pub fn check(spec: &EksClusterSpec, cluster: &str) -> Result<(), SpecError> {
-    for (key, wants) in wanted(spec, cluster) {
+    for (key, wants) in desired(spec, cluster) {
         let field = match addon_of(&key) {
             _ if wants.queue.is_some() => "spec.karpenter".to_owned(),
             Some(addon) => format!("spec.addons[{addon}].podIdentityRole"),

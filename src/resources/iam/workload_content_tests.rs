@@ -25,7 +25,7 @@ fn of_pods(more: Value) -> EksClusterSpec {
 }
 
 fn only(spec: &EksClusterSpec) -> (Key, RoleRequest) {
-    let all: Vec<_> = wanted(spec, "demo").collect();
+    let all: Vec<_> = desired(spec, "demo").collect();
     assert_eq!(all.len(), 1);
     all.into_iter().next().unwrap()
 }

@@ -111,7 +111,7 @@ pub(crate) fn all(
     owned: &[Key],
     removes: bool,
 ) -> Vec<WorkloadRole> {
-    let mut all: Vec<WorkloadRole> = workload_content::wanted(spec, context.cluster_name)
+    let mut all: Vec<WorkloadRole> = workload_content::desired(spec, context.cluster_name)
         .map(|(key, wants)| WorkloadRole::new(context, spec, account, key, Some(wants)))
         .collect();
     for key in owned.iter().filter(|key| KIND.is_of(key) && !removes) {

@@ -80,7 +80,7 @@ pub fn agent_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<Ag
     }
     let applied = steps::applied(status)?;
     let name = agents::requested(gitops)?.name();
-    let (_, versions) = steps::wanted(Some(gitops), Some(&applied), false).version?;
+    let (_, versions) = steps::desired(Some(gitops), Some(&applied), false).version?;
     Some(AgentState {
         at: AgentVersion::new(name, versions.current.as_deref()?)?,
         wanted: AgentVersion::new(name, versions.goal())?,

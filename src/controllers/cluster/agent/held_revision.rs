@@ -35,7 +35,7 @@ fn source_in(fields: &steps::Fields) -> Option<SourceKey> {
 
 /// The source that the spec asks for.
 pub fn source_of(gitops: Option<&GitOps>) -> Option<SourceKey> {
-    source_in(&steps::wanted(gitops, None, false).fields)
+    source_in(&steps::desired(gitops, None, false).fields)
 }
 
 /// Whether the agent follows that source already, and Git does not manage it.

@@ -19,7 +19,7 @@ fn main() -> SourceKey {
 
 /// The status of a cluster that runs `applied`, held at `allowed`.
 fn status(applied: Option<&str>, allowed: Option<&str>, ready: &str) -> EksClusterStatus {
-    let fields = steps::wanted(Some(&gitops(json!({"branch": "main"}))), None, false).fields;
+    let fields = steps::desired(Some(&gitops(json!({"branch": "main"}))), None, false).fields;
     let held = allowed.map(|allowed| json!({"source": main().to_string(), "allowed": allowed}));
     let condition = json!({"type": "GitOpsReady", "status": ready, "reason": "x", "message": "m",
         "lastTransitionTime": "2026-11-28T00:00:00Z"});

@@ -91,7 +91,7 @@ impl AgentPart {
         let Input { gitops, previous, policy, window, wave, now, .. } = *input;
         let applied = steps::applied(previous);
         let of_git = steps::is_of_git(gitops, previous);
-        let DesiredAgent { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
+        let DesiredAgent { fields, version } = steps::desired(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| field.as_str());

@@ -40,7 +40,7 @@ pub struct DesiredAgent {
 }
 
 /// What the spec requests, for an agent that was last brought to `applied`. `of_git`: Git owns it.
-pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> DesiredAgent {
+pub fn desired(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> DesiredAgent {
     let Some(gitops) = gitops else { return DesiredAgent::default() };
     let mut fields = Fields::new();
     flatten("", &serde_json::to_value(gitops).unwrap_or_default(), &mut fields);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn fields(change: impl FnOnce(&mut Value)) -> Fields {
-        wanted(Some(&gitops(change)), None, false).fields
+        desired(Some(&gitops(change)), None, false).fields
     }
 
     fn changes(step: Option<Step>) -> (Action, Vec<String>) {
@@ -235,7 +235,7 @@ mod tests {
     fn an_older_keelson_never_lowers_the_version() {
         let at = |version: &str| Fields::from([(FLUX_VERSION.to_owned(), version.to_owned())]);
         let spec = gitops(|_| ());
-        let goal = |current, of_git| wanted(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
+        let goal = |current, of_git| desired(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
         assert_eq!(goal("v2.7.5", false), flux::Version::NEWEST.as_str());
         assert_eq!(goal("v2.99.0", false), "v2.99.0");
         assert_eq!(goal("v2.7.5", true), "v2.7.5", "it is Git's");

@@ -178,7 +178,7 @@ impl Reconcile<'_> {
             approval_uid,
             policy: Some(policy),
             retained_node_groups: retained.map(|group| group.name_any()).take(MAX_RETAINED).collect(),
-            also: Some(also_deleted::wanted(&self.object.spec, self.has_cluster(previous))),
+            also: Some(also_deleted::desired(&self.object.spec, self.has_cluster(previous))),
             ..DeletionStatus::default()
         };
         Outcome { deletion: Some(deletion), ..self.unobserved(previous, overall, Next::at(self.now)) }

@@ -183,12 +183,12 @@ impl Differences {
             self.in_place("update.strategy", from, config.update_strategy.map_or(from.to_owned(), |s| s.to_string()));
         }
         if let Some(wanted) = &spec.repair {
-            self.fields("repair", &repair::wanted(wanted, &current.repair).fields(), &current.repair.fields());
+            self.fields("repair", &repair::desired(wanted, &current.repair).fields(), &current.repair.fields());
         }
         if let Some(wanted) = &spec.warm_pool {
             self.fields(
                 "warmPool",
-                &warm_pool::wanted(wanted, &current.warm_pool).fields(),
+                &warm_pool::desired(wanted, &current.warm_pool).fields(),
                 &current.warm_pool.fields(),
             );
         }

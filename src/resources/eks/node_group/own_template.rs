@@ -76,7 +76,7 @@ impl NodeGroup {
         refs: &Refs,
         current: &Detail,
     ) -> Result<Result<LaunchTemplateSpecification, Failure>, Failure> {
-        let Some(content) = template_changes::wanted(&self.target, current) else {
+        let Some(content) = template_changes::desired(&self.target, current) else {
             let message = format!("node group {}: its cluster is not observed yet", self.name);
             return Err(Failure::new(Class::Busy, message));
         };

@@ -91,7 +91,7 @@ impl ObservedWarmPool {
 }
 
 /// What the spec sets, and otherwise the current settings.
-pub fn wanted(spec: &WarmPool, current: &ObservedWarmPool) -> ObservedWarmPool {
+pub fn desired(spec: &WarmPool, current: &ObservedWarmPool) -> ObservedWarmPool {
     let WarmPool { enabled, min_size, max_group_prepared_capacity, pool_state, reuse_on_scale_in } = spec;
     let now = current.0.clone().unwrap_or_default();
     ObservedWarmPool(enabled.then(|| Pool {
@@ -104,7 +104,7 @@ pub fn wanted(spec: &WarmPool, current: &ObservedWarmPool) -> ObservedWarmPool {
 
 /// For an update; `None` if nothing differs.
 pub fn config(spec: Option<&WarmPool>, current: &ObservedWarmPool) -> Option<WarmPoolConfig> {
-    let wanted = wanted(spec?, current);
+    let wanted = desired(spec?, current);
     (wanted != *current).then(|| wanted.to_config())
 }
 
