@@ -63,6 +63,8 @@ IDENTIFIERS = {
     "Fresh": "MaxStaleness",
     "ByPlace": "AccountRegion",
     "Sign": "AdoptionMarker",
+    "Wanted": "Desired...",
+    "Shown": "the trait's noun: PageKind",
 }
 
 # Words that no part of a name may be either, as in the name of a test, and what to write instead.

@@ -62,10 +62,10 @@ fn every_file_has_a_description_and_a_bounded_length() {
 const NAMES_AN_AGENT: &[(&str, &str)] = &[
     ("cli/controller.rs", "its flags name the Argo CD that clusters are registered in"),
     ("cli/import/eksctl/", "eksctl's own files name it"),
-    ("cli/relocate/secrets.rs", "which field of the API names a Secret; the compiler reports a new agent"),
+    ("cli/relocate/copied_secrets.rs", "which field of the API names a Secret; the compiler reports a new agent"),
     ("resources/eks/capability", "the capability of EKS, which is no agent of Keelson's, has its name"),
     ("agents/install.rs", "a message recommends a command of its command line"),
-    ("agents/validate.rs", "a message says what it requires of a Secret"),
+    ("agents/validate_source.rs", "a message says what it requires of a Secret"),
 ];
 /// Other spellings of agents than the names of their folders.
 const AGENT_SPELLINGS: &[&str] = &["argo cd", "argoproj", "kustomiz"];

@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from .account import AwsAccount
-from .tagged import ORDER, Resource, Wanted, find, is_gone
+from .tagged import ORDER, Resource, TagFilter, find, is_gone
 
 # Kinds whose deletion takes AWS time: the next kind has to wait for it.
 SLOW = {"node group", "add-on", "Fargate profile", "cluster", "NAT gateway", "VPC endpoint", "network interface"}
@@ -36,7 +36,7 @@ class Janitor:
     """patience: seconds to wait for one kind that AWS deletes slowly. retry: seconds to repeat a deletion that something else still prevents."""
 
     account: AwsAccount
-    wanted: Wanted
+    wanted: TagFilter
     log: Callable[[str], None] = print
     patience: float = 1800
     retry: float = 180

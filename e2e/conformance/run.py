@@ -20,7 +20,7 @@ from .janitor import Janitor
 from .proxy import RecordingProxy
 from .recorder import Recorder
 from .settings import REAL_TIME_SCALE, Settings, versions_to_upgrade
-from .tagged import Wanted, of_run, other_kinds
+from .tagged import TagFilter, of_run, other_kinds
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
@@ -115,7 +115,7 @@ def delete_leftovers(settings: Settings) -> bool:
     return False
 
 
-def report_other_kinds(account: AwsAccount, wanted: Wanted) -> bool:
+def report_other_kinds(account: AwsAccount, wanted: TagFilter) -> bool:
     """Names tagged resources of kinds that are not deleted here. Returns whether there are none."""
     try:
         found = other_kinds(account, wanted)

@@ -43,14 +43,14 @@ class Resource:
         return f"{self.kind} {self.cluster}/{self.id}" if self.cluster else f"{self.kind} {self.id}"
 
 
-Wanted = Callable[[dict[str, str]], bool]
+TagFilter = Callable[[dict[str, str]], bool]
 
 
-def of_run(run: str) -> Wanted:
+def of_run(run: str) -> TagFilter:
     return lambda found: found.get(tags.RUN) == run and tags.expiry(found) is not None
 
 
-def expired(at: datetime.datetime) -> Wanted:
+def expired(at: datetime.datetime) -> TagFilter:
     return lambda found: tags.is_expired(found, at)
 
 
@@ -63,7 +63,7 @@ def is_gone(error: ClientError) -> bool:
     return code.endswith(GONE)
 
 
-def find(account: AwsAccount, wanted: Wanted, kind: str = "") -> list[Resource]:
+def find(account: AwsAccount, wanted: TagFilter, kind: str = "") -> list[Resource]:
     """In the order of their deletion; only those of a kind, if one is named."""
     found = [resource for kinds, list_them in SOURCES for resource in (list_them(account) if kind in ("", *kinds) else ())]
     return sorted((r for r in found if wanted(r.tags) and kind in ("", r.kind)), key=lambda r: (ORDER.index(r.kind), r.id))
@@ -176,7 +176,7 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[AwsAccount], Iterator[Resource]]
 )
 
 
-def other_kinds(account: AwsAccount, wanted: Wanted) -> list[str]:
+def other_kinds(account: AwsAccount, wanted: TagFilter) -> list[str]:
     """ARNs of tagged resources of kinds that are not in this file. Raises ClientError where the Tagging API may not be called."""
     client = account.client("resourcegroupstaggingapi")
     found = _pages(client, "get_resources", "ResourceTagMappingList", TagFilters=[{"Key": tags.RUN}])

@@ -17,9 +17,9 @@ use serde::Deserialize;
 use super::adoption::{AdoptionMarker, FIELD_MANAGER, MetadataMap, is_applied_by_keelson, metadata_map, release_patch};
 use crate::workload::answer;
 use crate::workload::client::Workload;
-use crate::workload::error::{CallError, NotApplied};
+use crate::workload::error::{ApplyFailure, CallError};
 use crate::workload::kept::{first_items, truncated, truncated_or_none};
-use crate::workload::list::{self, Flow};
+use crate::workload::list::{self, ListFlow};
 use crate::workload::memory::{Applied, Memory, ObjectVersion};
 use crate::workload::object::{MANAGED_BY, Object, ObjectId, collection};
 
@@ -50,7 +50,7 @@ pub struct Results {
     pub released: Vec<ObjectId>,
     /// Number of adopted objects that were released before.
     pub adopted: usize,
-    pub failed: Vec<NotApplied>,
+    pub failed: Vec<ApplyFailure>,
 }
 
 /// Result of applying one object.
@@ -136,7 +136,7 @@ pub async fn apply_all(
             Err(CallError::NotFound) => "its kind is not served, or its namespace does not exist".into(),
             Err(CallError::Conflict | CallError::Expired) => "another client keeps changing it".into(),
         };
-        results.failed.push(NotApplied { object, why });
+        results.failed.push(ApplyFailure { object, why });
     }
     results.changed.sort();
     results.released.sort();
@@ -319,7 +319,7 @@ pub async fn prune(
             unwanted.push((id, metadata.uid, metadata.resource_version));
         }
         // The rest is pruned next time.
-        if unwanted.len() < MAX_PRUNED { Flow::Continue } else { Flow::Stop }
+        if unwanted.len() < MAX_PRUNED { ListFlow::Continue } else { ListFlow::Stop }
     })
     .await?;
     let mut deleted = Vec::new();

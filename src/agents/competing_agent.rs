@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::agent::{Agent, Installation};
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
-use crate::workload::list::{Flow, for_each};
+use crate::workload::list::{ListFlow, for_each};
 
 /// How long a result is reused: people install and uninstall agents by hand.
 const RECHECK_AFTER: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ async fn find(workload: &Workload, other: &dyn Agent) -> Result<Option<String>, 
             other.label(),
             metadata.namespace
         ));
-        Flow::Stop
+        ListFlow::Stop
     })
     .await?;
     Ok(note)

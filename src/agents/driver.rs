@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use super::agent::Driven;
 use super::apply::{self, OwnershipPolicy, Results, apply_all};
+use super::gitops_condition::{Verdict, rejected};
 use super::host_network;
 use super::install::{Manifests, install};
 use super::other_installation;
 use super::sync_outcome::{GitOpsOutcome, requeue_after};
-use super::verdict::{Verdict, rejected};
 use crate::api::conditions::Reason;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;

@@ -17,7 +17,7 @@ use crate::workload::answer;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::kept::first_items;
-use crate::workload::list::{self, Flow};
+use crate::workload::list::{self, ListFlow};
 use crate::workload::memory::PodNetwork;
 use crate::workload::nodes;
 use crate::workload::object::{ObjectId, or_default};
@@ -142,7 +142,7 @@ async fn has_dns(client: &Client) -> Result<bool, CallError> {
     let mut found = false;
     list::for_each(client, ("v1", "Pod"), None, &ListParams::default().labels(DNS), 20, |pod: Pod| {
         found = pod.status.conditions.iter().any(|one| one.kind == "Ready" && one.status == "True");
-        if found { Flow::Stop } else { Flow::Continue }
+        if found { ListFlow::Stop } else { ListFlow::Continue }
     })
     .await?;
     Ok(found)

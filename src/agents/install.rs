@@ -11,7 +11,7 @@ use super::adoption::AdoptionMarker;
 use super::apply::{self, CONCURRENCY, OwnershipPolicy, PrunedKind, Results, apply_all};
 use super::definition::Definition;
 use crate::workload::client::Workload;
-use crate::workload::error::{CallError, NotApplied};
+use crate::workload::error::{ApplyFailure, CallError};
 use crate::workload::memory::Install;
 use crate::workload::object::{Object, ObjectId};
 
@@ -137,7 +137,7 @@ async fn refuses_stored_versions(
                 stored.join(", "),
                 manifests.agent()
             );
-            results.failed.push(NotApplied { object: wanted.id, why });
+            results.failed.push(ApplyFailure { object: wanted.id, why });
         }
     }
     results.failed[before..].sort_by(|one, other| one.object.cmp(&other.object));

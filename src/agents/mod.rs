@@ -12,26 +12,26 @@ pub mod competing_agent;
 pub mod definition;
 pub mod driver;
 pub mod flux;
+pub mod gitops_condition;
 pub mod host_network;
-pub mod input;
 pub mod install;
 pub mod other_installation;
 pub mod pause;
 pub mod roll_up;
 pub mod secret_keys;
 pub mod secret_reader;
+pub mod shared_input;
 pub mod sync_outcome;
 pub mod valid_source;
-pub mod validate;
-pub mod verdict;
+pub mod validate_source;
 
 use crate::api::gitops::GitOps;
 
 pub use argocd::hub;
 
 pub use agent::{Agent, AgentInput, InvalidField, ValidAgent};
+pub use gitops_condition::Verdict;
 pub use sync_outcome::GitOpsOutcome;
-pub use verdict::Verdict;
 
 /// All agents, the oldest first.
 pub static ALL: &[&dyn Agent] = &[&flux::FluxAgent, &argocd::ArgoCdAgent];
@@ -54,7 +54,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::agents::validate::SourcePolicy;
+    use crate::agents::validate_source::SourcePolicy;
 
     fn gitops(agent: &dyn Agent, version: Option<&str>) -> GitOps {
         let source = json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}});

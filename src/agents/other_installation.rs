@@ -9,12 +9,12 @@ use serde::Deserialize;
 
 use super::adoption::{AdoptionMarker, MetadataMap, is_applied_by_keelson, metadata_map};
 use super::agent::{Agent, Installation};
-use super::verdict::Verdict;
+use super::gitops_condition::Verdict;
 use crate::api::conditions::Reason;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, truncated};
-use crate::workload::list::{Flow, for_each};
+use crate::workload::list::{ListFlow, for_each};
 
 /// Objects of an agent in a page: one of each controller.
 const PAGE: u32 = 20;
@@ -83,13 +83,13 @@ pub async fn find(
     for_each(&workload.client, kind, None, &parameters, PAGE, |Found { metadata }| {
         if metadata.is_known(marker) {
             is_known = true;
-            return Flow::Stop;
+            return ListFlow::Stop;
         }
         let by = metadata.labels.get(MANAGED_BY).map(String::as_str);
         let is_reconciled = by.is_some_and(|by| agent.installers().contains(&by));
         let installer = metadata.installer();
         other.get_or_insert(OtherInstallation { namespace: metadata.namespace, installer, is_reconciled });
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(other.filter(|_| !is_known))

@@ -14,7 +14,7 @@ use super::agent::Agent;
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::{metadata_map, truncated};
-use crate::workload::list::{Flow, for_each};
+use crate::workload::list::{ListFlow, for_each};
 use crate::workload::object::{ObjectId, or_default};
 
 const PAGE: u32 = 200;
@@ -70,7 +70,7 @@ pub async fn pause_kind<S: Pausable>(
             let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
             running.push((ObjectId { api_version, kind, namespace: Some(namespace), name }, change));
         }
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     let count = running.len();

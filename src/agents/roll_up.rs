@@ -3,7 +3,7 @@
 //! Not allowed here: which agent, clients and clocks. Pure.
 
 use crate::api::stable_text::stable;
-use crate::api::status::{FailingObject, GitOpsObjects};
+use crate::api::status_cluster::{FailingObject, GitOpsObjects};
 use crate::workload::error::bounded;
 
 /// Failing objects that are listed by name; the counts include the others.

@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::validate::{InvalidSource, Scheme, SourceUrl};
+use super::validate_source::{InvalidSource, Scheme, SourceUrl};
 use crate::api::secret_use::SecretUse;
 
 /// Keys of a Git repository's Secret, by scheme. `caFile` is Flux's former name of `ca.crt`.

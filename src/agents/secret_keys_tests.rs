@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 
 use super::*;
-use crate::agents::validate::{self, SourcePolicy};
+use crate::agents::validate_source::{self, SourcePolicy};
 
 const STRICT: SourcePolicy = SourcePolicy { allow_http: false };
 
@@ -66,7 +66,7 @@ fn only_known_keys_of_a_purpose_are_copied() {
             ],
         ),
     ] {
-        let found = git_keys(&validate::url(url, STRICT).unwrap(), everything.clone());
+        let found = git_keys(&validate_source::url(url, STRICT).unwrap(), everything.clone());
         assert_eq!(found.keys().collect::<Vec<_>>(), copied, "{url}");
     }
 }

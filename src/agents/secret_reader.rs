@@ -7,9 +7,9 @@ use std::fmt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::input::{SecretCopy, SecretData};
 use super::secret_keys::{self, Keys};
-use super::validate::{self, NamedSecret, SourceUrl};
+use super::shared_input::{SecretCopy, SecretData};
+use super::validate_source::{self, NamedSecret, SourceUrl};
 use crate::api::Reason;
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::SecretUse;
@@ -67,7 +67,7 @@ pub async fn git(
     let found = secrets.read(name, SecretUse::Git, field).await?;
     let data = found.map(|secret| secret.data.unwrap_or_default());
     let named = NamedSecret { namespace: secrets.namespace(), name, data: data.as_ref() };
-    validate::secret(url, Some(named)).map_err(|why| Missing::invalid_secret(field, why))?;
+    validate_source::secret(url, Some(named)).map_err(|why| Missing::invalid_secret(field, why))?;
     Ok(data.map(|data| SecretData(secret_keys::git_keys(url, data))))
 }
 

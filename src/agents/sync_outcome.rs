@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use super::agent::{Agent, Reconcilable};
 use super::competing_agent;
-use super::verdict::Verdict;
+use super::gitops_condition::Verdict;
 use crate::api::conditions::Reason;
-use crate::api::status::GitOpsStatus;
+use crate::api::status_cluster::GitOpsStatus;
 use crate::workload::client::{Access, Workload, Workloads};
 use crate::workload::error::{CallError, GitOpsError, Unreachable};
 use crate::workload::object::ObjectId;

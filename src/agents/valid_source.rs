@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::agent::InvalidField;
-use super::input::{GitRef, OciRef};
-use super::validate::{self, OciUrl, SourcePolicy, SourceUrl};
+use super::shared_input::{GitRef, OciRef};
+use super::validate_source::{self, OciUrl, SourcePolicy, SourceUrl};
 use crate::api::duration;
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
@@ -38,9 +38,9 @@ pub fn valid(source: &Spec, policy: SourcePolicy, at: &str) -> Result<(ValidSour
 
 fn valid_git(git: &Git, policy: SourcePolicy, at: &str) -> Result<ValidSource, InvalidField> {
     let field = |name: &str| format!("{at}.{name}");
-    let url = validate::url(&git.url, policy).map_err(|why| InvalidField::new(field("url"), why))?;
+    let url = validate_source::url(&git.url, policy).map_err(|why| InvalidField::new(field("url"), why))?;
     if git.secret_ref.is_none() {
-        validate::secret(&url, None).map_err(|why| InvalidField::new(field("secretRef"), why))?;
+        validate_source::secret(&url, None).map_err(|why| InvalidField::new(field("secretRef"), why))?;
     }
     let reference = match git.reference.kind()? {
         GitReference::Branch(value) => GitRef::Branch(value.into()),
@@ -50,17 +50,17 @@ fn valid_git(git: &Git, policy: SourcePolicy, at: &str) -> Result<ValidSource, I
         GitReference::Name(value) => GitRef::Name(value.into()),
     };
     let (name, value) = reference.field();
-    validate::reference(name, value).map_err(|why| InvalidField::new(field("ref"), why))?;
+    validate_source::reference(name, value).map_err(|why| InvalidField::new(field("ref"), why))?;
     timeout(&field("timeout"), git.timeout.as_deref())?;
     for directory in &git.sparse_checkout {
-        validate::path(directory).map_err(|why| InvalidField::new(field("sparseCheckout"), why))?;
+        validate_source::path(directory).map_err(|why| InvalidField::new(field("sparseCheckout"), why))?;
     }
     Ok(ValidSource::Git { url, reference, spec: git.clone() })
 }
 
 fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, InvalidField> {
     let field = |name: &str| format!("{at}.{name}");
-    let url = validate::oci_url(&oci.url, policy).map_err(|why| InvalidField::new(field("url"), why))?;
+    let url = validate_source::oci_url(&oci.url, policy).map_err(|why| InvalidField::new(field("url"), why))?;
     match oci.provider.as_str() {
         GENERIC => {}
         AWS_PROVIDER if !url.is_in_ecr() => {

@@ -7,10 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::adoption::AccountAdoption;
+use super::account_adoption::AccountAdoption;
 use super::rules;
 use super::schema;
-use super::status::WaitStatus;
+use super::status_cluster::WaitStatus;
 use super::workload_role::WorkloadPolicy;
 
 /// Name of the AwsAccount of objects without `accountRef`.

@@ -10,10 +10,11 @@ use super::access::{Access, PodIdentity};
 use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
 use super::capability::Capability;
-use super::control_plane::ControlPlane;
+use super::control_plane_settings::ControlPlane;
 use super::gitops::GitOps;
 use super::hook::Hook;
 use super::karpenter::{self, Karpenter};
+use super::kubernetes_version::{InvalidVersion, KubernetesVersion};
 use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
@@ -22,9 +23,8 @@ use super::registration::{self, Registration, Registry};
 use super::remote_networks::RemoteNetworks;
 use super::rules;
 use super::schema;
-use super::status::EksClusterStatus;
+use super::status_cluster::EksClusterStatus;
 use super::upgrade::Upgrade;
-use super::version::{InvalidVersion, KubernetesVersion};
 
 /// One EKS cluster with its network, roles, add-ons and GitOps agent.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]

@@ -10,13 +10,13 @@
 
 pub mod access;
 pub mod account;
+pub mod account_adoption;
 pub mod addons;
-pub mod adoption;
 pub mod capability;
 pub mod certificate_authority;
 pub mod cluster;
 pub mod conditions;
-pub mod control_plane;
+pub mod control_plane_settings;
 pub mod crds;
 pub mod duration;
 pub mod fleet_rollout;
@@ -30,6 +30,7 @@ pub mod identity_provider;
 pub mod installed_schema;
 pub mod job_source;
 pub mod karpenter;
+pub mod kubernetes_version;
 pub mod launch_template;
 pub mod listing;
 pub mod log_group;
@@ -56,7 +57,7 @@ mod schema;
 pub mod secret_use;
 mod source;
 pub mod stable_text;
-pub mod status;
+pub mod status_cluster;
 mod status_deletion;
 pub mod status_node_group;
 mod status_plan;
@@ -66,7 +67,6 @@ pub mod stored_time;
 mod subnet_tier;
 pub mod unsupported;
 pub mod upgrade;
-pub mod version;
 pub mod warm_pool;
 pub mod workload_role;
 
@@ -76,9 +76,9 @@ pub use account::{AwsAccount, AwsAccountSpec};
 pub use cluster::{EksCluster, EksClusterSpec};
 pub use conditions::{ConditionType, Reason};
 pub use fleet_rollout::{FleetRollout, FleetRolloutSpec};
+pub use kubernetes_version::KubernetesVersion;
 pub use node_group::{NodeGroup, NodeGroupSpec};
 pub use plan_approval::{PlanApproval, PlanApprovalSpec};
-pub use version::KubernetesVersion;
 
 /// API group of all kinds.
 pub const GROUP: &str = "keelson.dev";

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use super::kubernetes_version::{InvalidVersion, KubernetesVersion};
 pub use super::launch_template::LaunchTemplate;
 use super::node_repair::NodeRepair;
 use super::node_template::NodeTemplate;
@@ -15,9 +16,8 @@ use super::policy::{DeletionPolicy, ReplacementPolicy};
 use super::reference::ClusterReference;
 use super::rules;
 use super::schema;
-use super::status::NodeGroupStatus;
+use super::status_cluster::NodeGroupStatus;
 pub use super::subnet_tier::SubnetTier;
-use super::version::{InvalidVersion, KubernetesVersion};
 use super::warm_pool::WarmPool;
 
 /// One EKS managed node group.

@@ -70,7 +70,7 @@ const MAX_DEFERRAL: Duration = Duration::from_secs(120);
 
 /// The result of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Take {
+pub enum TokenAnswer {
     /// A token is reserved; it is valid after `wait`.
     Granted { wait: Duration },
     /// No token was taken; retry after this time.
@@ -101,7 +101,7 @@ impl Bucket {
     }
 
     /// Takes a token that is available within `max_wait` (counted from `now`), but not before `not_before`.
-    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, max_wait: Duration) -> Take {
+    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, max_wait: Duration) -> TokenAnswer {
         self.fill(now);
         // Background calls never borrow future tokens.
         let (reserve, max_wait) = match priority {
@@ -113,12 +113,12 @@ impl Bucket {
         let wait = token_wait.max(not_before.saturating_duration_since(now));
         if wait <= max_wait {
             self.level -= 1.0;
-            return Take::Granted { wait };
+            return TokenAnswer::Granted { wait };
         }
         let retry_at = (now + wait).max(self.last_retry);
         let retry_at = retry_at.min(now + MAX_DEFERRAL);
         self.last_retry = retry_at + Duration::from_secs_f64(1.0 / self.refill);
-        Take::Deferred { retry_after: retry_at - now }
+        TokenAnswer::Deferred { retry_after: retry_at - now }
     }
 
     /// Records a throttled call: empties the bucket and slows its refill.
@@ -179,7 +179,7 @@ impl Limits {
         priority: Priority,
         now: Instant,
         max_wait: Duration,
-    ) -> Take {
+    ) -> TokenAnswer {
         let mut state = self.state();
         let not_before = state.pauses.get(&service).map_or(now, |pause| pause.until);
         let bucket =

@@ -12,7 +12,7 @@ fn seconds(n: f64) -> Duration {
 }
 
 fn is_granted(limits: &Limits, action: &'static str, priority: Priority, now: Instant) -> bool {
-    matches!(limits.take(EC2, action, priority, now, Duration::ZERO), Take::Granted { .. })
+    matches!(limits.take(EC2, action, priority, now, Duration::ZERO), TokenAnswer::Granted { .. })
 }
 
 #[test]
@@ -38,11 +38,12 @@ fn caller_waits_briefly_or_gets_a_retry_time() {
     let now = Instant::now();
     let mut take = || bucket.take(Priority::Foreground, now, now, MAX_WAIT);
     for _ in 0..10 {
-        assert_eq!(take(), Take::Granted { wait: Duration::ZERO });
+        assert_eq!(take(), TokenAnswer::Granted { wait: Duration::ZERO });
     }
-    let waits: Vec<bool> = (0..4).map(|_| matches!(take(), Take::Granted { wait } if wait > Duration::ZERO)).collect();
+    let waits: Vec<bool> =
+        (0..4).map(|_| matches!(take(), TokenAnswer::Granted { wait } if wait > Duration::ZERO)).collect();
     assert_eq!(waits, [true, true, true, false]);
-    assert!(matches!(take(), Take::Deferred { retry_after } if retry_after > MAX_WAIT));
+    assert!(matches!(take(), TokenAnswer::Deferred { retry_after } if retry_after > MAX_WAIT));
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn deferred_callers_retry_one_by_one() {
     let mut bucket = Bucket::new(Rate { burst: 1.0, per_second: 1.0, ceiling: 1.0 }, now);
     let mut retry_times = Vec::new();
     for _ in 0..20 {
-        if let Take::Deferred { retry_after } = bucket.take(Priority::Foreground, now, now, Duration::ZERO) {
+        if let TokenAnswer::Deferred { retry_after } = bucket.take(Priority::Foreground, now, now, Duration::ZERO) {
             retry_times.push(retry_after);
         }
     }
@@ -73,7 +74,7 @@ fn background_calls_never_borrow_future_tokens() {
     let (limits, now) = (Limits::default(), Instant::now());
     while is_granted(&limits, "DescribeVpcs", Priority::Background, now) {}
     let take = limits.take(EC2, "DescribeVpcs", Priority::Background, now, MAX_WAIT);
-    assert!(matches!(take, Take::Deferred { .. }), "{take:?}");
+    assert!(matches!(take, TokenAnswer::Deferred { .. }), "{take:?}");
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn throttle_halves_the_refill_and_pauses_the_service() {
     assert!(!is_granted(&limits, "CreateSubnet", Priority::Foreground, now), "but waits for the pause");
     assert!(is_granted(&limits, "CreateSubnet", Priority::Foreground, now + pause));
     let eks = limits.take(Service::Eks, "DescribeCluster", Priority::Foreground, now, Duration::ZERO);
-    assert_eq!(eks, Take::Granted { wait: Duration::ZERO }, "another service is not affected");
+    assert_eq!(eks, TokenAnswer::Granted { wait: Duration::ZERO }, "another service is not affected");
 }
 
 #[test]
@@ -146,7 +147,7 @@ fn estimate_is_raised_only_when_the_bucket_is_used_up() {
     let _ = take();
     limits.succeeded(Service::Eks, "CreateCluster", now);
     assert_eq!(limits.refill(Service::Eks, "CreateCluster"), 8.0, "an idle bucket proves nothing");
-    while take() == (Take::Granted { wait: Duration::ZERO }) {}
+    while take() == (TokenAnswer::Granted { wait: Duration::ZERO }) {}
     limits.succeeded(Service::Eks, "CreateCluster", now);
     assert!(limits.refill(Service::Eks, "CreateCluster") > 8.0);
 }
@@ -208,7 +209,7 @@ proptest! {
             now += Duration::from_millis(millis);
             let priority = if background { Priority::Background } else { Priority::Foreground };
             for _ in 0..calls {
-                if let Take::Granted { wait } = bucket.take(priority, now, now, MAX_WAIT) {
+                if let TokenAnswer::Granted { wait } = bucket.take(priority, now, now, MAX_WAIT) {
                     sent.push(now + wait);
                 }
             }
@@ -234,12 +235,12 @@ proptest! {
             let Some(next) = due.pop() else { break };
             now = now.max(next);
             match limits.take(EC2, "CreateVpc", Priority::Foreground, now, Duration::ZERO) {
-                Take::Deferred { retry_after } => due.push(now + retry_after),
-                Take::Granted { .. } if aws.accepts(now) => {
+                TokenAnswer::Deferred { retry_after } => due.push(now + retry_after),
+                TokenAnswer::Granted { .. } if aws.accepts(now) => {
                     limits.succeeded(EC2, "CreateVpc", now);
                     served += 1;
                 }
-                Take::Granted { .. } => {
+                TokenAnswer::Granted { .. } => {
                     refused += 1;
                     let pause = limits.throttled(EC2, "CreateVpc", now, now);
                     due.push(now + pause);

@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use super::buckets::{Limits, Take};
+use super::buckets::{Limits, TokenAnswer};
 use super::credentials::CachedCredentials;
 use super::errors::{AwsError, Call, Class, ClassifiedError, Origin};
 use super::service::{GLOBAL, Priority, Service, is_removal, is_write};
@@ -167,13 +167,13 @@ impl Caller {
     async fn take_token(&self, call: &Call<'_>) -> Result<(), AwsError> {
         let (service, metrics) = (call.service, &self.target.metrics);
         match self.limits(service).take(service, call.action, self.priority, Instant::now(), MAX_WAIT) {
-            Take::Granted { wait } if wait.is_zero() => Ok(()),
-            Take::Granted { wait } => {
+            TokenAnswer::Granted { wait } if wait.is_zero() => Ok(()),
+            TokenAnswer::Granted { wait } => {
                 metrics.aws().record_wait(service.as_str(), call.account, call.region, wait);
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
-            Take::Deferred { retry_after } => {
+            TokenAnswer::Deferred { retry_after } => {
                 metrics.aws().record_deferral(service.as_str(), call.account, call.region);
                 let mut failure =
                     call.failed(Class::Throttled, "deferred: the account's rate limit for this call is exhausted");

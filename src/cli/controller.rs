@@ -8,7 +8,7 @@ use clap::{ArgAction, ValueEnum};
 
 use super::cluster_page::ControllerPageArgs;
 use crate::agents::hub;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::controllers::deletions::{AllLimits, Limits};
 use crate::controllers::runtime::installation;
 use crate::controllers::runtime::lease_timing::Timing;

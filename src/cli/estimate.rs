@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::status::{PlanStatus, PlanStep, StepState};
+use crate::api::status_cluster::{PlanStatus, PlanStep, StepState};
 
 /// The expected end of all steps; `None`: there are none, or one of them does not go on by itself.
 pub fn end(plan: &PlanStatus, now: Timestamp) -> Option<Timestamp> {

@@ -10,7 +10,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use serde::Serialize;
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::connection::{self, Scope};
 use super::output::{self, Format};
 use super::plan::style;

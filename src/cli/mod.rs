@@ -12,19 +12,19 @@ mod doctor;
 pub(crate) mod errors;
 mod estimate;
 pub(crate) mod events;
+mod field_managers;
 mod files;
 mod get;
 mod import;
 mod kubeconfig;
 mod notify;
 mod output;
-mod ownership;
 pub(crate) mod plan;
 mod reading;
-mod reconcile;
 mod recover;
 mod reference;
 mod relocate;
+mod request_reconcile;
 pub(crate) mod rollout;
 mod runtime;
 mod screen;
@@ -76,7 +76,7 @@ enum Verb {
     /// Show FleetRollouts with their waves and clusters, and approve, retry or promote a wave.
     Rollout(rollout::Args),
     /// Compare a cluster and its node groups with AWS now; with --wait, also wait for the result.
-    Reconcile(reconcile::Args),
+    Reconcile(request_reconcile::Args),
     /// Stop all changes to a cluster, until it is resumed.
     #[command(after_help = "Examples:\n  keelson suspend demo -n team-a")]
     Suspend(suspend::Args),
@@ -149,7 +149,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Events(args) => events::run(&args),
         Verb::Approve(args) => approve::run(&args),
         Verb::Rollout(args) => rollout::run(&args),
-        Verb::Reconcile(args) => reconcile::run(&args),
+        Verb::Reconcile(args) => request_reconcile::run(&args),
         Verb::Suspend(args) => suspend::run(&args, true),
         Verb::Resume(args) => suspend::run(&args, false),
         Verb::Kubeconfig(args) => kubeconfig::run(&args),

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::estimate;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hold::{HoldStatus, describe_removal};
 use crate::api::hook::{HookFailurePolicy, HookStatus};
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{
+use crate::api::status_cluster::{
     ChangeStatus, DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState,
     UpgradeStatus, WaitStatus,
 };

@@ -5,10 +5,10 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use super::approve::waiting::Kind;
+use super::approve::pending_plans::Kind;
 use super::connection::{InNamespace, found};
+use super::field_managers::{MANAGER, applier};
 use super::output::{Changed, print_changed, say};
-use super::ownership::{MANAGER, applier};
 use crate::api::EksCluster;
 
 /// Flags of `keelson suspend` and `keelson resume`.

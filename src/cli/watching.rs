@@ -9,7 +9,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
-use super::approve::waiting::Target;
+use super::approve::pending_plans::Target;
 use super::connection;
 use super::subject::{self, Subject};
 use crate::api::{EksCluster, FleetRollout, NodeGroup};

@@ -7,10 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::recovery::{Purpose, RecoveryRequest, recovery_request};
+use super::recovery_requests::{Purpose, RecoveryRequest, recovery_request};
 use super::runtime::apply::Kind;
 use super::runtime::installation;
-use crate::api::status::{HandOverStatus, RecoveryStatus};
+use crate::api::status_cluster::{HandOverStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION};
 use crate::engine::Memory;
 use crate::resources::recovery::takeover::{Inventory, Selection};
@@ -120,7 +120,7 @@ pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::recovery::Done;
+    use super::super::recovery_requests::CompletedRequest;
     use super::*;
     use serde_json::json;
 
@@ -137,7 +137,7 @@ mod tests {
     fn handed_over_to(to: &str) -> HandOverStatus {
         let request = hand_over_request(&cluster(Some(to)), None).unwrap();
         assert_eq!((request.uid.as_str(), &request.purpose), ("uid-1", &Purpose::HandOver(to.to_owned())));
-        let Done::HandedOver(done) = request.done(3, Timestamp::UNIX_EPOCH) else { panic!("a hand-over") };
+        let CompletedRequest::HandedOver(done) = request.done(3, Timestamp::UNIX_EPOCH) else { panic!("a hand-over") };
         done
     }
 

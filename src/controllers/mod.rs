@@ -23,7 +23,7 @@ pub mod node_group;
 mod notifications;
 pub mod reconcile_error;
 pub mod reconcile_trigger;
-pub mod recovery;
+pub mod recovery_requests;
 pub mod rollout;
 pub mod runtime;
 pub mod states;

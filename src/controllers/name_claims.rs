@@ -19,7 +19,7 @@ use super::context::Context;
 use super::runtime::apply;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, NodeGroupStatus};
+use crate::api::status_cluster::{EksClusterStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, Reason};
 
 /// Interval for checking whether the name is free.
@@ -58,7 +58,7 @@ fn group_may_hold(group: &NodeGroup) -> bool {
 /// Whether the operator recorded that the object owns the EKS cluster.
 fn has_created(cluster: &EksCluster) -> bool {
     let taken_over = |status: &EksClusterStatus| status.arn.is_some() || status.recovery.is_some();
-    cluster.status.as_ref().is_some_and(taken_over) || super::recovery::is_on_record(cluster)
+    cluster.status.as_ref().is_some_and(taken_over) || super::recovery_requests::is_on_record(cluster)
 }
 
 fn rank_of_cluster(cluster: &EksCluster) -> Rank {

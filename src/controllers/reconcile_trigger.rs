@@ -2,11 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::runtime::queue::Trigger;
-use super::runtime::watch::digest;
+use super::runtime::kind_watch::digest;
+use super::runtime::reconcile_queue::Trigger;
 use super::status::conditions::Overall;
-use super::status::next::Next;
-use crate::api::status::ChangeType;
+use super::status::requeue::Next;
+use crate::api::status_cluster::ChangeType;
 
 /// The last reconcile of an object in this leadership term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::reconcile_trigger::LastReconcile;
-use super::recovery::RecoveryRequest;
+use super::recovery_requests::RecoveryRequest;
 use super::runtime::apply::has_finalizer;
-use super::runtime::edits::Edits;
-use super::runtime::events::Failures;
-use crate::api::status::ResourceStatus;
+use super::runtime::edit_history::EditHistory;
+use super::runtime::event_publisher::Failures;
+use crate::api::status_cluster::ResourceStatus;
 use crate::engine::failure::RetryState;
 use crate::engine::{Failure, Memory};
 use crate::resources::graph::adoption::Adoption;
@@ -42,7 +42,7 @@ pub struct State<S, R> {
     /// What adoption the last reconcile allowed.
     pub adoption: Option<Adoption>,
     /// Debounces edits of the object.
-    pub edits: Edits,
+    pub edits: EditHistory,
     /// When Keelson's finalizer was added, until the store shows it.
     pub finalizer_added: Option<Instant>,
     /// Nothing was in progress at the last observation.
@@ -127,7 +127,7 @@ impl<S, R: Default> States<S, R> {
             rewrite: false,
             failed_writes: 0,
             adoption: None,
-            edits: Edits::default(),
+            edits: EditHistory::default(),
             finalizer_added: None,
             steady: false,
             recovering: None,

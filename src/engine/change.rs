@@ -2,7 +2,7 @@
 
 /// Whether a difference can be corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Correction {
     /// By an update.
     InPlace,
     /// Not possible; holds what to do instead.
@@ -21,7 +21,7 @@ pub struct Change {
     /// Desired value.
     pub to: String,
     /// Whether it can be changed.
-    pub how: How,
+    pub how: Correction,
     /// What an update of the field does to what runs on the resource, as a message; `None`: nothing.
     pub disruption: Option<String>,
 }
@@ -29,17 +29,17 @@ pub struct Change {
 impl Change {
     /// A difference that an update corrects.
     pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
-        Self::new(field, from, to, How::InPlace)
+        Self::new(field, from, to, Correction::InPlace)
     }
 
     /// A difference that no call can correct; `why` says what to do instead.
     pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        Self::new(field, from, to, How::Forbidden(why.into()))
+        Self::new(field, from, to, Correction::Forbidden(why.into()))
     }
 
     /// A difference that others made, that no call corrects and that stops nothing; `why` says what it means.
     pub fn reported(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        Self::new(field, from, to, How::Reported(why.into()))
+        Self::new(field, from, to, Correction::Reported(why.into()))
     }
 
     /// The same difference, whose update does this to what runs on the resource.
@@ -48,7 +48,7 @@ impl Change {
         Self { disruption: Some(disruption.into()), ..self }
     }
 
-    fn new(field: impl Into<String>, from: impl ToString, to: impl ToString, how: How) -> Self {
+    fn new(field: impl Into<String>, from: impl ToString, to: impl ToString, how: Correction) -> Self {
         Self { field: field.into(), from: from.to_string(), to: to.to_string(), how, disruption: None }
     }
 }

@@ -2,7 +2,7 @@
 //! bug there does not pass here. Only a [`CheckedPlan`] plan can be executed.
 
 use super::action::{Action, Goal};
-use super::change::How;
+use super::change::Correction;
 use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
 use super::key::Key;
@@ -114,7 +114,7 @@ fn violated_rule<C>(
             Some("an operation on it is in progress")
         }
         (Action::Update, Presence::Ours(_) | Presence::Unowned(_)) => {
-            let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
+            let only_in_place = step.changes.iter().all(|change| change.how == Correction::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
         (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {

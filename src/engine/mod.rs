@@ -28,7 +28,7 @@ pub mod resource;
 pub mod sweep;
 
 pub use action::{Action, Goal};
-pub use change::{Change, How};
+pub use change::{Change, Correction};
 pub use erased::AnyObservation;
 pub use execute::{Journal, reconcile};
 pub use execution_policy::ExecutionPolicy;

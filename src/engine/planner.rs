@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::action::{Action, Goal};
-use super::change::{Change, How};
+use super::change::{Change, Correction};
 use super::erased::{AnyObservation, Node};
 use super::execution_policy::ExecutionPolicy;
 use super::expect::Expectations;
@@ -122,7 +122,7 @@ impl<C> Planner<'_, C> {
             Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
             Some(Presence::External(observed)) => {
                 // Never changed: only what it reports counts.
-                let reported = |change: &Change| matches!(change.how, How::Reported(_));
+                let reported = |change: &Change| matches!(change.how, Correction::Reported(_));
                 drift = node.diff(observed, self.refs).into_iter().filter(reported).collect();
                 Verdict::Settled
             }
@@ -203,10 +203,10 @@ impl<C> Planner<'_, C> {
         let (mut changes, mut forbidden, mut drift) = (Vec::new(), Vec::new(), Vec::new());
         for change in node.diff(observed, self.refs) {
             let to = match &change.how {
-                How::InPlace if self.policy.ignores_drift(&node.key(), &change) => &mut drift,
-                How::InPlace => &mut changes,
-                How::Forbidden(_) => &mut forbidden,
-                How::Reported(_) => &mut drift,
+                Correction::InPlace if self.policy.ignores_drift(&node.key(), &change) => &mut drift,
+                Correction::InPlace => &mut changes,
+                Correction::Forbidden(_) => &mut forbidden,
+                Correction::Reported(_) => &mut drift,
             };
             to.push(change);
         }

@@ -13,17 +13,17 @@
 
 mod entry;
 mod moment;
-mod next;
+mod next_action;
 mod passed;
 mod tidy;
 mod unanswered;
 
 #[cfg(test)]
-mod properties;
+mod hook_properties;
 
 pub use entry::{JobId, Notice, created, deleted, without_job};
 pub use moment::{Moment, UpgradeFacts, is_of_upgrade, moments, settle};
-pub use next::{Action, Held, Observation, Question, Record, next, observed};
+pub use next_action::{Action, HookHold, Observation, Question, Record, next, observed};
 pub use passed::{has_passed_before, is_waited_for_before, passes};
 pub use tidy::{jobs_to_delete, without_removed};
 pub use unanswered::without_interrupted_waits;

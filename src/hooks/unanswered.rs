@@ -9,7 +9,7 @@
 use jiff::SignedDuration;
 
 use super::entry::{self, Notice};
-use super::next::{Action, Held, Question, Record, timeout_from};
+use super::next_action::{Action, HookHold, Question, Record, timeout_from};
 use crate::api::hook::{Hook, HookState, HookStatus};
 
 impl<'a> Question<'a> {
@@ -49,7 +49,7 @@ impl<'a> Question<'a> {
             entry.describe()
         );
         let left = until.duration_since(self.now).max(SignedDuration::from_secs(1));
-        Action::Held(Held { failed: false, message, again: again.min(left) })
+        Action::Held(HookHold { failed: false, message, again: again.min(left) })
     }
 }
 

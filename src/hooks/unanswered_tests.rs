@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::hook::{HookCluster, HookFailurePolicy, HookPoint};
 use crate::hooks::entry::tests::{entry, hook};
-use crate::hooks::next::tests::{Case, at};
+use crate::hooks::next_action::tests::{Case, at};
 use crate::hooks::{JobId, Moment, next, without_job};
 
 const STEP: &str = "1.33->1.34";
@@ -28,7 +28,7 @@ fn recorded(case: &Case) -> Record {
     }
 }
 
-fn held(case: &Case) -> Held {
+fn held(case: &Case) -> HookHold {
     match unanswered(case) {
         Action::Held(held) => held,
         other => panic!("{other:?}"),

@@ -9,11 +9,11 @@
 
 pub mod build;
 pub mod error;
-pub mod outcome;
+mod job_cluster;
+pub mod job_outcome;
 pub mod runner;
-mod target;
 
 pub use build::{JobRequest, build, digest, job_name};
 pub use error::JobError;
-pub use outcome::JobOutcome;
+pub use job_outcome::JobOutcome;
 pub use runner::JobRunner;

@@ -9,8 +9,8 @@ use kube::{Client, ResourceExt as _};
 
 use super::build::DIGEST_ANNOTATION;
 use super::error::JobError;
-use super::outcome::{JobOutcome, describe_waiting, outcome};
-use super::target::{FailureKind, Target, WorkloadCluster};
+use super::job_cluster::{FailureKind, Target, WorkloadCluster};
+use super::job_outcome::{JobOutcome, describe_waiting, outcome};
 use crate::api::job_source::JobSource;
 use crate::workload::Workloads;
 use crate::workload::client::Access;

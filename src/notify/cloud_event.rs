@@ -67,13 +67,18 @@ pub fn body(need: &Need, need_id: &str, phase: Phase, installation: Option<&str>
 
 #[cfg(test)]
 mod tests {
-    use super::super::needs::{About, NeedKind};
+    use super::super::needs::{AffectedObject, NeedKind};
     use super::*;
 
     #[test]
     fn event_has_the_attributes_of_cloudevents() {
         let need = Need {
-            about: About { kind: "EksCluster", namespace: Some("team".into()), name: "demo".into(), uid: "u-1".into() },
+            about: AffectedObject {
+                kind: "EksCluster",
+                namespace: Some("team".into()),
+                name: "demo".into(),
+                uid: "u-1".into(),
+            },
             kind: NeedKind::ObjectStalled,
             detail: "QuotaExceeded/1".into(),
             reason: "QuotaExceeded".into(),
@@ -89,7 +94,8 @@ mod tests {
             (&resolved["time"], &resolved["data"]["state"]),
             (&json!("2026-11-28T11:00:00Z"), &json!("Resolved"))
         );
-        let of_cluster_scope = Need { about: About { namespace: None, ..need.about.clone() }, since: None, ..need };
+        let of_cluster_scope =
+            Need { about: AffectedObject { namespace: None, ..need.about.clone() }, since: None, ..need };
         let event: Value = serde_json::from_slice(&body(&of_cluster_scope, "ab", Phase::Open, None)).unwrap();
         assert_eq!((&event["source"], &event["subject"]), (&json!("urn:keelson"), &json!("EksCluster/demo")));
         assert!(event.get("time").is_none() && event["data"]["object"].get("namespace").is_none());

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::fleet_rollout_status::ReleaseStatus;
-use crate::api::status::{DeletionStatus, PlanStatus};
+use crate::api::status_cluster::{DeletionStatus, PlanStatus};
 use crate::api::{AwsAccount, EksCluster, FleetRollout, KubernetesVersion, NodeGroup, Reason};
 use crate::upgrade::support::{self, SupportDates, SupportWarning};
 
@@ -50,7 +50,7 @@ impl NeedKind {
 
 /// The object that a person is needed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct AffectedObject {
     /// Its kind, such as `EksCluster`.
     pub kind: &'static str,
     /// Its namespace; `None`: it is cluster-scoped.
@@ -61,7 +61,7 @@ pub struct About {
     pub uid: String,
 }
 
-impl About {
+impl AffectedObject {
     fn of(kind: &'static str, metadata: &ObjectMeta) -> Self {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         Self { kind, namespace: metadata.namespace.clone(), name: text(&metadata.name), uid: text(&metadata.uid) }
@@ -72,7 +72,7 @@ impl About {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
     /// The object.
-    pub about: About,
+    pub about: AffectedObject,
     /// What for.
     pub kind: NeedKind,
     /// What tells it apart from the object's other needs of this kind, earlier ones included: with the time at which it began, as
@@ -96,7 +96,7 @@ impl Need {
 
 /// What a FleetRollout needs a person for. `settle`: how long it must have been Stalled.
 pub fn of_rollout(rollout: &FleetRollout, settle: SignedDuration, now: Timestamp) -> Vec<Need> {
-    let about = About::of("FleetRollout", &rollout.metadata);
+    let about = AffectedObject::of("FleetRollout", &rollout.metadata);
     let Some(status) = rollout.status.as_ref().filter(|_| rollout.metadata.deletion_timestamp.is_none()) else {
         return Vec::new();
     };
@@ -106,7 +106,7 @@ pub fn of_rollout(rollout: &FleetRollout, settle: SignedDuration, now: Timestamp
     found
 }
 
-fn of_release(about: &About, release: &ReleaseStatus) -> Vec<Need> {
+fn of_release(about: &AffectedObject, release: &ReleaseStatus) -> Vec<Need> {
     let step = format!("{}/{}", release.gate.as_str(), release.target);
     let what = format!("{} to {}", release.gate.describe(), release.target);
     let halt = release.halt.as_ref().map(|halt| Need {
@@ -133,7 +133,7 @@ fn of_release(about: &About, release: &ReleaseStatus) -> Vec<Need> {
 
 /// What an EksCluster needs a person for.
 pub fn of_cluster(cluster: &EksCluster, settle: SignedDuration, now: Timestamp) -> Vec<Need> {
-    let about = About::of("EksCluster", &cluster.metadata);
+    let about = AffectedObject::of("EksCluster", &cluster.metadata);
     let Some(status) = &cluster.status else { return Vec::new() };
     let mut found: Vec<Need> = stalled(&about, &status.conditions, settle, now).into_iter().collect();
     found.extend(approval(&about, &status.conditions, status.plan.as_ref(), status.deletion.as_ref()));
@@ -145,7 +145,7 @@ pub fn of_cluster(cluster: &EksCluster, settle: SignedDuration, now: Timestamp) 
 
 /// What a NodeGroup needs a person for.
 pub fn of_node_group(group: &NodeGroup, settle: SignedDuration, now: Timestamp) -> Vec<Need> {
-    let about = About::of("NodeGroup", &group.metadata);
+    let about = AffectedObject::of("NodeGroup", &group.metadata);
     let Some(status) = &group.status else { return Vec::new() };
     let mut found: Vec<Need> = stalled(&about, &status.conditions, settle, now).into_iter().collect();
     let deletion = status.deletion.clone().map(DeletionStatus::from);
@@ -155,12 +155,12 @@ pub fn of_node_group(group: &NodeGroup, settle: SignedDuration, now: Timestamp) 
 
 /// What an AwsAccount needs a person for.
 pub fn of_account(account: &AwsAccount, settle: SignedDuration, now: Timestamp) -> Vec<Need> {
-    let about = About::of("AwsAccount", &account.metadata);
+    let about = AffectedObject::of("AwsAccount", &account.metadata);
     let conditions = account.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     stalled(&about, conditions, settle, now).into_iter().collect()
 }
 
-fn stalled(about: &About, all: &[Condition], settle: SignedDuration, now: Timestamp) -> Option<Need> {
+fn stalled(about: &AffectedObject, all: &[Condition], settle: SignedDuration, now: Timestamp) -> Option<Need> {
     let found = conditions::get(all, ConditionType::Stalled).filter(|found| found.status == "True")?;
     let since = found.last_transition_time.0;
     let is_other = NOT_STALLED.iter().any(|reason| found.reason == reason.as_str());
@@ -176,7 +176,7 @@ fn stalled(about: &About, all: &[Condition], settle: SignedDuration, now: Timest
 
 /// The approval of a plan, or the release of a held deletion, that nobody has given yet.
 fn approval(
-    about: &About,
+    about: &AffectedObject,
     all: &[Condition],
     plan: Option<&PlanStatus>,
     deletion: Option<&DeletionStatus>,
@@ -207,7 +207,7 @@ fn approval(
 }
 
 /// One need for each end of support that is near or has come: it ends with the version.
-fn support_ending(about: &About, cluster: &EksCluster, now: Timestamp) -> Option<Vec<Need>> {
+fn support_ending(about: &AffectedObject, cluster: &EksCluster, now: Timestamp) -> Option<Vec<Need>> {
     let status = cluster.status.as_ref()?;
     let ends = status.support.as_ref()?;
     let date = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());

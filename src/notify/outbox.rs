@@ -176,12 +176,12 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::needs::{About, NeedKind};
+    use super::super::needs::{AffectedObject, NeedKind};
     use super::*;
 
     fn need(name: &str) -> Need {
         Need {
-            about: About { kind: "EksCluster", namespace: None, name: name.into(), uid: name.into() },
+            about: AffectedObject { kind: "EksCluster", namespace: None, name: name.into(), uid: name.into() },
             kind: NeedKind::ObjectStalled,
             detail: "Failed/1".into(),
             reason: "Failed".into(),

@@ -21,10 +21,10 @@ use crate::controllers::runtime::decode::Unreadable;
 pub const EVENTS: &str = "events";
 
 /// The objects of a kind.
-pub type Objects<K> = BTreeMap<NamespacedName, Kept<K>>;
+pub type Objects<K> = BTreeMap<NamespacedName, FleetObject<K>>;
 
 /// An object, and what lists show of it.
-pub struct Kept<K> {
+pub struct FleetObject<K> {
     stored: Stored<K>,
     pub row: Arc<Row>,
 }
@@ -35,7 +35,7 @@ pub struct Opened<'a, K> {
     pub row: &'a Arc<Row>,
 }
 
-impl<K: PageKind> Kept<K> {
+impl<K: PageKind> FleetObject<K> {
     /// Decodes the object: for pages of single objects, not for lists. `None`: it cannot be decoded.
     pub fn open(&self) -> Option<Opened<'_, K>> {
         Some(Opened { object: self.stored.object()?, row: &self.row })
@@ -95,7 +95,7 @@ impl Fleet {
         let mut changes = self.forget_cluster(&row);
         let cluster = self.remember_cluster(&row);
         let drift_policy = row.drift_policy;
-        let former = K::all_mut(self).insert(id.place(), Kept { stored, row: Arc::new(row) });
+        let former = K::all_mut(self).insert(id.place(), FleetObject { stored, row: Arc::new(row) });
         if K::KIND == Kind::EksCluster && former.is_none_or(|former| former.row.drift_policy != drift_policy) {
             self.update_groups_of(&id.place(), now);
         }
@@ -216,7 +216,7 @@ impl Fleet {
     }
 
     /// The node groups of a cluster, by name.
-    pub fn groups_of(&self, cluster: &NamespacedName) -> impl Iterator<Item = &Kept<NodeGroup>> {
+    pub fn groups_of(&self, cluster: &NamespacedName) -> impl Iterator<Item = &FleetObject<NodeGroup>> {
         let names = self.groups_of.get(cluster).into_iter().flatten();
         let namespace = cluster.0.clone();
         names.filter_map(move |name| self.groups.get(&(namespace.clone(), name.clone())))
@@ -248,7 +248,7 @@ impl Fleet {
 
     /// Rows of node groups show what a person can do by their cluster's policy.
     fn update_groups_of(&mut self, cluster: &NamespacedName, now: Timestamp) {
-        let groups: Vec<_> = self.groups_of(cluster).filter_map(Kept::open).map(|group| group.object).collect();
+        let groups: Vec<_> = self.groups_of(cluster).filter_map(FleetObject::open).map(|group| group.object).collect();
         for group in groups {
             let row = Arc::new(group.row(self, now));
             if let Some(kept) = self.groups.get_mut(&row.id.place()) {

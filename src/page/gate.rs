@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use kube::Client;
 use parking_lot::Mutex;
 
-use super::access::{Access, MAX_TOKENS};
+use super::permissions::{Access, MAX_TOKENS};
 use super::seal::Seal;
 use super::session::Session;
 

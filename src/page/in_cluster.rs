@@ -11,10 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 
 use super::Page;
-use super::access::{Admitted, Denied};
 use super::answer::{self, STREAM, message, parameter, text};
 use super::gate::Cluster;
 use super::id::Kind;
+use super::permissions::{Admitted, Denied};
 use super::seal::SealError;
 use super::session::Session;
 use super::sign_in::{self, MAX_TOKEN, Token, client_of, is_own_form, next_path};

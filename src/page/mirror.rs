@@ -12,7 +12,7 @@ use super::fleet::id_of;
 use super::id::{Id, Kind};
 use super::kinds::PageKind;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
-use crate::controllers::runtime::mirror::{Mirror, Reading};
+use crate::controllers::runtime::mirror::{Mirror, WatchUpdate};
 
 /// A change of the page.
 type Work = Box<dyn FnOnce(&Page) + Send>;
@@ -21,12 +21,12 @@ type Work = Box<dyn FnOnce(&Page) + Send>;
 pub struct OperatorMirror(UnboundedSender<Work>);
 
 /// What the operator has read and the page does not show yet. Without a bound, as the objects are those that the operator holds anyway.
-pub struct Readings {
+pub struct PendingReads {
     page: Arc<Page>,
     queue: UnboundedReceiver<Work>,
 }
 
-impl Readings {
+impl PendingReads {
     /// Shows what the operator reads, until there is no operator.
     pub async fn show(mut self) {
         while let Some(work) = self.queue.recv().await {
@@ -45,12 +45,12 @@ impl Readings {
 
 impl OperatorMirror {
     /// What the operator calls, and what shows it.
-    pub fn new(page: Arc<Page>) -> (Self, Readings) {
+    pub fn new(page: Arc<Page>) -> (Self, PendingReads) {
         let (sender, queue) = unbounded_channel();
-        (Self(sender), Readings { page, queue })
+        (Self(sender), PendingReads { page, queue })
     }
 
-    fn take<K: PageKind>(&self, reading: Reading<K>) {
+    fn take<K: PageKind>(&self, reading: WatchUpdate<K>) {
         self.queue(move |page| show(page, reading));
     }
 
@@ -60,10 +60,10 @@ impl OperatorMirror {
     }
 }
 
-fn show<K: PageKind>(page: &Page, reading: Reading<K>) {
+fn show<K: PageKind>(page: &Page, reading: WatchUpdate<K>) {
     let now = Timestamp::now();
     match reading {
-        Reading::All(objects, unreadable) => {
+        WatchUpdate::All(objects, unreadable) => {
             // From here on the page's own watches change nothing.
             page.led(K::KIND).send_replace(true);
             let mut listed = BTreeSet::new();
@@ -79,32 +79,32 @@ fn show<K: PageKind>(page: &Page, reading: Reading<K>) {
         }
         // Its own watches read these, too.
         _ if !*page.led(K::KIND).borrow() => {}
-        Reading::Object(object) => page.update(|fleet| fleet.apply_shared(object, now)),
-        Reading::Unreadable(object) => page.update(|fleet| fleet.isolate::<K>(&object)),
-        Reading::Deleted(namespace, name) => {
+        WatchUpdate::Object(object) => page.update(|fleet| fleet.apply_shared(object, now)),
+        WatchUpdate::Unreadable(object) => page.update(|fleet| fleet.isolate::<K>(&object)),
+        WatchUpdate::Deleted(namespace, name) => {
             let id = Id::new(K::KIND, namespace.as_deref().unwrap_or_default(), &name);
             page.update(|fleet| fleet.delete::<K>(&id));
         }
-        Reading::Failed => {
+        WatchUpdate::Failed => {
             page.led(K::KIND).send_replace(false);
         }
     }
 }
 
 impl Mirror for OperatorMirror {
-    fn on_cluster(&self, reading: Reading<EksCluster>) {
+    fn on_cluster(&self, reading: WatchUpdate<EksCluster>) {
         self.take(reading);
     }
 
-    fn on_node_group(&self, reading: Reading<NodeGroup>) {
+    fn on_node_group(&self, reading: WatchUpdate<NodeGroup>) {
         self.take(reading);
     }
 
-    fn on_account(&self, reading: Reading<AwsAccount>) {
+    fn on_account(&self, reading: WatchUpdate<AwsAccount>) {
         self.take(reading);
     }
 
-    fn on_rollout(&self, reading: Reading<FleetRollout>) {
+    fn on_rollout(&self, reading: WatchUpdate<FleetRollout>) {
         self.take(reading);
     }
 
@@ -150,11 +150,11 @@ mod tests {
         let (mirror, mut readings) = OperatorMirror::new(Arc::clone(&page));
         let is_led = || *page.led(Kind::EksCluster).borrow();
         page.update(|fleet| fleet.apply(ready("team-a", "earlier"), Timestamp::now()));
-        mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "ignored"))));
+        mirror.on_cluster(WatchUpdate::Object(Arc::new(ready("team-a", "ignored"))));
         readings.show_all();
         assert_eq!((names(&page), is_led()), (vec!["earlier".to_owned()], false), "its own watches read these");
         let shared = Arc::new(ready("team-a", "a"));
-        mirror.on_cluster(Reading::All(vec![Arc::clone(&shared)], vec![unreadable("bad")]));
+        mirror.on_cluster(WatchUpdate::All(vec![Arc::clone(&shared)], vec![unreadable("bad")]));
         readings.show_all();
         assert_eq!((names(&page), is_led()), (vec!["a".to_owned(), "unreadable bad".to_owned()], true));
         let kept = page.fleet.read().clusters.values().next().unwrap().open().unwrap().object;
@@ -162,18 +162,18 @@ mod tests {
         assert!(!*page.led(Kind::FleetRollout).borrow(), "each kind by itself");
         let spec = json!({"clusterSelector": {}, "waves": [{"name": "canary"}]});
         let rollout = json!({"metadata": {"name": "main"}, "spec": spec});
-        mirror.on_rollout(Reading::All(vec![Arc::new(serde_json::from_value(rollout).unwrap())], Vec::new()));
+        mirror.on_rollout(WatchUpdate::All(vec![Arc::new(serde_json::from_value(rollout).unwrap())], Vec::new()));
         readings.show_all();
         assert!(*page.led(Kind::FleetRollout).borrow() && page.fleet.read().rollouts.len() == 1);
-        mirror.on_cluster(Reading::Object(Arc::new(ready("team-a", "b"))));
-        mirror.on_cluster(Reading::Unreadable(Box::new(unreadable("a"))));
-        mirror.on_cluster(Reading::Deleted(Some("team-a".to_owned()), "bad".to_owned()));
+        mirror.on_cluster(WatchUpdate::Object(Arc::new(ready("team-a", "b"))));
+        mirror.on_cluster(WatchUpdate::Unreadable(Box::new(unreadable("a"))));
+        mirror.on_cluster(WatchUpdate::Deleted(Some("team-a".to_owned()), "bad".to_owned()));
         readings.show_all();
         assert_eq!(names(&page), ["b", "unreadable a"]);
-        mirror.on_cluster(Reading::Failed);
+        mirror.on_cluster(WatchUpdate::Failed);
         readings.show_all();
         assert!(!is_led(), "its own watches say since when it cannot be read");
-        mirror.on_cluster(Reading::All(Vec::new(), Vec::new()));
+        mirror.on_cluster(WatchUpdate::All(Vec::new(), Vec::new()));
         readings.show_all();
         assert!(is_led() && names(&page).is_empty());
         mirror.on_end();

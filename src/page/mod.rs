@@ -8,11 +8,10 @@
 //! Not allowed here: writes of any kind but reviews of tokens and rights, and AWS. I/O: `watch` (reads of the API server), `review`
 //! (reviews), `server` (connections), `session` and `seal` (the system's random numbers).
 
-mod access;
 mod answer;
+mod failed_attempts;
 pub mod fleet;
 pub mod gate;
-mod guesses;
 mod id;
 mod in_cluster;
 #[cfg(test)]
@@ -20,6 +19,7 @@ mod injection_tests;
 mod kinds;
 pub mod mirror;
 mod object_events;
+mod permissions;
 mod query;
 mod review;
 #[cfg(test)]

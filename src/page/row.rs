@@ -10,7 +10,7 @@ use super::state::State;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::fleet_rollout_status::ReleaseState;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::SupportStatus;
+use crate::api::status_cluster::SupportStatus;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::rollout::overview::overview;
 use crate::cli::status::problems;

@@ -13,10 +13,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::Page;
-use super::access::RECHECK;
 use super::fleet::Change;
 use super::gate::{Gate, StreamSlot};
 use super::id::Id;
+use super::permissions::RECHECK;
 use super::viewer::Viewer;
 
 /// Changes in that time are one message.

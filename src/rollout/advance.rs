@@ -4,18 +4,18 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
-use super::approval;
-use super::check::{Checks, DueCheck};
 use super::check_result::CheckRun;
 use super::give::{Slot, approve, give};
 use super::member::Member;
 use super::membership::{Rollouts, Selection};
 use super::policy::{Placement, Policy};
-use super::release::{Existing, Placed, Release, drop_ended, releases};
+use super::release::{Existing, PlacedMember, Release, drop_ended, releases};
 use super::request::{Lane, Step};
 use super::revision::{self, SourcePlan};
 use super::summary::{self, RolloutEvent};
 use super::wave::{CheckInput, Evaluation, evaluate};
+use super::wave_approval;
+use super::wave_checks::{Checks, DueCheck};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout::{FleetRolloutSpec, Gate};
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseStatus, TicketStatus};
@@ -163,7 +163,7 @@ pub fn advance(input: &Input<'_>) -> Outcome {
 
 /// Clusters in the middle of a step for which this rollout has no ticket: it was deleted and created again, or the
 /// cluster was another one's. They take a slot until they have finished.
-fn claimed_without_ticket(placed: &[Placed<'_>], policy: &Policy, out: &[Slot]) -> Vec<Slot> {
+fn claimed_without_ticket(placed: &[PlacedMember<'_>], policy: &Policy, out: &[Slot]) -> Vec<Slot> {
     let have_one: HashSet<(&str, Lane)> = out.iter().map(|slot| (slot.uid.as_str(), slot.lane)).collect();
     let mut found = Vec::new();
     for one in placed.iter().filter(|one| one.member.has_claimed()) {
@@ -201,7 +201,7 @@ pub(super) fn placed<'a>(
     rollouts: &Rollouts<'_>,
     clusters: &'a [Member],
     policy: &Policy,
-) -> Result<Vec<Placed<'a>>, String> {
+) -> Result<Vec<PlacedMember<'a>>, String> {
     let mut found = Vec::new();
     for member in clusters {
         let contested = match rollouts.selection(&member.labels) {
@@ -212,7 +212,7 @@ pub(super) fn placed<'a>(
             Selection::Several(_) => continue,
             Selection::Unknown(why) => return Err(why),
         };
-        found.push(Placed { member, placement: policy.placement(&member.labels), contested });
+        found.push(PlacedMember { member, placement: policy.placement(&member.labels), contested });
     }
     Ok(found)
 }
@@ -245,7 +245,7 @@ fn evaluate_release<'a>(
     release: &mut Release,
     input: &Input<'_>,
     policy: &Policy,
-    placed: &[Placed<'a>],
+    placed: &[PlacedMember<'a>],
     events: &mut Vec<RolloutEvent>,
 ) -> Vec<Evaluation<'a>> {
     let mut waves: Vec<Evaluation<'a>> = Vec::new();
@@ -256,7 +256,7 @@ fn evaluate_release<'a>(
         let checks = CheckInput { may_run, results: input.results };
         let mut found = evaluate(release, policy, index, placed, checks, input.now);
         let named = format!("{}/{}", release.step.target, wave.name);
-        if found.status.promoted_at.is_none() && approval::contains(input.annotations.promote, &named) {
+        if found.status.promoted_at.is_none() && wave_approval::contains(input.annotations.promote, &named) {
             found.status.promoted_at = Some(whole_seconds(input.now));
             found.passed = true;
             found.checks = Checks { status: found.checks.status, ..Checks::default() };

@@ -283,10 +283,10 @@ fn cluster_learns_from_the_plan_whether_it_is_held() {
     assert!(matches!(of("a", &rollouts, plans), Follow::Leading(_)));
     let Follow::Held { candidate, newest, first, .. } = of("b", &rollouts, plans) else { panic!("it is held") };
     assert_eq!((candidate.unwrap().revision, newest), (full(2), Some(full(2))));
-    assert_eq!(first, First::Revision(full(2)));
+    assert_eq!(first, FirstRevision::Revision(full(2)));
     let Follow::Held { candidate, .. } = of("c", &rollouts, plans) else { panic!("it is held") };
     assert_eq!(candidate.unwrap().revision, full(1));
-    let waits = |follow: Follow| matches!(follow, Follow::Unchanged { first: First::Wait(_), .. });
+    let waits = |follow: Follow| matches!(follow, Follow::Unchanged { first: FirstRevision::Wait(_), .. });
     assert!(waits(of("c", &rollouts, None)), "not decided yet");
     assert!(waits(of("c", &Rollouts::Unlisted, plans)));
     let none = Rollouts::Listed { readable: Vec::new(), unreadable: Vec::new() };

@@ -97,12 +97,12 @@ pub enum Answer {
     /// It may begin once status says that it is claimed.
     Claims,
     /// It is held.
-    Held(Held),
+    Held(StepHold),
 }
 
 /// Why a step is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct StepHold {
     /// What ends it.
     pub kind: HoldKind,
     /// What it waits for.
@@ -121,7 +121,7 @@ pub enum HoldKind {
 }
 
 fn held(kind: HoldKind, message: impl Into<String>) -> Answer {
-    Answer::Held(Held { kind, message: message.into() })
+    Answer::Held(StepHold { kind, message: message.into() })
 }
 
 /// Decides what a cluster says to its rollout, and whether its next step may begin.

@@ -66,7 +66,7 @@ pub enum Outcome {
 }
 
 /// An outcome, compared with the policy.
-struct Judged {
+struct EvaluatedResult {
     cluster: Option<String>,
     state: CheckState,
     value: Option<f64>,
@@ -79,13 +79,13 @@ struct Judged {
 
 /// The status after a run.
 pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckStatus {
-    let mut judged: Vec<Judged> = run.found.iter().map(|one| judge(check, last, one)).collect();
+    let mut judged: Vec<EvaluatedResult> = run.found.iter().map(|one| judge(check, last, one)).collect();
     // What is closest to a halt comes first, and is never cut off.
-    let distance = |one: &Judged| (one.failures - check.failure_limit).max(one.errors - check.error_limit);
+    let distance = |one: &EvaluatedResult| (one.failures - check.failure_limit).max(one.errors - check.error_limit);
     judged.sort_by_key(|one| {
         (one.state == CheckState::Passed, Reverse(distance(one)), Reverse(one.failures), one.cluster.clone())
     });
-    let bad: Vec<&Judged> = judged.iter().filter(|one| one.state != CheckState::Passed).collect();
+    let bad: Vec<&EvaluatedResult> = judged.iter().filter(|one| one.state != CheckState::Passed).collect();
     let base = CheckStatus {
         last_run_at: Some(whole_seconds(run.began_at)),
         covered: run.covered.clone(),
@@ -102,8 +102,8 @@ pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckSt
     };
     let is_per_cluster = worst.cluster.is_some();
     let is_bad = worst.state != CheckState::Passed;
-    let most = |count: fn(&Judged) -> i32| bad.iter().map(|one| count(one)).max().unwrap_or_default();
-    let of_cluster = |one: &&Judged| {
+    let most = |count: fn(&EvaluatedResult) -> i32| bad.iter().map(|one| count(one)).max().unwrap_or_default();
+    let of_cluster = |one: &&EvaluatedResult| {
         let (cluster, message) = (one.cluster.clone()?, bounded(&one.message, MAX_MESSAGE));
         Some(ClusterCheckStatus { cluster, state: one.state, failures: one.failures, errors: one.errors, message })
     };
@@ -121,7 +121,7 @@ pub fn apply(check: &CheckPolicy, last: &CheckStatus, run: &CheckRun) -> CheckSt
     }
 }
 
-fn judge(check: &CheckPolicy, last: &CheckStatus, one: &ClusterOutcome) -> Judged {
+fn judge(check: &CheckPolicy, last: &CheckStatus, one: &ClusterOutcome) -> EvaluatedResult {
     let (state, value, message) = match &one.outcome {
         Outcome::Value(value) => compare(&check.kind, *value),
         Outcome::Succeeded | Outcome::Holds(_) => (CheckState::Passed, None, String::new()),
@@ -145,7 +145,7 @@ fn judge(check: &CheckPolicy, last: &CheckStatus, one: &ClusterOutcome) -> Judge
         Outcome::Holds(since) => Some(*since),
         Outcome::Value(_) | Outcome::Succeeded | Outcome::Failed(_) | Outcome::Error(_) => None,
     };
-    Judged { cluster: one.cluster.clone(), state, value, since, message, failures, errors }
+    EvaluatedResult { cluster: one.cluster.clone(), state, value, since, message, failures, errors }
 }
 
 fn compare(kind: &CheckKind, value: f64) -> (CheckState, Option<f64>, String) {

@@ -113,7 +113,7 @@ fn rollouts_that_hold_no_source_delay_no_new_agent() {
     assert_eq!(of(&fleet, None), Follow::Freely);
     assert!(matches!(of(&fleet, Some("gone")), Follow::Unchanged { .. }), "it may hold sources once it exists");
     fleet.spec.gates.push(Gate::Revision);
-    assert!(matches!(of(&fleet, None), Follow::Unchanged { first: First::Wait(_), .. }));
+    assert!(matches!(of(&fleet, None), Follow::Unchanged { first: FirstRevision::Wait(_), .. }));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn reason_why_a_new_cluster_of_the_first_wave_waits_says_what_helps() {
     fleet.now += SignedDuration::from_mins(10);
     fleet.advance();
     let wait = |fleet: &Fleet| match follows(fleet, "a") {
-        Follow::Unchanged { why, first: First::Wait(first) } => (why, first),
+        Follow::Unchanged { why, first: FirstRevision::Wait(first) } => (why, first),
         other => panic!("it has halted: {other:?}"),
     };
     assert!(wait(&fleet).1.contains("commit a correction, or continue it"), "{:?}", wait(&fleet));

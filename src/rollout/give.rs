@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
-use super::approval;
 use super::member::Member;
 use super::policy::{Policy, WavePolicy};
 use super::release::Release;
 use super::request::{Lane, RequestId, Step};
 use super::summary::RolloutEvent;
 use super::wave::Evaluation;
+use super::wave_approval;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{MAX_APPROVED, MAX_TICKETS, TicketStatus, WaveState};
 use crate::api::stored_time::whole_seconds;
@@ -40,7 +40,7 @@ pub fn give(release: &mut Release, policy: &Policy, waves: &[Evaluation<'_>], ou
             // One that a person must look at first would keep its slot. A commit may be what mends it.
             .filter(|one| !one.contested && !one.member.suspended)
             .filter(|one| one.member.stalled.is_none() || release.step.gate == Gate::Revision)
-            .filter(|one| !wave.needs_approval || approved.contains(approval::digest(&one.member.uid).as_str()))
+            .filter(|one| !wave.needs_approval || approved.contains(wave_approval::digest(&one.member.uid).as_str()))
             .filter_map(|one| Some((asks(one.member, release.step)?, one.member)))
             // One at a time: a cluster finishes a step before it begins the next one.
             .filter(|(_, member)| !have_one.contains(member.uid.as_str()))
@@ -97,9 +97,9 @@ pub fn approve(
     if waiting.is_empty() {
         return;
     }
-    let hash = approval::hash(step, &wave.name, &waiting);
-    if approval::contains(annotation, &hash) {
-        let new: Vec<String> = waiting.iter().map(|member| approval::digest(&member.uid)).collect();
+    let hash = wave_approval::hash(step, &wave.name, &waiting);
+    if wave_approval::contains(annotation, &hash) {
+        let new: Vec<String> = waiting.iter().map(|member| wave_approval::digest(&member.uid)).collect();
         found.status.approved.extend(new);
         found.status.approved.sort();
         found.status.approved.truncate(MAX_APPROVED);
@@ -116,7 +116,7 @@ pub fn approve(
 pub fn left<'a>(found: &Evaluation<'a>, step: Step) -> Vec<(&'a Member, String)> {
     let has_version = |member: &Member| member.standing(step).is_some_and(|standing| standing.is_reached);
     let left = found.members.iter().map(|one| one.member).filter(|member| !has_version(member));
-    left.map(|member| (member, approval::digest(&member.uid))).collect()
+    left.map(|member| (member, wave_approval::digest(&member.uid))).collect()
 }
 
 /// Of those that are left, the clusters that an approval would let begin.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::release_target::{AgentVersion, Revision, SourceKey, Target};
 use super::request::{Lane, Request, Step};
-use super::target::{AgentVersion, Revision, SourceKey, Target};
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout::Gate;
 

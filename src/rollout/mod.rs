@@ -9,9 +9,7 @@
 //! late in between.
 
 pub mod advance;
-mod approval;
 pub mod ask;
-pub mod check;
 mod check_policy;
 pub mod check_query;
 pub mod check_result;
@@ -20,23 +18,25 @@ pub mod member;
 pub mod membership;
 pub mod policy;
 mod release;
+pub mod release_target;
 pub mod request;
 pub mod revision;
 mod summary;
-pub mod target;
 pub mod view;
 mod wave;
+mod wave_approval;
+pub mod wave_checks;
 
 pub use advance::{Annotations, Input, advance};
 pub use ask::{Answer, ClaimFacts, ClaimedStep, HoldKind, Question, ask};
-pub use check::DueCheck;
 pub use check_result::{CheckKey, CheckRun, ClusterOutcome, Outcome};
 pub use member::{AgentState, Health, Member, SourceState, Stalled};
 pub use membership::{Rollout, Rollouts};
+pub use release_target::{AgentVersion, Revision, SourceKey, Target};
 pub use request::{Lane, Request, Step};
-pub use revision::{Candidate, First, Follow, SourcePlan, follow};
+pub use revision::{Candidate, FirstRevision, Follow, SourcePlan, follow};
 pub use summary::RolloutEvent;
-pub use target::{AgentVersion, Revision, SourceKey, Target};
+pub use wave_checks::DueCheck;
 
 #[cfg(test)]
 mod advance_agent_tests;
@@ -51,9 +51,9 @@ mod advance_tests;
 #[cfg(test)]
 mod ask_tests;
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod revision_properties;
+#[cfg(test)]
+mod rollout_properties;
 #[cfg(test)]
 mod world;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::api::stored_time::whole_seconds;
 
 /// A cluster of the rollout.
 #[derive(Clone, Copy, Debug)]
-pub struct Placed<'a> {
+pub struct PlacedMember<'a> {
     /// The cluster.
     pub member: &'a Member,
     /// Where it belongs.
@@ -91,7 +91,12 @@ impl Release {
 }
 
 /// The releases in status, and those that clusters ask for, in the order of targets and gates.
-pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_>], now: Timestamp) -> Vec<Release> {
+pub fn releases(
+    previous: &[ReleaseStatus],
+    policy: &Policy,
+    placed: &[PlacedMember<'_>],
+    now: Timestamp,
+) -> Vec<Release> {
     let mut found: BTreeMap<Step, Release> =
         previous.iter().filter_map(Release::of).map(|release| (release.step, release)).collect();
     for step in demanded(policy, placed) {
@@ -110,7 +115,7 @@ pub fn releases(previous: &[ReleaseStatus], policy: &Policy, placed: &[Placed<'_
 }
 
 /// The steps that are left of clusters in waves.
-fn demanded(policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
+fn demanded(policy: &Policy, placed: &[PlacedMember<'_>]) -> BTreeSet<Step> {
     let in_waves = placed.iter().filter(|one| one.placement != Placement::Ungated && !one.member.deleting);
     in_waves.flat_map(|one| policy.gates.iter().flat_map(|gate| one.member.steps_left(*gate))).collect()
 }
@@ -126,7 +131,7 @@ const fn max_releases(lane: Lane) -> usize {
 
 /// Drops releases that nobody asks for any more: the last one of each gate stays until there is another one. `kept`: those of
 /// revisions that stay.
-pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[Placed<'_>], kept: &BTreeSet<Step>) {
+pub fn drop_ended(releases: &mut Vec<Release>, policy: &Policy, placed: &[PlacedMember<'_>], kept: &BTreeSet<Step>) {
     let mut demanded = demanded(policy, placed);
     demanded.extend(kept);
     let last: Vec<Step> = policy

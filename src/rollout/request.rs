@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::target::Target;
+use super::release_target::Target;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::WaveRequestStatus;
 

@@ -8,9 +8,9 @@ use super::ask::{self, Decider, Question};
 use super::member::SourceState;
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
-use super::release::{Placed, Release};
+use super::release::{PlacedMember, Release};
+use super::release_target::{Revision, SourceKey, Target};
 use super::request::Step;
-use super::target::{Revision, SourceKey, Target};
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::ReleaseStatus;
 
@@ -50,7 +50,7 @@ pub struct Candidate {
 
 /// What a new cluster begins with, without a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum First {
+pub enum FirstRevision {
     /// This revision.
     Revision(String),
     /// Nothing yet: why, and what to do.
@@ -71,7 +71,7 @@ pub enum Follow {
         /// The newest revision in the first wave.
         newest: Option<String>,
         /// If it is new.
-        first: First,
+        first: FirstRevision,
         /// Why no other revision follows.
         note: Option<String>,
     },
@@ -80,7 +80,7 @@ pub enum Follow {
         /// Why.
         why: String,
         /// If it is new.
-        first: First,
+        first: FirstRevision,
     },
 }
 
@@ -89,14 +89,14 @@ fn gates_revisions(policy: &Policy) -> bool {
 }
 
 /// The sources of clusters in waves, with the index of the wave. A suspended cluster still leads: others do not run ahead of it.
-fn sources<'a>(placed: &'a [Placed<'_>]) -> impl Iterator<Item = (usize, &'a SourceState)> {
+fn sources<'a>(placed: &'a [PlacedMember<'_>]) -> impl Iterator<Item = (usize, &'a SourceState)> {
     placed.iter().filter(|one| !one.member.deleting).filter_map(|one| match one.placement {
         Placement::Wave(index) => Some((index, one.member.source.as_ref()?)),
         Placement::Ungated | Placement::Unmatched => None,
     })
 }
 
-fn leading(placed: &[Placed<'_>]) -> BTreeMap<SourceKey, usize> {
+fn leading(placed: &[PlacedMember<'_>]) -> BTreeMap<SourceKey, usize> {
     let mut found = BTreeMap::new();
     for (index, source) in sources(placed) {
         let first = found.entry(source.key).or_insert(index);
@@ -106,7 +106,7 @@ fn leading(placed: &[Placed<'_>]) -> BTreeMap<SourceKey, usize> {
 }
 
 /// Whether a wave of that index is the first one of the release's source.
-pub fn leads(step: Step, index: usize, placed: &[Placed<'_>]) -> bool {
+pub fn leads(step: Step, index: usize, placed: &[PlacedMember<'_>]) -> bool {
     match step.target {
         Target::Revision(revision) => leading(placed).get(&revision.source()) == Some(&index),
         Target::Kubernetes(_) | Target::Agent(_) => false,
@@ -114,7 +114,7 @@ pub fn leads(step: Step, index: usize, placed: &[Placed<'_>]) -> bool {
 }
 
 /// The revisions that clusters of leading waves have fetched.
-pub fn fetched<'a>(policy: &Policy, placed: &'a [Placed<'_>]) -> BTreeMap<Step, &'a SourceState> {
+pub fn fetched<'a>(policy: &Policy, placed: &'a [PlacedMember<'_>]) -> BTreeMap<Step, &'a SourceState> {
     if !gates_revisions(policy) {
         return BTreeMap::new();
     }
@@ -125,7 +125,7 @@ pub fn fetched<'a>(policy: &Policy, placed: &'a [Placed<'_>]) -> BTreeMap<Step, 
 }
 
 /// The one revision that all clusters in the leading wave of a source have fetched; suspended ones are not observed.
-fn agreed(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> Option<Step> {
+fn agreed(source: SourceKey, leading: usize, placed: &[PlacedMember<'_>]) -> Option<Step> {
     let of_wave = placed.iter().filter(|one| one.placement == Placement::Wave(leading));
     let active = of_wave.filter(|one| !one.member.deleting && !one.member.suspended);
     let sources = active.filter_map(|one| one.member.source.as_ref()).filter(|found| found.key == source);
@@ -135,7 +135,7 @@ fn agreed(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> Option<St
 }
 
 /// What the clusters of each source may have, by the waves that have passed.
-pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Vec<SourcePlan> {
+pub fn plans(releases: &[Release], policy: &Policy, placed: &[PlacedMember<'_>]) -> Vec<SourcePlan> {
     if !gates_revisions(policy) {
         return Vec::new();
     }
@@ -184,9 +184,9 @@ pub fn plans(releases: &[Release], policy: &Policy, placed: &[Placed<'_>]) -> Ve
 
 /// Whether clusters of a source's leading wave that are held may follow it: in the first wave of the policy, and where Git has adopted the
 /// source of a wave before, so that this one has become the first.
-fn may_lead(source: SourceKey, leading: usize, placed: &[Placed<'_>]) -> bool {
-    let is_before = |one: &Placed<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
-    let is_adopted = |one: &Placed<'_>| !one.member.deleting && one.member.adopted_source == Some(source);
+fn may_lead(source: SourceKey, leading: usize, placed: &[PlacedMember<'_>]) -> bool {
+    let is_before = |one: &PlacedMember<'_>| matches!(one.placement, Placement::Wave(index) if index < leading);
+    let is_adopted = |one: &PlacedMember<'_>| !one.member.deleting && one.member.adopted_source == Some(source);
     leading == 0 || placed.iter().any(|one| is_before(one) && is_adopted(one))
 }
 
@@ -201,7 +201,12 @@ fn has_passed(release: &ReleaseStatus, policy: &Policy, index: usize) -> bool {
 
 /// The releases of revisions that stay: those that are fetched, those that a wave may have, and those that have halted, until a later
 /// one is fetched.
-pub fn kept(releases: &[Release], plans: &[SourcePlan], policy: &Policy, placed: &[Placed<'_>]) -> BTreeSet<Step> {
+pub fn kept(
+    releases: &[Release],
+    plans: &[SourcePlan],
+    policy: &Policy,
+    placed: &[PlacedMember<'_>],
+) -> BTreeSet<Step> {
     let candidates = plans.iter().flat_map(|plan| plan.candidates.iter().skip(plan.leading + 1).flatten());
     let fetched: BTreeSet<Step> = fetched(policy, placed).into_keys().collect();
     let source = |step: Step| match step.target {
@@ -247,7 +252,7 @@ pub fn follow<'p>(
     if is_gated_by_nobody(question) {
         return Follow::Freely;
     }
-    let unchanged = |why: String| Follow::Unchanged { first: First::Wait(why.clone()), why };
+    let unchanged = |why: String| Follow::Unchanged { first: FirstRevision::Wait(why.clone()), why };
     let (rollout, wave) = match ask::decider(question, Gate::Revision) {
         Decider::Open => return Follow::Freely,
         Decider::Blocked(why) | Decider::Unlisted(why) => return unchanged(why),
@@ -261,7 +266,7 @@ pub fn follow<'p>(
     let Ok(policy) = Policy::of(rollout.spec) else { return undecided() };
     let Some(index) = policy.waves.iter().position(|one| one.name == wave) else { return undecided() };
     let first = plan.first.get(index).cloned().flatten();
-    let first = first.map_or_else(|| First::Wait(describe_wait(name, plan)), First::Revision);
+    let first = first.map_or_else(|| FirstRevision::Wait(describe_wait(name, plan)), FirstRevision::Revision);
     if index <= plan.leading && plan.is_leaderless {
         let note = format!(
             "FleetRollout {name}: no cluster of a wave before {wave} has this source any more, so no commit follows: give a cluster of \
@@ -275,7 +280,7 @@ pub fn follow<'p>(
         // One that was held before, and leads since those of an earlier wave are gone, stays where it is.
         if let Some(why) = stopped(rollout, source) {
             let first = match first {
-                First::Wait(_) if rollout.spec.suspend => First::Wait(why.clone()),
+                FirstRevision::Wait(_) if rollout.spec.suspend => FirstRevision::Wait(why.clone()),
                 first => first,
             };
             return Follow::Unchanged { why, first };

@@ -153,16 +153,16 @@ impl World {
             Follow::Held { first, .. } | Follow::Unchanged { first, .. } => Some(first),
             Follow::Freely | Follow::Leading(_) => None,
         };
-        if is_new && let Some(First::Revision(first)) = first {
+        if is_new && let Some(FirstRevision::Revision(first)) = first {
             self.check_first(uid, first)?;
         }
         let first = match first {
-            Some(First::Revision(first)) => Some(number(first)),
-            Some(First::Wait(_)) if is_new => {
+            Some(FirstRevision::Revision(first)) => Some(number(first)),
+            Some(FirstRevision::Wait(_)) if is_new => {
                 self.record(uid, None);
                 return Ok(());
             }
-            Some(First::Wait(_)) | None => None,
+            Some(FirstRevision::Wait(_)) | None => None,
         };
         let candidate = match &follow {
             Follow::Held { candidate, .. } => candidate.clone(),

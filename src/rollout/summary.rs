@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::policy::{Placement, Policy};
-use super::release::{Placed, Release};
+use super::release::{PlacedMember, Release};
+use super::release_target::Target;
 use super::request::Step;
-use super::target::Target;
 use super::wave::{Evaluation, describe};
 use crate::api::conditions::bounded;
 use crate::api::fleet_rollout_status::{ReleaseState, WaveState};
@@ -81,7 +81,7 @@ pub fn summarize(
     release: &mut Release,
     policy: &Policy,
     waves: &[Evaluation<'_>],
-    placed: &[Placed<'_>],
+    placed: &[PlacedMember<'_>],
     halted_by: Option<Step>,
     events: &mut Vec<RolloutEvent>,
 ) {
@@ -151,26 +151,26 @@ pub fn summarize(
 }
 
 /// The clusters that no wave selects, and that wait for the step.
-fn unmatched<'a>(step: Step, placed: &'a [Placed<'_>]) -> impl Iterator<Item = &'a str> {
+fn unmatched<'a>(step: Step, placed: &'a [PlacedMember<'_>]) -> impl Iterator<Item = &'a str> {
     let unmatched = placed.iter().filter(|one| one.placement == Placement::Unmatched && !one.member.deleting);
     unmatched.filter(move |one| one.member.is_left(step)).map(|one| one.member.name.as_str())
 }
 
 /// Whether a cluster waits for the wave of that index: one of a later wave, or of none, that asks for the step.
-fn is_awaited(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
+fn is_awaited(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[PlacedMember<'_>]) -> bool {
     let mut later = waves.iter().skip(index + 1).flat_map(|wave| &wave.members);
     later.any(|one| one.member.is_left(step)) || unmatched(step, placed).next().is_some()
 }
 
 /// Whether nothing is to be done in the wave of that index: the specs of its clusters do not ask for the version, and nobody waits for
 /// them. So it is in a team that commits one ring after the other.
-fn is_idle(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[Placed<'_>]) -> bool {
+fn is_idle(waves: &[Evaluation<'_>], index: usize, step: Step, placed: &[PlacedMember<'_>]) -> bool {
     let wave = &waves[index];
     wave.only_not_asked && wave.status.in_progress == 0 && !is_awaited(waves, index, step, placed)
 }
 
 /// Whether something is to be done once all waves have passed: a cluster asks for the step, or is not healthy.
-fn is_left(waves: &[Evaluation<'_>], step: Step, placed: &[Placed<'_>]) -> bool {
+fn is_left(waves: &[Evaluation<'_>], step: Step, placed: &[PlacedMember<'_>]) -> bool {
     let asks = |wave: &Evaluation<'_>| wave.members.iter().any(|one| one.member.is_left(step));
     let is_busy = |(index, wave): (usize, &Evaluation<'_>)| {
         asks(wave) || !wave.waits_for.is_empty() && !is_idle(waves, index, step, placed)
@@ -228,7 +228,7 @@ pub fn order(release: &Release) -> (bool, ReleaseState, bool, Target, Timestamp)
 }
 
 /// Sets the state of waves that are not open, or idle.
-pub fn close(waves: &mut [Evaluation<'_>], open: usize, step: Step, placed: &[Placed<'_>]) {
+pub fn close(waves: &mut [Evaluation<'_>], open: usize, step: Step, placed: &[PlacedMember<'_>]) {
     for index in 0..waves.len() {
         let is_pending = index >= open || is_idle(waves, index, step, placed);
         let status = &mut waves[index].status;

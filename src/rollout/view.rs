@@ -4,15 +4,15 @@
 use jiff::Timestamp;
 
 use super::advance::placed;
-use super::approval;
 use super::give::{left, waiting};
 use super::member::{Health, Member, StepProgress};
 use super::membership::{Rollout, Rollouts};
 use super::policy::{Placement, Policy};
-use super::release::{Placed, Release};
+use super::release::{PlacedMember, Release};
+use super::release_target::Target;
 use super::request::Step;
-use super::target::Target;
 use super::wave::{CheckInput, Evaluation, evaluate};
+use super::wave_approval;
 use crate::api::KubernetesVersion;
 use crate::api::fleet_rollout_status::ReleaseStatus;
 
@@ -20,7 +20,7 @@ use crate::api::fleet_rollout_status::ReleaseStatus;
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     policy: Policy,
-    placed: Vec<Placed<'a>>,
+    placed: Vec<PlacedMember<'a>>,
     now: Timestamp,
 }
 
@@ -28,7 +28,7 @@ pub struct View<'a> {
 #[derive(Clone, Debug)]
 pub struct WaveView<'a> {
     /// Its clusters.
-    pub clusters: Vec<(&'a Member, Doing)>,
+    pub clusters: Vec<(&'a Member, MemberActivity)>,
     /// When its soak ends.
     pub soaks_until: Option<Timestamp>,
     /// The clusters that an approval lets begin; none: it needs none.
@@ -39,7 +39,7 @@ pub struct WaveView<'a> {
 
 /// What a cluster of a wave is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum MemberActivity {
     /// Its step failed.
     Failed(String),
     /// A person must change something before it begins.
@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         Some(WaveView {
             clusters: clusters.collect(),
             soaks_until: found.soaks_until,
-            hash: (!waiting.is_empty()).then(|| approval::hash(release.step, name, &waiting)),
+            hash: (!waiting.is_empty()).then(|| wave_approval::hash(release.step, name, &waiting)),
             waiting,
         })
     }
@@ -147,33 +147,33 @@ impl<'a> View<'a> {
     }
 }
 
-fn doing(one: &Placed<'_>, found: &Evaluation<'_>, release: &Release, waiting: &[&Member]) -> Doing {
-    let Placed { member, contested, .. } = one;
+fn doing(one: &PlacedMember<'_>, found: &Evaluation<'_>, release: &Release, waiting: &[&Member]) -> MemberActivity {
+    let PlacedMember { member, contested, .. } = one;
     if let Some((_, why)) = found.failed.iter().find(|(failed, _)| failed.uid == member.uid) {
-        return Doing::Failed(why.clone());
+        return MemberActivity::Failed(why.clone());
     }
     let gate = release.step.gate;
     let is = |what: fn(&StepProgress) -> bool| member.standing(release.step).is_some_and(|standing| what(&standing));
     if is(|standing| standing.is_reached) {
         return match member.health_of(gate) {
-            Health::Since(since) => Doing::Arrived(since),
-            Health::Unhealthy(why) => Doing::Unhealthy(why),
+            Health::Since(since) => MemberActivity::Arrived(since),
+            Health::Unhealthy(why) => MemberActivity::Unhealthy(why),
         };
     }
     if *contested {
-        return Doing::Blocked("other FleetRollouts select it, too".to_owned());
+        return MemberActivity::Blocked("other FleetRollouts select it, too".to_owned());
     }
     if member.suspended {
-        return Doing::Blocked("it is suspended in the middle of its step".to_owned());
+        return MemberActivity::Blocked("it is suspended in the middle of its step".to_owned());
     }
     let ticket = release.status.tickets.iter().find(|ticket| ticket.uid == member.uid);
     match (ticket, &member.stalled) {
-        (Some(ticket), _) => Doing::InProgress { since: ticket.since.0, what: member.waits_for.clone() },
-        (None, _) if !is(|standing| standing.is_asked) => Doing::NotAsked(member.describe_wanted(gate)),
-        (None, Some(stalled)) => Doing::Blocked(stalled.message.clone()),
-        (None, None) if waiting.iter().any(|other| other.uid == member.uid) => Doing::WaitsForApproval,
-        (None, None) if asks(member, release.step) => Doing::WaitsForTurn,
-        (None, None) => Doing::Waits(member.waits_for.clone()),
+        (Some(ticket), _) => MemberActivity::InProgress { since: ticket.since.0, what: member.waits_for.clone() },
+        (None, _) if !is(|standing| standing.is_asked) => MemberActivity::NotAsked(member.describe_wanted(gate)),
+        (None, Some(stalled)) => MemberActivity::Blocked(stalled.message.clone()),
+        (None, None) if waiting.iter().any(|other| other.uid == member.uid) => MemberActivity::WaitsForApproval,
+        (None, None) if asks(member, release.step) => MemberActivity::WaitsForTurn,
+        (None, None) => MemberActivity::Waits(member.waits_for.clone()),
     }
 }
 
@@ -241,20 +241,20 @@ mod tests {
             canary.clusters.iter().map(|(member, doing)| (member.uid.as_str(), doing.clone())).collect();
         let since = "2026-11-28T00:00:00Z".parse().unwrap();
         let expected = [
-            ("goes", Doing::InProgress { since, what: Some("Upgrading: 4 min".into()) }),
-            ("fails", Doing::Failed("no capacity".into())),
-            ("done", Doing::Arrived(Timestamp::UNIX_EPOCH)),
-            ("ill", Doing::Unhealthy("add-on x is DEGRADED".into())),
-            ("old", Doing::NotAsked("its spec.version is 1.35".into())),
-            ("stuck", Doing::Blocked("no capacity".into())),
-            ("next", Doing::WaitsForTurn),
-            ("window", Doing::Waits(Some("OutsideMaintenanceWindow".into()))),
+            ("goes", MemberActivity::InProgress { since, what: Some("Upgrading: 4 min".into()) }),
+            ("fails", MemberActivity::Failed("no capacity".into())),
+            ("done", MemberActivity::Arrived(Timestamp::UNIX_EPOCH)),
+            ("ill", MemberActivity::Unhealthy("add-on x is DEGRADED".into())),
+            ("old", MemberActivity::NotAsked("its spec.version is 1.35".into())),
+            ("stuck", MemberActivity::Blocked("no capacity".into())),
+            ("next", MemberActivity::WaitsForTurn),
+            ("window", MemberActivity::Waits(Some("OutsideMaintenanceWindow".into()))),
         ];
         assert_eq!(found, expected);
         let prod = view.wave(&status.releases[0], "prod").unwrap();
-        assert_eq!(prod.clusters, [(&clusters[8], Doing::WaitsForApproval)]);
+        assert_eq!(prod.clusters, [(&clusters[8], MemberActivity::WaitsForApproval)]);
         let step = Step { gate: crate::api::fleet_rollout::Gate::ControlPlane, target: "1.36".parse().unwrap() };
-        assert_eq!(prod.hash, Some(approval::hash(step, "prod", &[&clusters[8]])));
+        assert_eq!(prod.hash, Some(wave_approval::hash(step, "prod", &[&clusters[8]])));
         assert_eq!(view.outside().unmatched, ["team/nowhere"]);
         let members = view.waves().into_iter().map(|(name, members)| (name, members.len())).collect::<Vec<_>>();
         assert_eq!(members, [("canary", 8), ("prod", 1)]);

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::check::{self, Checks, Soak};
 use super::check_result::CheckRun;
 use super::member::{Health, Member, SourceState};
 use super::policy::{Placement, Policy, WavePolicy};
-use super::release::{Placed, Release};
+use super::release::{PlacedMember, Release};
+use super::release_target::Target;
 use super::request::Step;
 use super::revision;
-use super::target::Target;
+use super::wave_checks::{self, Checks, Soak};
 use crate::api::fleet_rollout::{Gate, NotAskedPolicy};
 use crate::api::fleet_rollout_status::{TicketStatus, WaveState, WaveStatus};
 use crate::api::stored_time::whole_seconds;
@@ -25,7 +25,7 @@ pub struct Evaluation<'a> {
     /// Its status.
     pub status: WaveStatus,
     /// Its clusters, apart from those that are created, deleted or suspended.
-    pub members: Vec<Placed<'a>>,
+    pub members: Vec<PlacedMember<'a>>,
     /// Its clusters that failed, and why.
     pub failed: Vec<(&'a Member, String)>,
     /// Whether later waves may begin.
@@ -60,30 +60,30 @@ pub fn evaluate<'a>(
     release: &Release,
     policy: &Policy,
     index: usize,
-    placed: &[Placed<'a>],
+    placed: &[PlacedMember<'a>],
     input: CheckInput<'_>,
     now: Timestamp,
 ) -> Evaluation<'a> {
     let wave = &policy.waves[index];
-    let members: Vec<Placed<'a>> = placed
+    let members: Vec<PlacedMember<'a>> = placed
         .iter()
         .filter(|one| one.placement == Placement::Wave(index) && counts(release, one.member))
         .copied()
         .collect();
     let leads = revision::leads(release.step, index, placed);
-    let of = Found { leads, ..Found::of(release, policy, wave, now) };
+    let of = WaveRequest { leads, ..WaveRequest::of(release, policy, wave, now) };
     let mut status = of.status_before();
     let failed: Vec<(&Member, String)> =
         members.iter().filter_map(|one| Some((one.member, of.failure(one.member)?))).collect();
     let tolerated = failed.len() <= wave.max_failed;
     let failed_uids: HashSet<&str> = failed.iter().map(|(member, _)| member.uid.as_str()).collect();
     let is_failed = |member: &Member| failed_uids.contains(member.uid.as_str());
-    let required: Vec<Placed<'a>> = members
+    let required: Vec<PlacedMember<'a>> = members
         .iter()
         .filter(|one| !(of.is_ignored(one.member) || tolerated && is_failed(one.member)))
         .copied()
         .collect();
-    let missing: Vec<&Placed<'_>> = required.iter().filter(|one| !of.has_version(one.member)).collect();
+    let missing: Vec<&PlacedMember<'_>> = required.iter().filter(|one| !of.has_version(one.member)).collect();
     let mut waits_for: Vec<String> = missing.iter().map(|one| of.describe_missing(one)).collect();
     let needs_person = missing.iter().any(|one| of.needs_person(one));
     let not_asked = missing.iter().filter(|one| of.is_not_asked(one)).count();
@@ -96,7 +96,7 @@ pub fn evaluate<'a>(
     }
     let only_not_asked = not_asked > 0 && not_asked == waits_for.len();
     let mut soaks_until = None;
-    let mut checks = Checks { status: check::recorded(wave, &status.checks), ..Checks::default() };
+    let mut checks = Checks { status: wave_checks::recorded(wave, &status.checks), ..Checks::default() };
     let mut are_good = wave.checks.is_empty();
     if !waits_for.is_empty() {
         status.healthy_since = None;
@@ -117,7 +117,7 @@ pub fn evaluate<'a>(
         if input.may_run && tolerated && status.promoted_at.is_none() {
             let clusters: Vec<&Member> = required.iter().map(|one| one.member).collect();
             let soak = Soak { clusters: &clusters, begins: healthy_since.unwrap_or(now), ends: until, now };
-            checks = check::evaluate(release, wave, &status.checks, soak, input.results);
+            checks = wave_checks::evaluate(release, wave, &status.checks, soak, input.results);
             are_good = checks.are_good();
         }
         if until > now {
@@ -135,7 +135,7 @@ pub fn evaluate<'a>(
     status.at_target = number(members.iter().filter(|one| has_run || of.has_version(one.member)).count());
     status.in_progress = number(release.in_progress(&wave.name));
     status.failed = number(failed.len());
-    status.state = if !tolerated || check::has_exceeded_limit(wave, &status.checks) {
+    status.state = if !tolerated || wave_checks::has_exceeded_limit(wave, &status.checks) {
         WaveState::Failed
     } else if passed {
         WaveState::Passed
@@ -183,7 +183,7 @@ fn counts(release: &Release, member: &Member) -> bool {
 }
 
 /// What is asked of each cluster of a wave.
-struct Found<'r> {
+struct WaveRequest<'r> {
     release: &'r Release,
     wave: &'r WavePolicy,
     step: Step,
@@ -199,7 +199,7 @@ struct Found<'r> {
     tickets: HashMap<&'r str, &'r TicketStatus>,
 }
 
-impl<'r> Found<'r> {
+impl<'r> WaveRequest<'r> {
     fn of(release: &'r Release, policy: &Policy, wave: &'r WavePolicy, now: Timestamp) -> Self {
         let tickets = release.status.tickets.iter().map(|ticket| (ticket.uid.as_str(), ticket)).collect();
         let before = release.status.waves.iter().find(|status| status.name == wave.name);
@@ -321,17 +321,17 @@ impl<'r> Found<'r> {
     }
 
     /// Whether nothing but its spec keeps it from beginning.
-    fn is_not_asked(&self, one: &Placed<'_>) -> bool {
+    fn is_not_asked(&self, one: &PlacedMember<'_>) -> bool {
         !one.contested && !one.member.suspended && !self.asks(one.member)
     }
 
-    fn needs_person(&self, one: &Placed<'_>) -> bool {
+    fn needs_person(&self, one: &PlacedMember<'_>) -> bool {
         let has_stalled = one.member.stalled.is_some() && self.asks(one.member);
         one.member.suspended || one.contested || has_stalled
     }
 
-    fn describe_missing(&self, one: &Placed<'_>) -> String {
-        let Placed { member, contested, .. } = one;
+    fn describe_missing(&self, one: &PlacedMember<'_>) -> String {
+        let PlacedMember { member, contested, .. } = one;
         let name = &member.name;
         if *contested {
             return format!("{name}: other FleetRollouts select it, too");

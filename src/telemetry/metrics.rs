@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::events::EventMetrics;
+use super::event_queue::EventMetrics;
 use super::gitops::GitOpsMetrics;
 use super::installation::InstallationMetrics;
 use super::objects::ObjectMetrics;

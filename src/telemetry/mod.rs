@@ -2,7 +2,7 @@
 //!
 //! Not allowed here: the other folders. I/O: standard error, the HTTP port of `/metrics`, and the collector of traces.
 
-pub mod events;
+pub mod event_queue;
 pub mod gitops;
 pub mod hooks;
 pub mod installation;

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::addons::numbers;
+use super::addon_versions::numbers;
 use super::blocks::Hold;
 use super::observation::WaveState;
 use super::windows::WindowState;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Zoned};
 
-use super::addons::{self, Obstacle};
+use super::addon_versions::{self, Obstacle};
 use super::observation::{Goal, Observation, ObservedNodeGroup};
 use super::remaining_steps::own_version_target;
 use super::skew::{self, Skew};
@@ -263,7 +263,7 @@ fn in_words(duration: Duration) -> String {
 
 /// A manual update that is due and blocks nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum ManualUpdate {
     /// A node group that does not follow is older than its control plane.
     NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
     /// The same for a node group with an AMI from its launch template.
@@ -272,7 +272,7 @@ pub enum Due {
     Addon { name: String, installed: String, to: String },
 }
 
-impl fmt::Display for Due {
+impl fmt::Display for ManualUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NodeGroup { name, version, control_plane, suspended } => {
@@ -291,7 +291,7 @@ impl fmt::Display for Due {
 }
 
 /// The manual updates that are due now.
-pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
+pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<ManualUpdate> {
     let control_plane = observed.control_plane;
     let is_behind = |group: &&ObservedNodeGroup| {
         group.own.is_none()
@@ -301,15 +301,16 @@ pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
     let groups = observed.node_groups.iter().filter(is_behind).map(|group| {
         let (name, version, suspended) = (group.name.clone(), group.version, group.suspended);
         match group.custom_ami && !suspended {
-            true => Due::CustomAmi { name, version, control_plane },
-            false => Due::NodeGroup { name, version, control_plane, suspended },
+            true => ManualUpdate::CustomAmi { name, version, control_plane },
+            false => ManualUpdate::NodeGroup { name, version, control_plane, suspended },
         }
     });
     let manual = observed.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
-    let addons = manual.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
+    let addons =
+        manual.filter(|addon| addon_versions::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
-        let to = addons::steady(addon, FollowPolicy::Follow, control_plane, None)?;
-        Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
+        let to = addon_versions::steady(addon, FollowPolicy::Follow, control_plane, None)?;
+        Some(ManualUpdate::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
     });
     groups.chain(addons).collect()
 }
@@ -358,7 +359,7 @@ pub(super) fn of_rollback(goal: &Goal, observed: &Observation, to: KubernetesVer
 
 fn of_addons(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
     observed.addons.iter().filter_map(move |addon| {
-        let obstacle = addons::obstacle(addon, goal.addons, observed.control_plane, to)?;
+        let obstacle = addon_versions::obstacle(addon, goal.addons, observed.control_plane, to)?;
         let (name, installed) = (addon.name.clone(), addon.installed.clone());
         Some(Block::Addon { name, installed, control_plane: to, obstacle })
     })
@@ -383,8 +384,8 @@ pub(super) fn of_goal(goal: &Goal, observed: &Observation, path: &[KubernetesVer
 pub(super) fn of_exact_addons(goal: &Goal, observed: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
     let addons = observed.addons.iter().filter_map(|addon| {
-        let offered = addons::not_offered(addon, control_plane)?;
-        let Some(addons::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
+        let offered = addon_versions::not_offered(addon, control_plane)?;
+        let Some(addon_versions::DesiredVersion::Exact(version)) = addon.wanted.clone() else { return None };
         Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })
     });
     addons.collect()

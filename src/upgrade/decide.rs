@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::addons;
-use super::blocks::{self, Block, Due, Hold};
+use super::addon_versions;
+use super::blocks::{self, Block, Hold, ManualUpdate};
 use super::observation::{
     AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedNodeGroup, UnreadNodes, WaveState,
 };
@@ -31,7 +31,7 @@ pub struct Decision {
     /// Expected blocks of later steps, as far as they are known; empty once a step is blocked.
     pub ahead: Vec<Block>,
     /// Manual updates that are due and block nothing.
-    pub due: Vec<Due>,
+    pub due: Vec<ManualUpdate>,
     /// The next step, if nothing but the wave of a FleetRollout may hold it, and it has not started.
     pub gated: Option<GatedStep>,
 }
@@ -133,9 +133,9 @@ fn targets(goal: &Goal, observed: &Observation, may_start: bool, state: &State) 
     match state {
         State::Running(Step::ControlPlane { to, .. } | Step::Rollback { to, .. }) => targets.control_plane = *to,
         State::Running(Step::Addons { moves, .. }) => {
-            let now = moves
-                .iter()
-                .filter(|one| is_busy(observed, one) || (may_start && addons::turn(&one.name) == first_turn(moves)));
+            let now = moves.iter().filter(|one| {
+                is_busy(observed, one) || (may_start && addon_versions::turn(&one.name) == first_turn(moves))
+            });
             targets.addons = now.map(|one| (one.name.clone(), one.to.clone())).collect();
         }
         State::Running(Step::NodeGroups { to, .. }) => targets.node_groups = Some(*to),
@@ -272,7 +272,9 @@ impl Inputs<'_> {
     fn blocks(&self, stage: &Stage) -> Vec<Block> {
         let failed = |before: usize| {
             let failed = self.observed.addons.iter().filter(move |addon| {
-                addon.wanted.is_some() && addon.state == AddonState::Failed && addons::turn(&addon.name) < before
+                addon.wanted.is_some()
+                    && addon.state == AddonState::Failed
+                    && addon_versions::turn(&addon.name) < before
             });
             failed.map(|addon| Block::AddonFailed { name: addon.name.clone(), installed: addon.installed.clone() })
         };
@@ -331,7 +333,7 @@ impl Inputs<'_> {
                 .observed
                 .addons
                 .iter()
-                .filter(move |addon| addon.state == AddonState::Busy && addons::turn(&addon.name) < before);
+                .filter(move |addon| addon.state == AddonState::Busy && addon_versions::turn(&addon.name) < before);
             busy.map(|addon| format!("add-on {}", addon.name))
         };
         match step {
@@ -370,5 +372,5 @@ impl Inputs<'_> {
 }
 
 fn first_turn(moves: &[AddonStep]) -> usize {
-    moves.iter().map(|one| addons::turn(&one.name)).min().unwrap_or_default()
+    moves.iter().map(|one| addon_versions::turn(&one.name)).min().unwrap_or_default()
 }

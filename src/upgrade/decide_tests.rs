@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addons::Wanted;
+use super::addon_versions::DesiredVersion;
 use super::decide::Targets;
 use super::world::{End, World, catalogue, v};
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::status_cluster::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
 
 fn goal(minor: u16) -> Goal {
@@ -76,7 +76,13 @@ fn addon(name: &str, minor: u16) -> ObservedAddon {
     };
     let at = &offered[&v(minor)];
     let installed = at.iter().find(|offer| offer.default).unwrap().version.clone();
-    ObservedAddon { name: name.into(), installed, wanted: Some(Wanted::Default), state: AddonState::Settled, offered }
+    ObservedAddon {
+        name: name.into(),
+        installed,
+        wanted: Some(DesiredVersion::Default),
+        state: AddonState::Settled,
+        offered,
+    }
 }
 
 fn cluster(minor: u16, node_groups: &[ObservedNodeGroup], addons: &[&str]) -> Observation {
@@ -129,14 +135,14 @@ fn manual_policy_stops_where_required_and_lists_due_updates() {
     (world.goal.node_groups, world.goal.addons) = (FollowPolicy::Manual, FollowPolicy::Manual);
     world.run();
     world.user_action("add-on kube-proxy is set to 1.34's version", |world| {
-        world.observed.addons[1].wanted = Some(Wanted::Exact("v1.34.0-eksbuild.2".into()));
+        world.observed.addons[1].wanted = Some(DesiredVersion::Exact("v1.34.0-eksbuild.2".into()));
     });
     world.user_action("add-on coredns is set to a version that runs on both", |world| {
-        world.observed.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.1".into()));
+        world.observed.addons[0].wanted = Some(DesiredVersion::Exact("v1.12.4-eksbuild.1".into()));
     });
     world.user_action("add-ons follow again", |world| {
         world.goal.addons = FollowPolicy::Follow;
-        world.observed.addons.iter_mut().for_each(|addon| addon.wanted = Some(Wanted::Default));
+        world.observed.addons.iter_mut().for_each(|addon| addon.wanted = Some(DesiredVersion::Default));
     });
     world.user_action("the NodeGroup default is set to 1.34", |world| world.observed.node_groups[0].own = Some(v(34)));
     insta::assert_snapshot!(world.text());
@@ -191,7 +197,7 @@ fn unavailable_versions_block_at_once() {
     world.user_action("another major", |world| world.goal.version = other);
     world.user_action("an add-on version that there is not", |world| {
         world.goal.version = v(33);
-        world.observed.addons[1].wanted = Some(Wanted::Exact("v1.99.0-eksbuild.1".into()));
+        world.observed.addons[1].wanted = Some(DesiredVersion::Exact("v1.99.0-eksbuild.1".into()));
     });
     insta::assert_snapshot!(world.text());
 }
@@ -199,10 +205,10 @@ fn unavailable_versions_block_at_once() {
 #[test]
 fn exact_addon_version_blocks_an_incompatible_minor() {
     let mut world = World::new(goal(35), cluster(33, &[], &["coredns", "vpc-cni"]));
-    world.observed.addons[0].wanted = Some(Wanted::Exact("v1.11.4-eksbuild.2".into()));
+    world.observed.addons[0].wanted = Some(DesiredVersion::Exact("v1.11.4-eksbuild.2".into()));
     world.run();
     world.user_action("it is set to one that comes with 1.34", |world| {
-        world.observed.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.10".into()));
+        world.observed.addons[0].wanted = Some(DesiredVersion::Exact("v1.12.4-eksbuild.10".into()));
     });
     insta::assert_snapshot!(world.text());
 }

@@ -6,11 +6,11 @@
 //! contains only versions that are current, started or may start ([`Targets`]). The engine applies the graph and does
 //! not know about versions. [`State`] tells users what is held.
 
-pub mod addons;
+pub mod addon_versions;
 pub mod agent;
 pub mod blocks;
 pub mod decide;
-pub mod node_group;
+pub mod node_group_version;
 pub mod observation;
 pub mod preflight;
 pub mod remaining_steps;
@@ -33,6 +33,6 @@ pub use windows::{WindowState, Windows};
 #[cfg(test)]
 mod decide_tests;
 #[cfg(test)]
-mod properties;
+mod decision_properties;
 #[cfg(test)]
 mod world;

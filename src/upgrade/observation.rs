@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addons::{Offer, Wanted};
+use super::addon_versions::{DesiredVersion, OfferedVersion};
 use super::windows::WindowState;
 use crate::api::EksClusterSpec;
 use crate::api::KubernetesVersion;
+use crate::api::kubernetes_version::InvalidVersion;
 use crate::api::upgrade::FollowPolicy;
-use crate::api::version::InvalidVersion;
 
 /// The settings of an upgrade in the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,12 +85,12 @@ pub struct ObservedAddon {
     /// Its version, as EKS reports it.
     pub installed: String,
     /// The version in the spec; `None`: the spec does not list the add-on, so the operator does not update it.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<DesiredVersion>,
     /// Its state.
     pub state: AddonState,
     /// The versions that EKS offers for each Kubernetes version on the path, including the current one. Kubernetes
     /// versions without an entry were not queried, and no conclusion is drawn for them.
-    pub offered: BTreeMap<KubernetesVersion, Vec<Offer>>,
+    pub offered: BTreeMap<KubernetesVersion, Vec<OfferedVersion>>,
 }
 
 /// State of an add-on. DEGRADED counts as settled: it may never clear, and would block forever.

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::addons::{self, Obstacle};
+use super::addon_versions::{self, Obstacle};
 use super::blocks::Block;
 use super::observation::ObservedAddon;
 use super::support::SupportDates;
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
 use crate::api::listing::{counted, first_few};
-use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::status_cluster::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 
 /// Maximum length of a check's message in status.
@@ -185,10 +185,10 @@ pub fn addon_compatibility(
         }
         if addon.wanted.is_none() {
             foreign.push(named(addon));
-        } else if addons::before(addon, policy, from, to).is_some() {
+        } else if addon_versions::before(addon, policy, from, to).is_some() {
             moved.push(named(addon));
         } else {
-            match addons::obstacle(addon, policy, from, to) {
+            match addon_versions::obstacle(addon, policy, from, to) {
                 Some(Obstacle::NotOffered) => failed.push(format!("{} (no version does)", named(addon))),
                 Some(_) => failed.push(named(addon)),
                 None => moved.push(named(addon)),

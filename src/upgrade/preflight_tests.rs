@@ -3,7 +3,7 @@
 use jiff::civil::date;
 
 use super::*;
-use crate::upgrade::addons::{Offer, Wanted};
+use crate::upgrade::addon_versions::{DesiredVersion, OfferedVersion};
 use crate::upgrade::observation::AddonState;
 
 fn minor(text: &str) -> KubernetesVersion {
@@ -57,9 +57,9 @@ fn version_must_be_offered_and_warns_after_standard_support() {
     assert_check(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
 }
 
-fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> ObservedAddon {
-    let offers = |versions: &[&str]| -> Vec<Offer> {
-        versions.iter().map(|version| Offer { version: (*version).into(), default: false }).collect()
+fn addon(name: &str, wanted: Option<DesiredVersion>, at_34: Option<&[&str]>) -> ObservedAddon {
+    let offers = |versions: &[&str]| -> Vec<OfferedVersion> {
+        versions.iter().map(|version| OfferedVersion { version: (*version).into(), default: false }).collect()
     };
     let mut offered = BTreeMap::from([(minor("1.33"), offers(&["v1", "v2"]))]);
     offered.extend(at_34.map(|versions| (minor("1.34"), offers(versions))));
@@ -68,12 +68,12 @@ fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> Observed
 
 #[test]
 fn incompatible_addon_without_an_update_fails() {
-    let default = || Some(Wanted::Default);
+    let default = || Some(DesiredVersion::Default);
     let table = [
         (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-on"),
         (addon("before", default(), Some(&["v2"])), Verdict::Passed, "updated for it: before v1"),
         (addon("after", default(), Some(&["v3"])), Verdict::Passed, "updated for it: after v1"),
-        (addon("exact", Some(Wanted::Exact("v1".into())), Some(&["v2"])), Verdict::Failed, "exact v1"),
+        (addon("exact", Some(DesiredVersion::Exact("v1".into())), Some(&["v2"])), Verdict::Failed, "exact v1"),
         (addon("gone", default(), Some(&[])), Verdict::Failed, "gone v1 (no version does)"),
         (addon("foreign", None, Some(&["v2"])), Verdict::Warning, "foreign v1; spec.addons does not list them"),
         (addon("unread", default(), None), Verdict::Unknown, "could not be read: unread"),

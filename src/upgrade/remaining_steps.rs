@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::addons;
+use super::addon_versions;
 use super::blocks::{self, Block};
 use super::observation::{Goal, Observation, ObservedAddon, ObservedNodeGroup};
 use super::skew;
@@ -91,14 +91,14 @@ pub(super) fn stages(goal: &Goal, observed: &Observation) -> Vec<Stage> {
         let next = next(from, goal.version);
         // Before a rollback no add-on is raised.
         if from <= goal.version {
-            let steady = |addon: &ObservedAddon| addons::steady(addon, goal.addons, from, next);
+            let steady = |addon: &ObservedAddon| addon_versions::steady(addon, goal.addons, from, next);
             stages.extend(addon_round(&mut at.addons, from, None, steady));
         }
         let Some(to) = next else { break };
         if to > from {
             stages.extend(update_followers(goal, &mut at.node_groups, from, to));
         }
-        let before = |addon: &ObservedAddon| addons::before(addon, goal.addons, from, to);
+        let before = |addon: &ObservedAddon| addon_versions::before(addon, goal.addons, from, to);
         stages.extend(addon_round(&mut at.addons, to, Some(to), before));
         let (step, blocks) = if to > from {
             (Step::ControlPlane { from, to }, blocks::of_step(goal, &at, to))
@@ -184,7 +184,7 @@ fn addon_round(
         if let Some(to) = choose(addon) {
             let from = std::mem::replace(&mut addon.installed, to.clone());
             let name = addon.name.clone();
-            moves.insert((addons::turn(&name), name.clone()), AddonStep { name, from, to });
+            moves.insert((addon_versions::turn(&name), name.clone()), AddonStep { name, from, to });
         }
     }
     let moves: Vec<_> = moves.into_values().collect();

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::addons::{Offer, Wanted, numbers};
+use super::addon_versions::{DesiredVersion, OfferedVersion, numbers};
 use super::blocks::Block;
 use super::preflight::Preflight;
 use super::soak::Soak;
 use super::*;
 use crate::api::KubernetesVersion;
-use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::status_cluster::{PreflightCheck, Verdict};
 
 const CONTROL_PLANE: &str = "control plane";
 /// A control plane update other than a version change.
@@ -223,7 +223,7 @@ impl World {
             let group = self.observed.node_groups[at].clone();
             let policy = self.goal.node_groups;
             let stays = is.min(self.goal.version);
-            let to = node_group::target(group.version, group.own, policy, stays, targets.node_groups);
+            let to = node_group_version::target(group.version, group.own, policy, stays, targets.node_groups);
             let Some(to) = to.filter(|_| !group.suspended && !group.busy && self.clock().window.is_open()) else {
                 continue;
             };
@@ -301,7 +301,7 @@ impl World {
         let next = path.first().copied().unwrap_or(is);
         let back = next < is;
         self.rule(back || self.clock().window.is_open(), || format!("{name} is updated outside a window"))?;
-        if !matches!(addon.wanted, Some(Wanted::Exact(_))) {
+        if !matches!(addon.wanted, Some(DesiredVersion::Exact(_))) {
             let lower = numbers(to) < numbers(&addon.installed);
             let runs =
                 versions(addon, is).contains(&addon.installed) && versions(addon, next).contains(&addon.installed);
@@ -377,11 +377,11 @@ pub fn is_compatible(control_plane: KubernetesVersion, kubelet: KubernetesVersio
 /// What EKS offers: each version with the minors it runs on, and those that have it as default.
 pub fn catalogue(
     lines: &[(&str, std::ops::RangeInclusive<u16>, std::ops::RangeInclusive<u16>)],
-) -> BTreeMap<KubernetesVersion, Vec<Offer>> {
-    let mut offered: BTreeMap<KubernetesVersion, Vec<Offer>> = BTreeMap::new();
+) -> BTreeMap<KubernetesVersion, Vec<OfferedVersion>> {
+    let mut offered: BTreeMap<KubernetesVersion, Vec<OfferedVersion>> = BTreeMap::new();
     for (version, runs_on, default_of) in lines {
         for at in runs_on.clone() {
-            let offer = Offer { version: (*version).to_owned(), default: default_of.contains(&at) };
+            let offer = OfferedVersion { version: (*version).to_owned(), default: default_of.contains(&at) };
             offered.entry(v(at)).or_default().push(offer);
         }
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::error::CallError;
 use super::kept::{first_items, first_strings, metadata_map, truncated};
-use super::list::{Flow, for_each};
+use super::list::{ListFlow, for_each};
 use super::object::or_default;
 
 const PAGE: u32 = 100;
@@ -105,7 +105,7 @@ struct BudgetStatus {
 
 /// Whether a budget allows an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allows {
+enum EvictionAnswer {
     Yes,
     NotNow,
     Never,
@@ -113,17 +113,17 @@ enum Allows {
 
 impl Budget {
     /// Uses the disruption controller's result. A budget without pods blocks nothing.
-    fn allows(&self) -> Allows {
+    fn allows(&self) -> EvictionAnswer {
         let BudgetStatus { disruptions_allowed, expected_pods } = self.status;
         let BudgetSpec { min_available, max_unavailable, .. } = &self.spec;
         let all_stay = min_available.as_ref().is_some_and(|least| least.of(expected_pods) >= expected_pods);
         let none_may_leave = max_unavailable.as_ref().is_some_and(|most| most.of(expected_pods) == 0);
         if disruptions_allowed > 0 || expected_pods == 0 {
-            Allows::Yes
+            EvictionAnswer::Yes
         } else if all_stay || none_may_leave {
-            Allows::Never
+            EvictionAnswer::Never
         } else {
-            Allows::NotNow
+            EvictionAnswer::NotNow
         }
     }
 
@@ -159,14 +159,14 @@ pub async fn budgets(client: &Client) -> Result<Budgets, CallError> {
     let mut found = Budgets::default();
     for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
         let list = match budget.allows() {
-            Allows::Yes => return Flow::Continue,
-            Allows::NotNow => &mut found.not_now,
-            Allows::Never => &mut found.never,
+            EvictionAnswer::Yes => return ListFlow::Continue,
+            EvictionAnswer::NotNow => &mut found.not_now,
+            EvictionAnswer::Never => &mut found.never,
         };
         if list.len() < MAX_NAMED {
             list.push(budget.name());
         }
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(found)
@@ -238,10 +238,10 @@ struct PodSpec {
 pub async fn blocked_pods(client: &Client, nodes: &[String]) -> Result<Vec<BlockedPod>, CallError> {
     let mut strict = Vec::new();
     for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
-        if budget.allows() != Allows::Yes {
+        if budget.allows() != EvictionAnswer::Yes {
             strict.push(budget);
         }
-        if strict.len() < MAX_NAMED { Flow::Continue } else { Flow::Stop }
+        if strict.len() < MAX_NAMED { ListFlow::Continue } else { ListFlow::Stop }
     })
     .await?;
     let mut found = Vec::new();
@@ -253,10 +253,10 @@ pub async fn blocked_pods(client: &Client, nodes: &[String]) -> Result<Vec<Block
                 found.push(BlockedPod {
                     pod: format!("{}/{}", pod.metadata.namespace, pod.metadata.name),
                     node: pod.spec.node_name,
-                    by: BlockedBy::Budget { name: budget.name(), never: budget.allows() == Allows::Never },
+                    by: BlockedBy::Budget { name: budget.name(), never: budget.allows() == EvictionAnswer::Never },
                 });
             }
-            if found.len() < MAX_NAMED { Flow::Continue } else { Flow::Stop }
+            if found.len() < MAX_NAMED { ListFlow::Continue } else { ListFlow::Stop }
         })
         .await?;
         if found.len() >= MAX_NAMED {

@@ -47,16 +47,16 @@ fn budget_that_covers_all_its_pods_never_allows_an_eviction() {
         serde_json::from_value::<Budget>(budget).unwrap().allows()
     };
     for (field, bound, expected, result) in [
-        ("minAvailable", json!(2), 2, Allows::Never),
-        ("minAvailable", json!(1), 2, Allows::NotNow),
-        ("minAvailable", json!("100%"), 7, Allows::Never),
+        ("minAvailable", json!(2), 2, EvictionAnswer::Never),
+        ("minAvailable", json!(1), 2, EvictionAnswer::NotNow),
+        ("minAvailable", json!("100%"), 7, EvictionAnswer::Never),
         // Rounded up.
-        ("minAvailable", json!("51%"), 1, Allows::Never),
-        ("minAvailable", json!("50%"), 2, Allows::NotNow),
-        ("maxUnavailable", json!(0), 3, Allows::Never),
-        ("maxUnavailable", json!("0%"), 3, Allows::Never),
-        ("maxUnavailable", json!("1%"), 3, Allows::NotNow),
-        ("minAvailable", json!(5), 0, Allows::Yes),
+        ("minAvailable", json!("51%"), 1, EvictionAnswer::Never),
+        ("minAvailable", json!("50%"), 2, EvictionAnswer::NotNow),
+        ("maxUnavailable", json!(0), 3, EvictionAnswer::Never),
+        ("maxUnavailable", json!("0%"), 3, EvictionAnswer::Never),
+        ("maxUnavailable", json!("1%"), 3, EvictionAnswer::NotNow),
+        ("minAvailable", json!(5), 0, EvictionAnswer::Yes),
     ] {
         assert_eq!(allows(field, bound.clone(), expected), result, "{field} {bound} of {expected}");
     }

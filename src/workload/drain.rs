@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::answer;
 use super::error::CallError;
 use super::kept::{first_items, first_strings, truncated, truncated_or_none};
-use super::list::{Flow, for_each};
+use super::list::{ListFlow, for_each};
 use super::object::{ObjectId, collection, or_default};
 use crate::api::listing::{first_few_joined, with_rest};
 
@@ -77,7 +77,7 @@ struct ManagedFields {
 
 /// An object to delete, with the fields that its caller decides by.
 #[derive(Debug, Deserialize)]
-pub struct Doomed<S: Default, T: Default> {
+pub struct ObjectToDelete<S: Default, T: Default> {
     #[serde(default)]
     metadata: Metadata,
     #[serde(default, bound(deserialize = "S: Default + Deserialize<'de>"), deserialize_with = "or_default")]
@@ -201,7 +201,7 @@ fn writer(metadata: &Metadata) -> String {
 }
 
 /// One pass over the objects that are deleted.
-pub struct Pass<'a> {
+pub struct DeletionPass<'a> {
     client: &'a Client,
     deleted: &'a mut Deleted,
     remaining: Remaining,
@@ -209,7 +209,7 @@ pub struct Pass<'a> {
     failed: Option<CallError>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> DeletionPass<'a> {
     /// Starts a pass that knows what earlier ones `deleted`.
     pub fn new(client: &'a Client, deleted: &'a mut Deleted) -> Self {
         Self { client, deleted, remaining: Remaining::default(), failed: None }
@@ -220,23 +220,30 @@ impl<'a> Pass<'a> {
     pub async fn delete<S, T>(
         &mut self,
         (api_version, kind): (&str, &str),
-        is_doomed: impl Fn(&Doomed<S, T>) -> Option<Option<String>>,
+        is_doomed: impl Fn(&ObjectToDelete<S, T>) -> Option<Option<String>>,
     ) -> Result<(), CallError>
     where
         S: Default + serde::de::DeserializeOwned,
         T: Default + serde::de::DeserializeOwned,
     {
         let (mut found, mut rest) = (Vec::new(), 0);
-        for_each(self.client, (api_version, kind), None, &ListParams::default(), PAGE, |object: Doomed<S, T>| {
-            match is_doomed(&object) {
-                Some(detail) if found.len() < MAX_DELETED => {
-                    found.push(Item::new((api_version, kind), object.metadata, detail));
+        for_each(
+            self.client,
+            (api_version, kind),
+            None,
+            &ListParams::default(),
+            PAGE,
+            |object: ObjectToDelete<S, T>| {
+                match is_doomed(&object) {
+                    Some(detail) if found.len() < MAX_DELETED => {
+                        found.push(Item::new((api_version, kind), object.metadata, detail));
+                    }
+                    Some(_) => rest += 1,
+                    None => {}
                 }
-                Some(_) => rest += 1,
-                None => {}
-            }
-            Flow::Continue
-        })
+                ListFlow::Continue
+            },
+        )
         .await?;
         self.remaining.total += rest;
         for item in found {
@@ -300,7 +307,7 @@ async fn has_ready_pod(client: &Client, label: &str) -> Result<bool, CallError> 
     let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={label}"));
     for_each(client, ("apps/v1", "Deployment"), None, &selector, PAGE, |deployment: Deployment| {
         is_ready |= deployment.status.ready_replicas.is_some_and(|ready| ready > 0);
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(is_ready)

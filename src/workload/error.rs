@@ -214,7 +214,7 @@ pub fn bounded(text: &str, limit: usize) -> String {
 /// An object that could not be applied, for the condition's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("applying {object} failed: {why}")]
-pub struct NotApplied {
+pub struct ApplyFailure {
     pub object: ObjectId,
     pub why: String,
 }

@@ -16,7 +16,7 @@ use super::answer;
 use super::budgets::{self, BlockedBy, BlockedPod};
 use super::error::{CallError, Unreachable};
 use super::kept::{first_items, metadata_map_with, truncated, truncated_or_none};
-use super::list::{Flow, for_each};
+use super::list::{ListFlow, for_each};
 use super::nodes::{NODE, of_group};
 use super::object::{collection, or_default};
 use crate::api::node_group::MaxUnavailable;
@@ -255,7 +255,7 @@ async fn nodes(client: &Client, node_group: &str) -> Result<Vec<Node>, CallError
     let mut found = Vec::new();
     for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         found.push(node);
-        if found.len() < MAX_NODES { Flow::Continue } else { Flow::Stop }
+        if found.len() < MAX_NODES { ListFlow::Continue } else { ListFlow::Stop }
     })
     .await?;
     if found.len() == MAX_NODES {
@@ -271,7 +271,7 @@ async fn pods_on(client: &Client, node: &str) -> Result<Vec<Pod>, CallError> {
         if pod.is_to_leave() {
             found.push(pod);
         }
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(found)

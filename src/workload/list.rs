@@ -67,7 +67,7 @@ pub async fn for_each<T: DeserializeOwned>(
     namespace: Option<&str>,
     parameters: &ListParams,
     page: u32,
-    on_object: impl FnMut(T) -> Flow,
+    on_object: impl FnMut(T) -> ListFlow,
 ) -> Result<(), CallError> {
     let requests = collection(api_version, kind, namespace);
     list_pages(kind, parameters.clone().limit(page), |parameters| requests.list(parameters), client, on_object).await
@@ -80,7 +80,7 @@ pub async fn for_each_metadata<T: DeserializeOwned>(
     namespace: Option<&str>,
     parameters: &ListParams,
     page: u32,
-    on_object: impl FnMut(T) -> Flow,
+    on_object: impl FnMut(T) -> ListFlow,
 ) -> Result<(), CallError> {
     let requests = collection(api_version, kind, namespace);
     list_pages(kind, parameters.clone().limit(page), |parameters| requests.list_metadata(parameters), client, on_object)
@@ -92,7 +92,7 @@ async fn list_pages<T: DeserializeOwned>(
     mut parameters: ListParams,
     build: impl Fn(&ListParams) -> Result<Request<Vec<u8>>, kube::core::request::Error>,
     client: &Client,
-    mut on_object: impl FnMut(T) -> Flow,
+    mut on_object: impl FnMut(T) -> ListFlow,
 ) -> Result<(), CallError> {
     let of_kind = |what: &str| CallError::TooLarge(format!("{kind}: {what}"));
     let mut usage = Usage::default();
@@ -110,9 +110,9 @@ async fn list_pages<T: DeserializeOwned>(
                 page.deserialize(&mut parser)
             });
             let next = match page.await {
-                Ok((_, Flow::Stop)) => return Ok(()),
-                Ok((_, Flow::Continue)) if usage.excess().is_some() => continue,
-                Ok((next, Flow::Continue)) => next,
+                Ok((_, ListFlow::Stop)) => return Ok(()),
+                Ok((_, ListFlow::Continue)) if usage.excess().is_some() => continue,
+                Ok((next, ListFlow::Continue)) => next,
                 Err(CallError::NotFound) => return Ok(()),
                 Err(CallError::TooLarge(_)) if parameters.limit.is_some_and(|limit| limit > 1) => {
                     usage.bytes += answer::MAX_BYTES;
@@ -134,7 +134,7 @@ async fn list_pages<T: DeserializeOwned>(
 
 /// Whether to continue a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub enum ListFlow {
     Continue,
     Stop,
 }
@@ -156,10 +156,10 @@ pub async fn all<T: DeserializeOwned + MemorySize>(
     for_each(client, kind, namespace, parameters, page, |item: T| {
         kept += size_of::<T>() + item.size();
         if kept > MAX_MEMORY {
-            return Flow::Stop;
+            return ListFlow::Stop;
         }
         found.push(item);
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     if kept > MAX_MEMORY {
@@ -179,23 +179,23 @@ struct Page<'p, T, F> {
     of: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> DeserializeSeed<'de> for Page<'_, T, F> {
-    type Value = (String, Flow);
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> ListFlow> DeserializeSeed<'de> for Page<'_, T, F> {
+    type Value = (String, ListFlow);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Page<'_, T, F> {
-    type Value = (String, Flow);
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> ListFlow> Visitor<'de> for Page<'_, T, F> {
+    type Value = (String, ListFlow);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut next, mut flow) = (String::new(), Flow::Continue);
+        let (mut next, mut flow) = (String::new(), ListFlow::Continue);
         let Self { on_object, objects, .. } = self;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
@@ -220,36 +220,36 @@ struct Items<'p, T, F> {
     of: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> DeserializeSeed<'de> for Items<'_, T, F> {
-    type Value = Flow;
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> ListFlow> DeserializeSeed<'de> for Items<'_, T, F> {
+    type Value = ListFlow;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Flow, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ListFlow, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Items<'_, T, F> {
-    type Value = Flow;
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> ListFlow> Visitor<'de> for Items<'_, T, F> {
+    type Value = ListFlow;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the objects of a list")
     }
 
     /// Go writes an empty list as null.
-    fn visit_unit<E>(self) -> Result<Flow, E> {
-        Ok(Flow::Continue)
+    fn visit_unit<E>(self) -> Result<ListFlow, E> {
+        Ok(ListFlow::Continue)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Flow, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ListFlow, A::Error> {
         while let Some(item) = items.next_element::<T>()? {
             *self.objects += 1;
-            if *self.objects > MAX_OBJECTS || (self.on_object)(item) == Flow::Stop {
+            if *self.objects > MAX_OBJECTS || (self.on_object)(item) == ListFlow::Stop {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
                 // Over the limit: reported before the next page.
-                return Ok(if *self.objects > MAX_OBJECTS { Flow::Continue } else { Flow::Stop });
+                return Ok(if *self.objects > MAX_OBJECTS { ListFlow::Continue } else { ListFlow::Stop });
             }
         }
-        Ok(Flow::Continue)
+        Ok(ListFlow::Continue)
     }
 }
 

@@ -8,7 +8,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::drain::{Deleted, Doomed, Pass, Remaining};
+use super::drain::{Deleted, DeletionPass, ObjectToDelete, Remaining};
 use super::error::CallError;
 use super::kept::{first_items, truncated, truncated_or_none};
 use super::object::or_default;
@@ -118,19 +118,19 @@ struct NodeStatus {
 /// # Errors
 /// The API server's error for the first call that failed.
 pub async fn delete_exposed(client: &Client, deleted: &mut Deleted) -> Result<Remaining, CallError> {
-    let mut pass = Pass::new(client, deleted);
+    let mut pass = DeletionPass::new(client, deleted);
     for gateway in GATEWAYS {
-        pass.delete(gateway, |object: &Doomed<IgnoredAny, Exposed>| Some(object.status.address())).await?;
+        pass.delete(gateway, |object: &ObjectToDelete<IgnoredAny, Exposed>| Some(object.status.address())).await?;
     }
-    pass.delete(SERVICE, |object: &Doomed<ServiceSpec, Exposed>| {
+    pass.delete(SERVICE, |object: &ObjectToDelete<ServiceSpec, Exposed>| {
         (object.spec.kind == "LoadBalancer").then(|| object.status.address())
     })
     .await?;
-    pass.delete(INGRESS, |object: &Doomed<IgnoredAny, Exposed>| Some(object.status.address())).await?;
+    pass.delete(INGRESS, |object: &ObjectToDelete<IgnoredAny, Exposed>| Some(object.status.address())).await?;
     // The controllers of the load balancers may run on Karpenter's nodes.
     if pass.is_clear() {
         for kind in KARPENTER {
-            pass.delete(kind, |object: &Doomed<NodeSpec, NodeStatus>| {
+            pass.delete(kind, |object: &ObjectToDelete<NodeSpec, NodeStatus>| {
                 let NodeSpec { node_class_ref, template } = &object.spec;
                 let is_of_eks =
                     [node_class_ref, &template.spec.node_class_ref].iter().any(|one| one.group == AUTO_MODE);
@@ -141,7 +141,7 @@ pub async fn delete_exposed(client: &Client, deleted: &mut Deleted) -> Result<Re
     }
     if pass.is_clear() {
         for kind in NODE_CLASSES {
-            pass.delete(kind, |_: &Doomed<IgnoredAny, IgnoredAny>| Some(None)).await?;
+            pass.delete(kind, |_: &ObjectToDelete<IgnoredAny, IgnoredAny>| Some(None)).await?;
         }
     }
     pass.end().await

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::error::CallError;
 use super::kept::{first_items, metadata_map, truncated};
-use super::list::{Flow, for_each};
+use super::list::{ListFlow, for_each};
 use super::object::or_default;
 
 /// The label that EKS puts on the nodes of a managed node group.
@@ -149,7 +149,7 @@ pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
             }
             _ => nodes.others.add(node),
         }
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(nodes)
@@ -163,7 +163,7 @@ pub async fn has_schedulable(client: &Client) -> Result<bool, CallError> {
     let mut found = false;
     for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
         found = node.is_schedulable();
-        if found { Flow::Stop } else { Flow::Continue }
+        if found { ListFlow::Stop } else { ListFlow::Continue }
     })
     .await?;
     Ok(found)
@@ -177,7 +177,7 @@ pub async fn nodes_of(client: &Client, node_group: &str) -> Result<Count, CallEr
     let mut count = Count::default();
     for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         count.add(node);
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(count)
@@ -200,7 +200,7 @@ pub async fn draining(client: &Client, node_group: &str) -> Result<Vec<String>, 
             cordoned.push(node.metadata.name.clone());
         }
         all.push(node.metadata.name);
-        Flow::Continue
+        ListFlow::Continue
     })
     .await?;
     Ok(if cordoned.is_empty() { all } else { cordoned })

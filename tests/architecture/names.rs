@@ -7,75 +7,16 @@ use super::{files, source};
 /// A name may occur twice, in parallel folders.
 const MAX_SAME: usize = 2;
 
-/// Names that occurred more often when this rule was written. The numbers may only become smaller.
-const KNOWN: &[(&str, usize)] = &[
-    ("access.rs", 5),
-    ("addons.rs", 3),
-    ("adoption.rs", 3),
-    ("approval.rs", 3),
-    ("check.rs", 3),
-    ("cluster.rs", 5),
-    ("conditions.rs", 4),
-    ("control_plane.rs", 4),
-    ("credentials.rs", 4),
-    ("events.rs", 5),
-    ("fixture.rs", 3),
-    ("fleet.rs", 3),
-    ("graph.rs", 3),
-    ("hooks.rs", 3),
-    ("input.rs", 3),
-    ("live.rs", 3),
-    ("member.rs", 3),
-    ("memory.rs", 3),
-    ("names.rs", 4),
-    ("network.rs", 6),
-    ("next.rs", 4),
-    ("node_group.rs", 6),
-    ("observation.rs", 3),
-    ("outcome.rs", 3),
-    ("ownership.rs", 3),
-    ("policy.rs", 3),
-    ("preflight.rs", 3),
-    ("print.rs", 3),
-    ("properties.rs", 3),
-    ("queue.rs", 3),
-    ("reconcile.rs", 3),
-    ("record.rs", 3),
-    ("recovery.rs", 3),
-    ("release.rs", 4),
-    ("report.rs", 3),
-    ("secrets.rs", 3),
-    ("state.rs", 3),
-    ("status.rs", 6),
-    ("status_tests.rs", 3),
-    ("table.rs", 4),
-    ("target.rs", 4),
-    ("validate.rs", 3),
-    ("verdict.rs", 5),
-    ("version.rs", 3),
-    ("waiting.rs", 4),
-    ("watch.rs", 3),
-    ("workload_role.rs", 3),
-    ("write.rs", 3),
-];
-
 /// Names of which Rust or the habit of this code decides.
 fn is_given(name: &str) -> bool {
     ["mod.rs", "tests.rs"].contains(&name)
 }
 
 /// What is wrong with how often names occur.
-fn problems(counts: &BTreeMap<String, usize>, known: &[(&str, usize)]) -> Vec<String> {
-    let allowed = |name: &str| known.iter().find(|(one, _)| *one == name).map_or(MAX_SAME, |(_, count)| *count);
-    let more = counts.iter().filter(|(name, count)| !is_given(name) && **count > allowed(name));
-    let more =
-        more.map(|(name, count)| format!("{count} files are named {name}: say in the name what is in the new one"));
-    let fewer = known.iter().filter_map(|(name, count)| {
-        let found = counts.get(*name).copied().unwrap_or_default();
-        (found < *count)
-            .then(|| format!("only {found} files are named {name}: lower its number in KNOWN, or remove it"))
-    });
-    more.chain(fewer).collect()
+fn problems(counts: &BTreeMap<String, usize>) -> Vec<String> {
+    let more = counts.iter().filter(|(name, count)| !is_given(name) && **count > MAX_SAME);
+    more.map(|(name, count)| format!("{count} files are named {name}: say in the name what is in the new one"))
+        .collect()
 }
 
 #[test]
@@ -84,15 +25,14 @@ fn file_names_say_what_is_in_the_file() {
     for path in files(&source()) {
         *counts.entry(path.file_name().unwrap().to_string_lossy().into_owned()).or_default() += 1;
     }
-    let problems = problems(&counts, KNOWN);
+    let problems = problems(&counts);
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
-fn names_that_occur_more_or_less_often_are_detected() {
+fn names_that_occur_too_often_are_detected() {
     let counts = |name: &str, count| BTreeMap::from([(name.to_owned(), count)]);
-    assert_eq!(problems(&counts("status.rs", 3), &[]).len(), 1);
-    assert_eq!(problems(&counts("status.rs", 3), &[("status.rs", 3)]).len(), 0);
-    assert_eq!(problems(&counts("status.rs", 2), &[("status.rs", 3)]).len(), 1);
-    assert_eq!(problems(&counts("mod.rs", 70), &[]).len(), 0);
+    assert_eq!(problems(&counts("status.rs", 3)).len(), 1);
+    assert_eq!(problems(&counts("status.rs", 2)).len(), 0);
+    assert_eq!(problems(&counts("mod.rs", 70)).len(), 0);
 }

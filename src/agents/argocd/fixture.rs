@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use super::credentials::Credentials;
 use super::input::{ArgoCdInput, Kind, NAME, Repository, VERSION};
 use super::observe::{Application, Component};
+use super::repository_secret::Credentials;
 use super::sync;
-use crate::agents::input::{Facts, KarpenterFacts};
+use crate::agents::shared_input::{Facts, KarpenterFacts};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 pub const KNOWN_HOST: &str = "git.acme.example ssh-ed25519 AAAA";

@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::sync::{SECRET_TYPE, is_label};
-use crate::agents::input::Facts;
+use super::sync::{CLUSTER_SECRET, SECRET_TYPE, is_label};
+use crate::agents::shared_input::Facts;
 use crate::workload::object::MANAGED_BY;
 
 /// Annotation with the UID of the EksCluster.
@@ -167,7 +167,7 @@ pub fn secret(cluster: &Cluster<'_>) -> Secret {
     let full_name = full_name(namespace, name);
     let mut own = vec![
         (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
-        (SECRET_TYPE, "cluster".to_owned()),
+        (SECRET_TYPE, CLUSTER_SECRET.to_owned()),
         ("keelson.dev/namespace", (*namespace).to_owned()),
         ("keelson.dev/cluster", full_name.clone()),
         ("keelson.dev/region", facts.aws_region.clone()),
@@ -206,7 +206,7 @@ pub fn secret(cluster: &Cluster<'_>) -> Secret {
 
 /// Selects the Secrets that [`secret`] describes, among others.
 pub fn selector() -> String {
-    format!("{}={},{SECRET_TYPE}=cluster", MANAGED_BY.0, MANAGED_BY.1)
+    format!("{}={},{SECRET_TYPE}={CLUSTER_SECRET}", MANAGED_BY.0, MANAGED_BY.1)
 }
 
 /// Whose a Secret is, by what [`secret`] writes on it.
@@ -226,7 +226,7 @@ impl Marks {
         let (labels, annotations) = (meta.labels.as_ref()?, meta.annotations.as_ref()?);
         let (namespace, name) = annotations.get(CLUSTER)?.split_once('/')?;
         let is_ours = labels.get(MANAGED_BY.0).is_some_and(|manager| manager == MANAGED_BY.1)
-            && labels.get(SECRET_TYPE).is_some_and(|kind| kind == "cluster")
+            && labels.get(SECRET_TYPE).is_some_and(|kind| kind == CLUSTER_SECRET)
             && meta.name.as_deref() == Some(secret_name(namespace, name).as_str());
         let owner = annotations.get(OWNER)?.clone();
         is_ours.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned(), owner })

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::credentials::Credentials;
+use super::repository_secret::Credentials;
 use crate::agents::host_network::ApiAddress;
-use crate::agents::input::{Facts, GitRef};
+use crate::agents::shared_input::{Facts, GitRef};
 
 /// The version whose manifests are built in.
 pub const VERSION: &str = "v3.2.11";
@@ -30,7 +30,7 @@ pub struct ArgoCdInput {
     pub takes_over: bool,
     pub namespace: String,
     pub repository: Repository,
-    /// Relative to the repository's root, checked by [`crate::agents::validate::path`].
+    /// Relative to the repository's root, checked by [`crate::agents::validate_source::path`].
     pub path: String,
     pub facts: Option<Facts>,
     /// Its Pods use the host network, and the API server at this address.

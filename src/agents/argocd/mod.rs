@@ -1,11 +1,10 @@
 //! Argo CD in a workload cluster: installed and configured until Git adopts it, then only read.
 //!
 //! Not allowed here: AWS; the kinds of [`crate::api`] except status, outside of `spec`. I/O: the workload cluster's API,
-//! in `observe` only. `spec` and `credentials` build the input; `manifests` and `sync` the objects to apply; `status` and
+//! in `observe` only. `spec` and `repository_secret` build the input; `manifests` and `sync` the objects to apply; `status` and
 //! `verdict` evaluate the observation; `paused` names what is paused before a cluster is deleted. `hub` is about another Argo CD, that of the
 //! management cluster.
 
-mod credentials;
 #[cfg(test)]
 mod fixture;
 pub mod hub;
@@ -14,6 +13,7 @@ mod manifests;
 mod observe;
 mod paused;
 mod reconcile;
+mod repository_secret;
 mod spec;
 mod status;
 mod sync;
@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 
 use super::agent::{Agent, Installation, InvalidField, ValidAgent};
-use super::validate::SourcePolicy;
+use super::validate_source::SourcePolicy;
 use crate::api::gitops::GitOps;
 use crate::workload::error::CallError;
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::credentials::{self, Credentials, Unusable};
 use super::input::{ArgoCdInput, Kind, Repository, VERSION, revision_of};
+use super::repository_secret::{self, Credentials, Unusable};
 use crate::agents::agent::{AgentInput, InvalidField, ValidSpec};
-use crate::agents::input::SecretCopy;
 use crate::agents::secret_keys::Keys;
 use crate::agents::secret_reader::{self, Missing, SecretReader, copy_with};
+use crate::agents::shared_input::SecretCopy;
 use crate::agents::valid_source::{self, ValidSource};
-use crate::agents::validate::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
+use crate::agents::validate_source::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
 
 const ARGOCD: &str = "spec.gitops.argocd";
@@ -41,7 +41,7 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Inva
         let why = format!("{version:?} is not built in; this operator installs {VERSION}");
         return Err(InvalidField::new(format!("{ARGOCD}.version"), why));
     }
-    validate::path(path).map_err(|why| InvalidField::new(format!("{ARGOCD}.path"), why))?;
+    validate_source::path(path).map_err(|why| InvalidField::new(format!("{ARGOCD}.path"), why))?;
     let (source, interval) = valid_source::valid(source, sources, SOURCE)?;
     let cannot = match &source {
         ValidSource::Git { spec, .. } => unsupported_git_field(spec),
@@ -146,14 +146,13 @@ async fn git(secrets: &dyn SecretReader, url: &SourceUrl, spec: &GitSource) -> R
     let field = format!("{SOURCE}.git.secretRef");
     let mut found = match (&spec.secret_ref, secret_reader::git(secrets, spec.secret_ref.as_ref(), url, &field).await?)
     {
-        (Some(reference), Some(data)) => {
-            credentials::of_git(url, &data).map_err(|why| unusable_secret(&field, secrets, &reference.name, why))?
-        }
+        (Some(reference), Some(data)) => repository_secret::of_git(url, &data)
+            .map_err(|why| unusable_secret(&field, secrets, &reference.name, why))?,
         _ => Credentials::default(),
     };
     let field = format!("{SOURCE}.git.proxySecretRef");
     if let Some(secret) = copy_with(secrets, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
-        let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
+        let proxy = repository_secret::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
         found.keys.insert("proxy", proxy.map_err(|why| unusable_secret(&field, secrets, &secret.name, why))?);
     }
     Ok(found)
@@ -165,15 +164,15 @@ async fn oci(secrets: &dyn SecretReader, url: &OciUrl, spec: &OciSource) -> Resu
     let mut found = Credentials::default();
     let (at, refuse) = (field("secretRef"), of(field("secretRef")));
     if let Some(secret) = copy_with(secrets, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
-        found = credentials::of_registry(url, &secret.data).map_err(|why| refuse(&secret, why))?;
+        found = repository_secret::of_registry(url, &secret.data).map_err(|why| refuse(&secret, why))?;
     }
     let (at, refuse) = (field("certSecretRef"), of(field("certSecretRef")));
     if let Some(secret) = copy_with(secrets, spec.cert_secret_ref.as_ref(), &at, Keys::Certificates).await? {
-        credentials::add_certificates(url, &secret.data, &mut found).map_err(|why| refuse(&secret, why))?;
+        repository_secret::add_certificates(url, &secret.data, &mut found).map_err(|why| refuse(&secret, why))?;
     }
     let (at, refuse) = (field("proxySecretRef"), of(field("proxySecretRef")));
     if let Some(secret) = copy_with(secrets, spec.proxy_secret_ref.as_ref(), &at, Keys::Proxy).await? {
-        let proxy = credentials::of_proxy(false, &secret.data).map_err(|why| refuse(&secret, why))?;
+        let proxy = repository_secret::of_proxy(false, &secret.data).map_err(|why| refuse(&secret, why))?;
         found.keys.insert("proxy", proxy);
     }
     Ok(found)

@@ -9,7 +9,7 @@ use super::manifests::COMPONENTS;
 use super::observe::{Application, Component, Observation};
 use super::sync::{APPLICATION, is_tracked};
 use crate::agents::roll_up::{Counted, Health, count, short_revision};
-use crate::api::status::{GitOpsComponent, GitOpsStatus};
+use crate::api::status_cluster::{GitOpsComponent, GitOpsStatus};
 use crate::workload::error::{MESSAGE, bounded};
 
 impl Application {

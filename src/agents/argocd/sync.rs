@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
 use crate::agents::adoption::{AdoptionMarker, MetadataMap};
-use crate::agents::input::Facts;
+use crate::agents::shared_input::Facts;
 use crate::workload::object::{MANAGED_BY, Object, ObjectId};
 
 pub const APPLICATION: (&str, &str) = ("argoproj.io/v1alpha1", "Application");
@@ -26,6 +26,8 @@ const TRACKED_BY: &str = "argocd.argoproj.io/tracking-id";
 const TRACKED_BY_LABEL: [&str; 2] = ["app.kubernetes.io/instance", "argocd.argoproj.io/instance"];
 /// Label with the purpose of a Secret in Argo CD's namespace.
 pub const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// Its value for the Secret of a cluster that Argo CD deploys to.
+pub const CLUSTER_SECRET: &str = "cluster";
 /// Facts that are also labels, for ApplicationSets. Others may be longer than a label's value.
 const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
 
@@ -89,7 +91,7 @@ fn cluster(namespace: &str, facts: &Facts) -> Object {
         pairs.iter().map(|(name, value)| (name.to_lowercase(), value.as_str().into())).collect();
     let labels = pairs.iter().filter(|(name, value)| CHOSEN_BY.contains(name) && is_label(value));
     let labels: Map<_, Value> = labels.map(|(name, value)| (name.to_lowercase(), value.as_str().into())).collect();
-    secret(namespace, "keelson-cluster", "cluster", labels.into(), annotations.into(), data.into_iter())
+    secret(namespace, "keelson-cluster", CLUSTER_SECRET, labels.into(), annotations.into(), data.into_iter())
 }
 
 /// Whether a text is a valid label value.

@@ -4,8 +4,8 @@
 
 use super::input::NAME;
 use super::observe::{Application, Observation};
+use crate::agents::gitops_condition::Verdict;
 use crate::agents::roll_up::{Health, short_revision};
-use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
 
 /// Components without which nothing is compared or applied.

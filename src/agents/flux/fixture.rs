@@ -6,8 +6,8 @@ use k8s_openapi::ByteString;
 
 use super::input::{Component, Decryption, FluxInput, REGISTRY, Version};
 use super::source::{GitSource, GitVerification, OciSource, OciVerification, Source, SourceKind};
-use crate::agents::input::{Facts, GitRef, KarpenterFacts, OciRef, SecretCopy, SecretData};
-use crate::agents::validate::{self, SourcePolicy};
+use crate::agents::shared_input::{Facts, GitRef, KarpenterFacts, OciRef, SecretCopy, SecretData};
+use crate::agents::validate_source::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 
@@ -35,7 +35,7 @@ pub fn input() -> FluxInput {
 /// A Git source with a change.
 pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
     let mut git = GitSource {
-        url: validate::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
+        url: validate_source::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
         reference: GitRef::Branch("main".into()),
         secret: None,
         verify: None,
@@ -55,7 +55,7 @@ pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
 /// An OCI source with a change.
 pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
     let mut oci = OciSource {
-        url: validate::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap(),
+        url: validate_source::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap(),
         reference: OciRef::Tag("prod".into()),
         aws: false,
         secret: None,
@@ -90,7 +90,7 @@ pub fn full_input() -> FluxInput {
     input.image_pull_secret =
         Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("mirror-credentials") });
     input.source = git(|git| {
-        git.url = validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
+        git.url = validate_source::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
         git.secret = Some(data(&["identity", "known_hosts"]));
         git.verify = Some(GitVerification { mode: "HEAD", keys: secret("authors") });
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::source::Source;
 use crate::agents::host_network::ApiAddress;
-use crate::agents::input::{Facts, SecretCopy};
+use crate::agents::shared_input::{Facts, SecretCopy};
 
 /// Default registry of the controllers' images.
 pub const REGISTRY: &str = "ghcr.io/fluxcd";
@@ -35,7 +35,7 @@ pub struct FluxInput {
     pub registry: String,
     pub image_pull_secret: Option<SecretCopy>,
     pub source: Source,
-    /// Relative to the repository's root, checked by [`crate::agents::validate::path`].
+    /// Relative to the repository's root, checked by [`crate::agents::validate_source::path`].
     pub path: String,
     pub interval: Duration,
     pub prune: bool,

@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
+use super::built_in_manifests::{Release, SEPARATOR};
 use super::input::{Component, FluxInput, NAMESPACE, REGISTRY, Version};
-use super::release::{Release, SEPARATOR};
 use super::sync::{MARKER, PRUNE};
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::apply::{OwnershipPolicy, PrunedKind};

@@ -5,6 +5,7 @@
 //! `source` and `sync` the objects to apply; `status` and `verdict` evaluate the observation; `handover` determines who
 //! owns Flux; `paused` names what is paused before a cluster is deleted.
 
+mod built_in_manifests;
 #[cfg(test)]
 mod fixture;
 mod handover;
@@ -14,7 +15,6 @@ mod manifests;
 mod observe;
 mod paused;
 mod reconcile;
-mod release;
 mod source;
 mod source_input;
 mod spec;
@@ -28,7 +28,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 
 use super::agent::{Agent, Installation, InvalidField, ValidAgent};
-use super::validate::SourcePolicy;
+use super::validate_source::SourcePolicy;
 use crate::api::gitops::GitOps;
 use crate::workload::error::CallError;
 

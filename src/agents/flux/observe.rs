@@ -19,7 +19,7 @@ use crate::agents::roll_up::is_updating;
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, metadata_map_size, truncated, truncated_or_none};
-use crate::workload::list::{self, Flow, MemorySize};
+use crate::workload::list::{self, ListFlow, MemorySize};
 use crate::workload::object::{collection, or_default};
 
 const PAGE: u32 = 200;
@@ -277,7 +277,7 @@ pub async fn is_served_on_host(client: &Client) -> Result<bool, CallError> {
         list::for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |source: ServedSource| {
             let artifact = source.status.artifact.filter(|_| !source.spec.suspend);
             found = artifact.is_some_and(|artifact| artifact.url.starts_with("http://127.0.0.1:"));
-            if found { Flow::Stop } else { Flow::Continue }
+            if found { ListFlow::Stop } else { ListFlow::Continue }
         })
         .await?;
         if found {

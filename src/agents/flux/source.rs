@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::input::NAME;
 use super::sync::duration;
-use crate::agents::input::{GitRef, OciRef, SecretCopy, SecretData};
-use crate::agents::validate::{OciUrl, SourceUrl};
+use crate::agents::shared_input::{GitRef, OciRef, SecretCopy, SecretData};
+use crate::agents::validate_source::{OciUrl, SourceUrl};
 
 pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
 pub const OCI_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "OCIRepository");

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use super::source::{GitSource, GitVerification, OciSource, OciVerification, Source, SourceKind};
-use crate::agents::input::{GitRef, OciRef};
 use crate::agents::secret_keys::Keys;
 use crate::agents::secret_reader::{self, Missing, SecretReader, copy_with};
+use crate::agents::shared_input::{GitRef, OciRef};
 use crate::agents::valid_source::ValidSource;
-use crate::agents::validate::{OciUrl, SourceUrl};
+use crate::agents::validate_source::{OciUrl, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, GitSource as Git, OciSource as Oci, Source as Spec};
 use crate::api::reference::SecretReference;
 

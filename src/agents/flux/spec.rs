@@ -13,7 +13,7 @@ use crate::agents::agent::{AgentInput, InvalidField, ValidSpec};
 use crate::agents::secret_keys::Keys;
 use crate::agents::secret_reader::{Missing, SecretReader, copy_with};
 use crate::agents::valid_source::{self, ValidSource};
-use crate::agents::validate::{self, SourcePolicy};
+use crate::agents::validate_source::{self, SourcePolicy};
 use crate::api::gitops::Flux;
 
 /// `spec.gitops.flux`, parsed.
@@ -37,7 +37,7 @@ pub struct ValidFlux {
 pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, InvalidField> {
     let version = flux.version.as_deref().map(version).transpose()?;
     let (source, source_interval) = valid_source::valid(&flux.source, sources, "spec.gitops.flux.source")?;
-    validate::path(&flux.path).map_err(|why| InvalidField::new("spec.gitops.flux.path", why))?;
+    validate_source::path(&flux.path).map_err(|why| InvalidField::new("spec.gitops.flux.path", why))?;
     copies_are_apart(flux)?;
     Ok(ValidFlux {
         version,
@@ -143,7 +143,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agents::input::GitRef;
+    use crate::agents::shared_input::GitRef;
     use crate::api::gitops::FLUX_COMPONENTS;
 
     #[test]

@@ -11,7 +11,7 @@ use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Observation};
 use super::sync::is_adopted;
 use crate::agents::roll_up::{Counted, Health, count, short_revision};
-use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
+use crate::api::status_cluster::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::workload::error::{MESSAGE, bounded};
 
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
 use crate::agents::adoption::{AdoptionMarker, MetadataMap};
-use crate::agents::input::{Facts, SecretCopy, SecretData};
+use crate::agents::shared_input::{Facts, SecretCopy, SecretData};
 use crate::workload::object::{MANAGED_BY, Object, ObjectId};
 
 pub const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");

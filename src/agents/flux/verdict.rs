@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{FluxObject, Observation};
 use super::status::revision;
+use crate::agents::gitops_condition::Verdict;
 use crate::agents::roll_up::{Health, short_revision};
-use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
 
 /// Evaluates the observation.

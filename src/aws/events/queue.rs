@@ -70,15 +70,17 @@ fn entry((number, receipt): (usize, String)) -> Option<DeleteMessageBatchRequest
     DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt).build().ok()
 }
 
+/// The label before the domain in the legacy form of a queue's host: `eu-west-1.queue.amazonaws.com`.
+const LEGACY_HOST: &str = "queue";
+
 /// The region in the URL of a queue, for SQS's endpoints; `None` for others (an emulator).
 ///
 /// See <https://docs.aws.amazon.com/general/latest/gr/sqs-service.html>.
 pub fn region_of(url: &str) -> Option<String> {
     let host = url::Url::parse(url).ok()?.host_str()?.to_owned();
     let labels: Vec<&str> = host.split('.').collect();
-    let at = labels.iter().position(|label| matches!(*label, "sqs" | "sqs-fips" | "queue"))?;
-    // `eu-west-1.queue.amazonaws.com` is the legacy form.
-    let region = if labels[at] == "queue" { labels.get(at.checked_sub(1)?) } else { labels.get(at + 1) };
+    let at = labels.iter().position(|label| ["sqs", "sqs-fips", LEGACY_HOST].contains(label))?;
+    let region = if labels[at] == LEGACY_HOST { labels.get(at.checked_sub(1)?) } else { labels.get(at + 1) };
     let aws = host.contains(".amazonaws.com") || host.contains(".api.aws") || host.contains(".aws.");
     region.filter(|region| aws && region.contains('-')).map(|region| (*region).to_owned())
 }

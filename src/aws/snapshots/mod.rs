@@ -1,13 +1,13 @@
 //! Reads shared by all clusters of an account and region: one describe call by tag filter serves all. I/O: AWS reads.
 //!
 //! Each caller sets the maximum age of a read ([`MaxStaleness`]), so writers need no invalidation. Caches contain the
-//! small structs of [`network`] and [`identity`] instead of the SDK's, which are ten times larger.
+//! small structs of [`network_attributes`] and [`identity`] instead of the SDK's, which are ten times larger.
 
 pub mod catalogue;
 pub mod identity;
 pub mod images;
 pub mod named;
-pub mod network;
+pub mod network_attributes;
 pub mod ranges;
 mod reads;
 pub mod refusals;
@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
-pub use network::{
+pub use network_attributes::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
     VpcEndpoint,
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
 
 use super::identity::decode;
-use super::network::Address;
+use super::network_attributes::Address;
 use super::reads::{filter, pages};
 use super::{Keyed, List, Snapshots};
 use crate::aws::errors::AwsError;

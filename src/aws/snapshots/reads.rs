@@ -9,7 +9,7 @@ use aws_sdk_iam::types::EntityType;
 use super::Snapshots;
 use super::catalogue::{AddonOffer, ClusterVersion, Zone};
 use super::identity::Role;
-use super::network::{
+use super::network_attributes::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint,
 };
 use super::ranges::VpcDns;

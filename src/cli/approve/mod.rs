@@ -1,8 +1,8 @@
 //! `keelson approve`: shows the plans that wait, asks for confirmation, and approves them by a PlanApproval or an
 //! annotation. I/O: the management cluster's API and the terminal.
 
-pub mod waiting;
-mod write;
+pub mod pending_plans;
+mod write_approvals;
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use super::confirm;
 use super::connection::InNamespace;
 use super::output::{self, Changed};
 use super::plan::print;
-use waiting::{ApprovalAnnotation, ApprovalState, Planned, Target};
-use write::{Objects, Written};
+use pending_plans::{ApprovalAnnotation, ApprovalState, Planned, Target};
+use write_approvals::{Objects, Written};
 
 /// How often objects that change meanwhile are read again.
 const MAX_ATTEMPTS: usize = 20;
@@ -211,7 +211,7 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::waiting::tests::cluster;
+    use super::pending_plans::tests::cluster;
     use super::{Planned, Written, document, next, nothing_waits, output, plans, waiting};
     use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 
-use super::super::plan::{self, Obstacle, Planned, Wanted, live};
+use super::super::plan::{self, ManifestCluster, Obstacle, Planned, live};
 use super::super::reading;
 use super::report::Report;
 use super::{needs, reach};
@@ -18,7 +18,7 @@ use crate::resources::account_checks::{
     quotas::{self, Limits},
     region, service_roles,
 };
-use crate::resources::aws_validation::{self, Requirement, Stage, Surroundings};
+use crate::resources::aws_validation::{self, AccountContext, Requirement, Stage};
 use crate::resources::inventory::survey;
 use crate::workload::proxy::Proxy;
 
@@ -27,7 +27,7 @@ const PLAN: &str = "plan";
 const CREDENTIALS: &str = "credentials";
 
 /// The report on one cluster. `live`: also of AWS and the agent's source.
-pub async fn examine(wanted: &Wanted<'_>, live: bool, proxy: Option<&Proxy>) -> Report {
+pub async fn examine(wanted: &ManifestCluster<'_>, live: bool, proxy: Option<&Proxy>) -> Report {
     let mut findings = vec![Finding::passed("manifest", "the operator accepts it")];
     if live {
         findings.extend(check_aws(wanted, proxy).await);
@@ -38,7 +38,7 @@ pub async fn examine(wanted: &Wanted<'_>, live: bool, proxy: Option<&Proxy>) -> 
     Report { object: plan::named("EksCluster", wanted.cluster), about: plan::about(wanted.cluster), findings }
 }
 
-async fn check_aws(wanted: &Wanted<'_>, proxy: Option<&Proxy>) -> Vec<Finding> {
+async fn check_aws(wanted: &ManifestCluster<'_>, proxy: Option<&Proxy>) -> Vec<Finding> {
     let (spec, identity) = (&wanted.cluster.spec, &wanted.grant.identity);
     let aws = match reading::session(identity, &spec.region).await {
         Ok(aws) => aws,
@@ -97,7 +97,7 @@ async fn explain_no_session(error: &anyhow::Error, identity: &Identity, name: &s
 /// Whether the cluster's name is taken; returns whether the cluster exists.
 async fn check_existing(
     aws: &Session,
-    wanted: &Wanted<'_>,
+    wanted: &ManifestCluster<'_>,
     proxy: Option<&Proxy>,
     findings: &mut Vec<Finding>,
 ) -> bool {
@@ -106,7 +106,7 @@ async fn check_existing(
     let found = match existing::read(aws, &name).await {
         Ok(found) => found,
         Err(error) => {
-            findings.push(Finding::not_checked("cluster", &name, &error));
+            findings.push(Finding::not_checked(existing::CHECK, &name, &error));
             return false;
         }
     };
@@ -120,14 +120,14 @@ async fn check_existing(
 }
 
 /// What the spec names in AWS: a line each.
-async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: &mut Vec<Finding>) {
-    let Wanted { cluster, groups, grant } = wanted;
+async fn check_spec(aws: &Session, wanted: &ManifestCluster<'_>, exists: bool, findings: &mut Vec<Finding>) {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let stage = if exists { Stage::Edited } else { Stage::New };
     let object = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
     // What cannot be read then is said by the checks that read it.
     let own_vpc = survey::find_vpc(aws, &object).await.unwrap_or_default();
     let around =
-        Surroundings { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
+        AccountContext { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
     let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, around);
     let view = plan::view_from_nothing(wanted);
     for group in groups {
@@ -152,7 +152,7 @@ async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: 
 }
 
 /// The plan, from the state of AWS if that can be read.
-async fn check_plan(wanted: &Wanted<'_>, findings: &mut Vec<Finding>) -> Option<Vec<Planned>> {
+async fn check_plan(wanted: &ManifestCluster<'_>, findings: &mut Vec<Finding>) -> Option<Vec<Planned>> {
     let plans = match live::plan(wanted).await {
         Ok(plans) => plans,
         Err(error) => {
@@ -164,7 +164,7 @@ async fn check_plan(wanted: &Wanted<'_>, findings: &mut Vec<Finding>) -> Option<
         }
     };
     for planned in &plans {
-        let is_known = findings.iter().any(|one| one.check == "cluster" && one.outcome == Outcome::Failed);
+        let is_known = findings.iter().any(|one| one.check == existing::CHECK && one.outcome == Outcome::Failed);
         let mut seen = BTreeSet::new();
         for Obstacle { key, message, advice } in plan::obstacles(planned) {
             // That the cluster is of others has its line already.
@@ -191,7 +191,12 @@ async fn check_plan(wanted: &Wanted<'_>, findings: &mut Vec<Finding>) -> Option<
     Some(plans)
 }
 
-async fn check_permissions(aws: &Session, wanted: &Wanted<'_>, plans: &[Planned], findings: &mut Vec<Finding>) {
+async fn check_permissions(
+    aws: &Session,
+    wanted: &ManifestCluster<'_>,
+    plans: &[Planned],
+    findings: &mut Vec<Finding>,
+) {
     const CHECK: &str = "permissions";
     let mut may_create_roles = None;
     match permissions::principal(aws).await {
@@ -219,7 +224,7 @@ async fn check_permissions(aws: &Session, wanted: &Wanted<'_>, plans: &[Planned]
 }
 
 /// vCPUs of the instance types of the node groups; unknown ones are left out: the spec's checks name them.
-async fn vcpus(aws: &Session, wanted: &Wanted<'_>) -> BTreeMap<String, u32> {
+async fn vcpus(aws: &Session, wanted: &ManifestCluster<'_>) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for name in wanted.groups.iter().flat_map(|group| &group.spec.instance_types) {
         let family = name.split('.').next().unwrap_or_default();

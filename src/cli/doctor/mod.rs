@@ -13,13 +13,13 @@ use clap::ValueEnum;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-use super::approve::waiting::Kind;
+use super::approve::pending_plans::Kind;
 use super::connection::{InNamespace, found};
 use super::errors;
 use super::output::{self, Structured};
 use super::plan;
 use super::plan::manifest::{Manifest, describe_missing};
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::runtime::apply::describe_error;
 use crate::controllers::runtime::installed_crds;
@@ -139,7 +139,7 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
     if manifest.clusters.is_empty() && !reports.is_empty() {
         return Ok(reports);
     }
-    for wanted in plan::wanted(&manifest, sources)? {
+    for wanted in plan::manifest_clusters(&manifest, sources)? {
         let mut report = examine::examine(&wanted, live, proxy.as_ref()).await;
         report.findings.splice(0..0, of_api.clone());
         reports.push(report);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::plan::{Planned, Wanted};
+use super::super::plan::{ManifestCluster, Planned};
 use crate::api::node_group::CapacityType;
 use crate::engine::{Action, Key};
 use crate::resources::account_checks::quotas::{self, Needs};
@@ -11,7 +11,8 @@ use crate::resources::account_checks::service_roles::{self, ServiceRole};
 use crate::resources::eks::{cluster, fargate_profile, launch_template, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
-use crate::resources::iam::{role, workload_role};
+use crate::resources::iam::role::{self, Purpose};
+use crate::resources::iam::workload_role;
 use crate::resources::network::{elastic_ip, internet_gateway, nat_gateway, vpc};
 
 /// What Keelson calls for no single kind of resource.
@@ -32,7 +33,7 @@ pub fn created(plans: &[Planned]) -> BTreeSet<Key> {
 }
 
 /// The quotas that what is created needs. `vcpus`: of an instance type.
-pub fn quotas(created: &BTreeSet<Key>, wanted: &Wanted<'_>, vcpus: &BTreeMap<String, u32>) -> Needs {
+pub fn quotas(created: &BTreeSet<Key>, wanted: &ManifestCluster<'_>, vcpus: &BTreeMap<String, u32>) -> Needs {
     let count = |kind: &Kind| u32::try_from(created.iter().filter(|key| kind.is_of(key)).count()).unwrap_or(u32::MAX);
     let mut needs = Needs::default();
     needs.add(quotas::VPCS, count(&vpc::KIND));
@@ -72,7 +73,7 @@ pub fn actions(plans: &[Planned]) -> BTreeSet<&'static str> {
 }
 
 /// The names in simulated requests.
-pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
+pub fn names(plans: &[Planned], wanted: &ManifestCluster<'_>, partition: &str) -> Names {
     let settings = &wanted.grant.settings;
     let path = settings.role_path.as_deref().unwrap_or("/").trim_start_matches('/');
     let is_role = |key: &Key| role::KIND.is_of(key) || workload_role::KIND.is_of(key);
@@ -87,12 +88,12 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
             name: format!("{path}{}", fact("name")?),
             policies: policies.map(|name| format!("arn:{partition}:iam::aws:policy/{name}")).collect(),
             is_of_pods: workload_role::KIND.is_of(&key),
-            passed_to: match key.name() {
+            passed_to: match Purpose::of(key.name()) {
                 _ if workload_role::KIND.is_of(&key) => vec!["pods.eks.amazonaws.com"],
-                "cluster" => vec!["eks.amazonaws.com"],
-                "fargate" => vec!["eks-fargate-pods.amazonaws.com"],
-                "source" => vec!["pods.eks.amazonaws.com"],
-                _ => vec!["ec2.amazonaws.com"],
+                Some(Purpose::Cluster) => vec!["eks.amazonaws.com"],
+                Some(Purpose::Fargate) => vec!["eks-fargate-pods.amazonaws.com"],
+                Some(Purpose::Source) => vec!["pods.eks.amazonaws.com"],
+                Some(Purpose::Node | Purpose::AutoNode) | None => vec!["ec2.amazonaws.com"],
             },
         })
     });
@@ -106,7 +107,7 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
 }
 
 /// The service-linked roles that the plans need.
-pub fn service_roles(plans: &[Planned], wanted: &Wanted<'_>) -> Vec<ServiceRole> {
+pub fn service_roles(plans: &[Planned], wanted: &ManifestCluster<'_>) -> Vec<ServiceRole> {
     let has = |kind: &Kind| plans.iter().any(|one| one.graph.nodes().iter().any(|node| kind.is_of(&node.key())));
     let is_spot = wanted.groups.iter().any(|group| group.spec.capacity_type == CapacityType::Spot);
     [

@@ -1,7 +1,7 @@
 //! `keelson get`: a table of clusters with their node groups, the tree of one cluster's resources, or either of them
 //! live. I/O: the management cluster's API and the terminal.
 
-mod live;
+mod progress_bars;
 mod rows;
 mod tree;
 
@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::connection::{self, Scope};
 use super::output::{self, Format, Structured};
 use super::subject::{self, Subject};
@@ -59,7 +59,7 @@ async fn get(args: &Args) -> anyhow::Result<()> {
     }
     let namespace = namespace.as_deref();
     if args.watch {
-        return live::watch(&client, namespace, args.name.as_ref(), args.selector.as_deref()).await;
+        return progress_bars::watch(&client, namespace, args.name.as_ref(), args.selector.as_deref()).await;
     }
     let selected = args.selector.as_deref().map_or_else(ListParams::default, |text| ListParams::default().labels(text));
     let clusters = connection::api::<EksCluster>(&client, namespace).list(&selected).await.context("EksClusters")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::conditions::ConditionType;
-use crate::api::status::{PlanStep, StepState};
+use crate::api::status_cluster::{PlanStep, StepState};
 use crate::cli::plan::style;
 use crate::cli::subject::Subject;
 use crate::cli::table::Table;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::next_steps::Needs;
-use super::{Placing, defaults, names};
+use super::{ObjectPlacement, defaults, object_names};
 use crate::controllers::account::named;
-use crate::resources::inventory::{self, Inventory, Note, node_group};
+use crate::resources::inventory::{self, Inventory, Note, node_group_spec};
 
 /// What several clusters share.
 #[derive(Debug, Default)]
@@ -32,12 +32,17 @@ pub struct Adopted {
 ///
 /// # Errors
 /// An object that is no JSON.
-pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Shared) -> anyhow::Result<Adopted> {
-    let (spec, mut notes) = inventory::cluster::spec(of, region);
+pub fn objects(
+    of: &Inventory,
+    region: &str,
+    placing: &ObjectPlacement,
+    shared: &mut Shared,
+) -> anyhow::Result<Adopted> {
+    let (spec, mut notes) = inventory::cluster_spec::spec(of, region);
     let Shared { taken, needs } = shared;
     needs.add_cluster(of.name(), of.vpc());
     needs.add(named::by_cluster(&spec));
-    let name = free_name(names::object_name(of.name()), "EksCluster", taken);
+    let name = free_name(object_names::object_name(of.name()), "EksCluster", taken);
     let mut spec = serde_json::to_value(spec)?;
     if name != of.name() {
         spec["clusterName"] = of.name().into();
@@ -47,11 +52,11 @@ pub fn objects(of: &Inventory, region: &str, placing: &Placing, shared: &mut Sha
     }
     let mut objects = vec![object("EksCluster", &name, placing, spec)];
     let mut node_groups = BTreeSet::new();
-    for group in node_group::convert_all(of, &name) {
+    for group in node_group_spec::convert_all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
         needs.add(named::by_node_group(&spec));
-        let object_name = free_name(names::node_group_name(&name, &group.name), "NodeGroup", taken);
+        let object_name = free_name(object_names::node_group_name(&name, &group.name), "NodeGroup", taken);
         let mut spec = serde_json::to_value(spec)?;
         if object_name != group.name {
             spec["nodeGroupName"] = group.name.as_str().into();
@@ -75,7 +80,7 @@ pub fn comments(of: &Inventory, source: &str) -> Vec<String> {
     vec![about, "Its AwsAccount must allow that: spec.adoption, with policy: Allow.".to_owned()]
 }
 
-fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
+fn object(kind: &str, name: &str, placing: &ObjectPlacement, spec: Value) -> Value {
     let mut metadata = json!({"name": name});
     if let Some(namespace) = &placing.namespace {
         metadata["namespace"] = namespace.as_str().into();

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::adopted::{self, Adopted};
 use super::section::Report;
-use super::write;
+use super::write_manifest;
 use crate::resources::inventory::Inventory;
 
 /// Manifests that adopt the clusters, and what the user should know.
@@ -30,7 +30,7 @@ impl Converted {
         if !self.manifest.is_empty() {
             self.manifest.push_str("---\n");
         }
-        self.manifest.push_str(&write::manifest(&comments, &adopted.objects)?);
+        self.manifest.push_str(&write_manifest::manifest(&comments, &adopted.objects)?);
         Ok(())
     }
 

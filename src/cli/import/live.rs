@@ -4,13 +4,13 @@
 use anyhow::{Context as _, bail};
 
 use super::adopted::{self, Shared};
-use super::{Placing, write};
+use super::{ObjectPlacement, write_manifest};
 use crate::aws::{Identity, Session};
 use crate::cli::reading;
 use crate::resources::inventory::{self, Inventory};
 
 /// The clusters to import.
-pub enum Which<'a> {
+pub enum ImportSelection<'a> {
     /// The cluster of that name in EKS.
     Named(&'a str),
     /// Every cluster of the region.
@@ -18,7 +18,7 @@ pub enum Which<'a> {
 }
 
 /// Prints the manifest, and on standard error what it leaves out.
-pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result<()> {
+pub fn run(region: &str, which: &ImportSelection<'_>, placing: &ObjectPlacement) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clusters = runtime.block_on(read(region, which))?;
     if clusters.is_empty() {
@@ -36,10 +36,10 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
     Ok(())
 }
 
-async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>> {
+async fn read(region: &str, which: &ImportSelection<'_>) -> anyhow::Result<Vec<Inventory>> {
     let aws = reading::session(&Identity::ambient(), region).await?;
     match which {
-        Which::Named(name) => {
+        ImportSelection::Named(name) => {
             let cluster = one(&aws, name).await?;
             if let Some(owner) = cluster.owner() {
                 bail!(
@@ -50,7 +50,7 @@ async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>>
             }
             Ok(vec![cluster])
         }
-        Which::All => {
+        ImportSelection::All => {
             let mut found = Vec::new();
             for name in inventory::clusters(&aws).await? {
                 let cluster = one(&aws, &name).await?;
@@ -69,14 +69,14 @@ async fn one(aws: &Session, name: &str) -> anyhow::Result<Inventory> {
 }
 
 /// The documents of a cluster and its node groups.
-fn manifest(of: &Inventory, region: &str, placing: &Placing, shared: &mut Shared) -> anyhow::Result<String> {
+fn manifest(of: &Inventory, region: &str, placing: &ObjectPlacement, shared: &mut Shared) -> anyhow::Result<String> {
     let adopted = adopted::objects(of, region, placing, shared)?;
     for note in &adopted.notes {
         crate::cli::note(&format!("{}: {note}", of.name()));
     }
     let mut comments = adopted::comments(of, "by `keelson import`");
     comments.extend(adopted.notes.iter().map(ToString::to_string));
-    write::manifest(&comments, &adopted.objects)
+    write_manifest::manifest(&comments, &adopted.objects)
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn manifest_of_an_unusual_cluster() {
-        let placing = Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) };
+        let placing = ObjectPlacement { namespace: Some("team".into()), account_ref: Some("prod".into()) };
         let text = manifest(&inventory::odd(), "eu-west-1", &placing, &mut Shared::default()).unwrap();
         insta::assert_snapshot!(text);
         crate::cli::plan::check(&text).unwrap();

@@ -7,18 +7,18 @@ mod converted;
 mod defaults;
 mod eksctl;
 mod live;
-mod names;
 mod next_steps;
-mod placing;
+mod object_names;
+mod object_placement;
 mod section;
 mod terraform;
-mod write;
+mod write_manifest;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use live::Which;
-use placing::Placing;
+use live::ImportSelection;
+use object_placement::ObjectPlacement;
 
 use crate::api::KubernetesVersion;
 
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         version,
         self_managed_as_managed,
     } = args;
-    let placing = Placing { namespace, account_ref };
+    let placing = ObjectPlacement { namespace, account_ref };
     if let Some(id) = &account_id {
         if capa.is_none() {
             bail!("--account-id is for objects of Cluster API: name their file with --capa");
@@ -111,6 +111,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let region =
         region.filter(|region| !region.is_empty()).context("--region is missing: name the clusters' region")?;
-    let which = name.as_deref().map_or(Which::All, Which::Named);
+    let which = name.as_deref().map_or(ImportSelection::All, ImportSelection::Named);
     live::run(&region, &which, &placing)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Placing;
+use super::ObjectPlacement;
 use crate::api::account::DEFAULT_ACCOUNT;
-use crate::controllers::account::named::{Kind, Named};
+use crate::controllers::account::named::{Kind, ResourceReference};
 
 /// What the AwsAccount of imported clusters must allow.
 #[derive(Debug, Default)]
@@ -23,8 +23,8 @@ impl Needs {
     }
 
     /// Adds what a spec refers to.
-    pub fn add(&mut self, named: Vec<Named>) {
-        for Named { kind, value, .. } in named {
+    pub fn add(&mut self, named: Vec<ResourceReference>) {
+        for ResourceReference { kind, value, .. } in named {
             let list = match kind {
                 Kind::Role => "allowedRoleArns",
                 Kind::Policy => "allowedPolicyArns",
@@ -47,14 +47,14 @@ impl Needs {
     }
 
     /// The next steps, for a person.
-    pub fn describe(&self, placing: &Placing) -> String {
+    pub fn describe(&self, placing: &ObjectPlacement) -> String {
         let first = "next: keelson plan -f FILE --live, which shows only adoptions; then apply the file\n\
                      before that, ";
         format!("{first}{}", self.describe_account(placing))
     }
 
     /// What the spec of the AwsAccount must contain, for a person.
-    pub fn describe_account(&self, placing: &Placing) -> String {
+    pub fn describe_account(&self, placing: &ObjectPlacement) -> String {
         let account = placing.account_ref.as_deref().unwrap_or(DEFAULT_ACCOUNT);
         let namespace = placing.namespace.as_deref().unwrap_or("NAMESPACE");
         let flow = |values: &BTreeSet<String>| {
@@ -82,14 +82,14 @@ mod tests {
     fn the_account_must_allow_the_clusters_and_what_they_refer_to() {
         let mut needs = Needs::default();
         needs.add_cluster("shop", Some("vpc-1"));
-        let named = |kind, value: &str| Named { field: "spec".into(), kind, value: value.into() };
+        let named = |kind, value: &str| ResourceReference { field: "spec".into(), kind, value: value.into() };
         needs.add(vec![
             named(Kind::Role, "arn:aws:iam::111122223333:role/eks"),
             named(Kind::Subnet, "subnet-1"),
             named(Kind::SecurityGroup, "sg-2"),
             named(Kind::SecurityGroup, "sg-1"),
         ]);
-        let placing = Placing { namespace: Some("team".into()), account_ref: None };
+        let placing = ObjectPlacement { namespace: Some("team".into()), account_ref: None };
         insta::assert_snapshot!(needs.describe(&placing), @r#"
         next: keelson plan -f FILE --live, which shows only adoptions; then apply the file
         before that, the spec of AwsAccount default must allow it:

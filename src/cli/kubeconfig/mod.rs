@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use kube::Api;
 
-use super::approve::waiting::Kind;
+use super::approve::pending_plans::Kind;
 use super::connection::{InNamespace, found};
 use super::output::{self, Structured};
 use crate::api::EksCluster;

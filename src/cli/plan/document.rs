@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::plan_summary;
 use super::planned::Planned;
 use super::print::{self, Row};
 use super::timeline::Timeline;
-use super::verdict;
 
 /// The plans of all clusters.
 #[derive(Debug, Default, Serialize)]
@@ -61,8 +61,8 @@ impl Document {
     pub fn add(&mut self, all: &[Planned], live: bool) {
         let timeline = Timeline::of(all);
         for planned in all {
-            self.changes |= verdict::has_changes(planned);
-            self.problems.extend(verdict::problems(planned));
+            self.changes |= plan_summary::has_changes(planned);
+            self.problems.extend(plan_summary::problems(planned));
             if planned.is_context {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::planned::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::planned::{ManifestCluster, NOT_THERE, Planned, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, EksClusterSpec};
@@ -18,15 +18,15 @@ use crate::resources::cloud::Cloud;
 use crate::resources::deletion::prune;
 use crate::resources::eks::cluster;
 use crate::resources::eks::node_template;
-use crate::resources::graph::expand::{Beside, ClusterView, SubnetView};
+use crate::resources::graph::expand::{ClusterView, SecondNodeGroup, SubnetView};
 use crate::resources::iam::role::{self, Purpose};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
 use crate::resources::network::{existing_network, subnet};
 
 /// The plans of a cluster and its node groups when none of them exists.
-pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
-    let Wanted { cluster, groups, grant } = wanted;
+pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
     let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(cluster, NOT_THERE);
@@ -37,7 +37,8 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
     let mut all = vec![planned.with_addons_of(spec).with_tags_of(grant, &spec.tags)];
     for group in groups {
-        let graph = node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), Beside::Nothing))?;
+        let graph =
+            node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), SecondNodeGroup::Nothing))?;
         let plan = plan_from_nothing(&graph, false);
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
         all.push(planned.with_tags_of_group(grant, &group.spec));
@@ -51,12 +52,12 @@ pub fn with_agent(mut plan: Plan, cluster: &EksCluster) -> Plan {
     let is_made = plan.steps().any(|(key, step)| *key == cluster::key() && step.action == Action::Create);
     let gitops = cluster.spec.gitops.as_ref();
     let step = match &cluster.status {
-        _ if is_made => steps::step(&steps::wanted(gitops, None, false).fields, None),
+        _ if is_made => steps::step(&steps::desired(gitops, None, false).fields, None),
         None => None,
         Some(status) => {
             let applied = steps::applied(status);
             let of_git = status.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
-            steps::step(&steps::wanted(gitops, applied.as_ref(), of_git).fields, applied.as_ref())
+            steps::step(&steps::desired(gitops, applied.as_ref(), of_git).fields, applied.as_ref())
         }
     };
     let step = step.filter(|step| step.action != Action::Update || !step.changes.is_empty());
@@ -111,7 +112,7 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
 ///
 /// # Errors
 /// Its graph cannot be built.
-pub fn view_from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<ClusterView> {
+pub fn view_from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<ClusterView> {
     let spec = &wanted.cluster.spec;
     let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(wanted.cluster, NOT_THERE);

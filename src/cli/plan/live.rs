@@ -8,22 +8,24 @@ use jiff::Timestamp;
 
 use super::from_nothing::with_agent;
 use super::images;
-use super::planned::{ClosedWindow, NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::planned::{
+    ClosedWindow, ManifestCluster, NOT_THERE, Planned, about, cluster_graph, named, node_group_graph, owner,
+};
 use crate::api::addons::Addon;
 use crate::api::conditions::ConditionType;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::cluster::status::notices;
-use crate::controllers::cluster::upgrade::observation::{self, Read};
+use crate::controllers::cluster::upgrade::observation::{self, UpgradeReads};
 use crate::controllers::node_group::replacement::discovery;
-use crate::controllers::node_group::replacement::names::{Pair, immutable_digest, is_name_of};
+use crate::controllers::node_group::replacement::node_group_names::{Pair, immutable_digest, is_name_of};
 use crate::controllers::node_group::replacement::progress;
 use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
-use crate::resources::aws_validation::{self, Stage, Surroundings};
+use crate::resources::aws_validation::{self, AccountContext, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_template;
 use crate::resources::eks::{lists, node_group, upgrade_data};
@@ -32,11 +34,11 @@ use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::survey;
 use crate::resources::network::private_endpoints;
-use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addons, decide, remaining_steps};
+use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addon_versions, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
-pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
-    let Wanted { cluster, groups, grant } = wanted;
+pub async fn plan(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, NOT_THERE);
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);
@@ -51,7 +53,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         cloud.owner.uid = uid;
     }
     let own_vpc = survey::find_vpc(&cloud.aws, &cloud.owner.cluster).await?;
-    let around = Surroundings {
+    let around = AccountContext {
         account_id: &cloud.aws.account_id,
         settings: Some(&grant.settings),
         own_vpc: own_vpc.as_deref(),
@@ -114,7 +116,7 @@ fn blocked(decision: &Decision) -> Vec<String> {
 }
 
 /// The versions of a new cluster that EKS does not offer.
-fn not_offered(cluster: &EksCluster, read: &Read) -> Vec<String> {
+fn not_offered(cluster: &EksCluster, read: &UpgradeReads) -> Vec<String> {
     let spec = &cluster.spec;
     let Ok(version) = spec.version() else { return Vec::new() };
     if !read.offered.contains(&version) {
@@ -123,7 +125,7 @@ fn not_offered(cluster: &EksCluster, read: &Read) -> Vec<String> {
     }
     let of_addon = |addon: &Addon| {
         let offers = read.offers.get(&addon.name)?.get(&version)?;
-        let refused = addons::choose(&addon.version().into(), offers).err()?;
+        let refused = addon_versions::choose(&addon.version().into(), offers).err()?;
         Some(format!("spec.addons: add-on {}: {refused}", addon.name))
     };
     spec.addons.iter().filter_map(of_addon).collect()
@@ -158,15 +160,17 @@ fn with_observed_version(group: &NodeGroup, name: &str, memory: &Memory) -> Node
 }
 
 /// The versions that EKS offers of Kubernetes, and of each add-on on the versions that the cluster takes.
-async fn read_offers(cluster: &EksCluster, cloud: &Cloud, memory: &Memory) -> anyhow::Result<Read> {
+async fn read_offers(cluster: &EksCluster, cloud: &Cloud, memory: &Memory) -> anyhow::Result<UpgradeReads> {
     let target = cluster.spec.version()?;
     let present = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok());
     let on: Vec<_> = match present {
         Some(at) => [at].into_iter().chain(remaining_steps::path(at, target)).collect(),
         None => vec![target],
     };
-    let mut read =
-        Read { offered: upgrade_data::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
+    let mut read = UpgradeReads {
+        offered: upgrade_data::versions(cloud, Duration::MAX).await?.into_keys().collect(),
+        ..UpgradeReads::default()
+    };
     for addon in &cluster.spec.addons {
         let offers = upgrade_data::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
@@ -179,7 +183,7 @@ fn upgrade(
     cluster: &EksCluster,
     memory: &Memory,
     groups: &[Arc<NodeGroup>],
-    read: &Read,
+    read: &UpgradeReads,
 ) -> anyhow::Result<Option<Decision>> {
     let goal = crate::upgrade::Goal::of(&cluster.spec)?;
     let Some(observed) = observation::observe(memory, &cluster.spec, groups, read) else { return Ok(None) };

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::plan_summary;
 use super::planned::Planned;
 use super::print::{self, Row};
 use super::timeline::Timeline;
-use super::verdict;
 use crate::api::listing::counted;
 use crate::cli::time::format_duration;
 use crate::controllers::status::progress::label;
@@ -20,8 +20,8 @@ const MAX_DETAILS: usize = 500;
 /// The comment. `notes`: what was left out.
 pub fn comment(clusters: &[Vec<Planned>], notes: &[String], errors: &[String], live: bool) -> String {
     let all = || clusters.iter().flatten();
-    let problems: Vec<String> = all().flat_map(verdict::problems).chain(errors.iter().cloned()).collect();
-    let title = match (problems.is_empty(), all().any(verdict::has_changes)) {
+    let problems: Vec<String> = all().flat_map(plan_summary::problems).chain(errors.iter().cloned()).collect();
+    let title = match (problems.is_empty(), all().any(plan_summary::has_changes)) {
         (false, _) => "⚠️ Keelson plan: it cannot be applied as it is",
         (true, true) => "Keelson plan",
         (true, false) => "Keelson plan: no changes",
@@ -44,7 +44,7 @@ pub fn comment(clusters: &[Vec<Planned>], notes: &[String], errors: &[String], l
                 out.push_str(&text);
             }
         }
-        if !timeline.end().is_zero() && cluster.iter().any(verdict::has_changes) {
+        if !timeline.end().is_zero() && cluster.iter().any(plan_summary::has_changes) {
             let _ = writeln!(out, "About {} in all.\n", format_duration(timeline.end()));
         }
     }

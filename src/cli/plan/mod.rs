@@ -8,6 +8,7 @@ mod management;
 pub mod manifest;
 mod markdown;
 pub mod order;
+mod plan_summary;
 mod planned;
 pub mod print;
 #[cfg(test)]
@@ -18,7 +19,6 @@ mod sources;
 pub mod style;
 mod timeline;
 mod transitions;
-mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,13 +29,13 @@ use clap::ValueEnum;
 use super::connection::Connection;
 use super::errors;
 use super::output::{self, Structured};
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
-pub use planned::{Planned, Wanted, about, named, wanted};
+pub use plan_summary::{Obstacle, obstacles};
+pub use planned::{ManifestCluster, Planned, about, manifest_clusters, named};
 pub use sources::read as read_files;
-pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.
 #[derive(clap::Args, Debug)]
@@ -114,7 +114,7 @@ fn print_plan(args: &Args) -> anyhow::Result<Document> {
     let manifest = read(args)?;
     let sources = SourcePolicy { allow_http: args.allow_http_git };
     let (mut clusters, mut errors) = (Vec::new(), Vec::new());
-    for cluster in &wanted(&manifest, sources)? {
+    for cluster in &manifest_clusters(&manifest, sources)? {
         let planned = if args.live { super::block_on(live::plan(cluster)) } else { from_nothing(cluster) };
         match planned {
             Ok(planned) if manifest.is_context(cluster.cluster) => {
@@ -160,7 +160,7 @@ fn text(manifest: &Manifest, clusters: &[Vec<Planned>], live: bool) -> String {
 
 /// Whether the operator would accept the objects, as far as that can be decided without AWS and the API server.
 pub fn check(manifest: &str) -> anyhow::Result<()> {
-    wanted(&Manifest::parse(manifest)?, SourcePolicy::default()).map(drop)
+    manifest_clusters(&Manifest::parse(manifest)?, SourcePolicy::default()).map(drop)
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
         let text = std::fs::read_to_string(format!("{}/examples/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let manifest = Manifest::parse(&text).unwrap();
         let mut out = String::new();
-        for cluster in wanted(&manifest, SourcePolicy::default()).unwrap() {
+        for cluster in manifest_clusters(&manifest, SourcePolicy::default()).unwrap() {
             print::cluster(&mut out, &from_nothing(&cluster).unwrap(), false);
         }
         anstream::adapter::strip_str(&out).to_string()
@@ -185,7 +185,7 @@ mod tests {
     fn minimal() -> Vec<Planned> {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
         let manifest = Manifest::parse(&text).unwrap();
-        let wanted = wanted(&manifest, SourcePolicy::default()).unwrap();
+        let wanted = manifest_clusters(&manifest, SourcePolicy::default()).unwrap();
         from_nothing(&wanted[0]).unwrap()
     }
 
@@ -197,7 +197,7 @@ mod tests {
                \"111122223333\"\n  enforcedTags: {owner: platform}\n  allowedNamespaces: [default]\n  \
                allowedRegions: [eu-west-1]\n";
         let manifest = Manifest::parse(&text).unwrap();
-        let planned = from_nothing(&wanted(&manifest, SourcePolicy::default()).unwrap()[0]).unwrap();
+        let planned = from_nothing(&manifest_clusters(&manifest, SourcePolicy::default()).unwrap()[0]).unwrap();
         assert!(planned[0].notices[0].contains("AwsAccount default enforces other tags than spec.tags has for owner"));
         assert!(planned[1].notices.is_empty());
     }
@@ -207,7 +207,7 @@ mod tests {
         let text = "apiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {name: prod}\nspec: {accountId: \"111122223333\", \
                     allowedNamespaces: [default], allowedRegions: [eu-west-1]}\n";
         let manifest = Manifest::parse(text).unwrap();
-        let refused = wanted(&manifest, SourcePolicy::default()).err().expect("an error").to_string();
+        let refused = manifest_clusters(&manifest, SourcePolicy::default()).err().expect("an error").to_string();
         assert!(refused.starts_with("AwsAccount prod alone has no plan") && refused.contains("-f FILE"), "{refused}");
     }
 
@@ -329,7 +329,7 @@ mod tests {
         let manifest = |change: fn(&str) -> String| {
             let text =
                 std::fs::read_to_string(format!("{}/examples/minimal.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
-            Manifest::parse(&change(&text)).and_then(|m| wanted(&m, SourcePolicy::default()).map(drop))
+            Manifest::parse(&change(&text)).and_then(|m| manifest_clusters(&m, SourcePolicy::default()).map(drop))
         };
         let refused = |change| manifest(change).unwrap_err().to_string();
         let url = refused(|text| text.replace("https://github.com/acme/fleet", "file:///etc"));

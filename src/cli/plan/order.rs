@@ -11,7 +11,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Goal, Graph, Key};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals};
-use crate::resources::eks::{addon, cluster};
+use crate::resources::eks::{addon, cluster, node_group};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::graph::kind::Area;
 use crate::resources::graph::kinds;
@@ -30,6 +30,11 @@ pub fn nodes() -> Key {
 /// The gate of what is deleted after the node groups.
 pub fn node_groups() -> Key {
     Key::single("nodeGroups")
+}
+
+/// A node group of that name in EKS.
+pub fn node_group(name: &str) -> Key {
+    node_group::key(name)
 }
 
 /// The order of a cluster's resources. `known`: those that exist or are planned, which show the zones that were chosen. If the spec cannot

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::manifest::Manifest;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, NodeGroupSpec};
@@ -25,14 +25,14 @@ use crate::resources::eks::addon;
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::expand::{
-    self, Beside, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions,
+    self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SecondNodeGroup, Versions,
 };
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones;
 use crate::upgrade::{WindowState, Windows};
 
 /// A cluster with its node groups, from the manifest.
-pub struct Wanted<'m> {
+pub struct ManifestCluster<'m> {
     /// The EksCluster.
     pub cluster: &'m EksCluster,
     /// The NodeGroups that refer to it.
@@ -126,7 +126,7 @@ impl Planned {
 }
 
 /// The clusters of the manifest, each validated as the operator would.
-pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
+pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<ManifestCluster<'_>>> {
     if let Some(account) = manifest.accounts.first().filter(|_| manifest.clusters.is_empty()) {
         anyhow::bail!(
             "AwsAccount {} alone has no plan: its tags and limits change the clusters that use it. Add the files of those \
@@ -164,7 +164,7 @@ pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<
             node_group::valid(group).map_err(refused)?;
             owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
         }
-        all.push(Wanted { cluster, groups, grant });
+        all.push(ManifestCluster { cluster, groups, grant });
     }
     Ok(all)
 }
@@ -188,8 +188,8 @@ pub fn owner(cluster: &EksCluster, uid: &str) -> Owner {
 }
 
 /// The graph that the operator would build.
-pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
-    let Wanted { cluster, groups, grant } = wanted;
+pub fn cluster_graph(wanted: &ManifestCluster<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
+    let ManifestCluster { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
     let zones = match spec.network.kind()? {
         NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned)?,
@@ -228,7 +228,7 @@ pub fn node_group_graph(
     grant: &Grant,
     owner: &Owner,
     view: &ClusterView,
-    (name, beside): (&str, Beside),
+    (name, beside): (&str, SecondNodeGroup),
 ) -> anyhow::Result<Graph<Cloud>> {
     let tags = expand::node_group_tags(&group.spec, view, &grant.settings);
     let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, name, &tags));

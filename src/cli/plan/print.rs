@@ -7,7 +7,7 @@ use super::planned::Planned;
 use super::style::{self, styled};
 use super::timeline::{Slot, Timeline};
 use crate::api::listing::counted;
-use crate::api::status::{PlanStatus, StepAction, StepState};
+use crate::api::status_cluster::{PlanStatus, StepAction, StepState};
 use crate::cli::terminal::one_line;
 use crate::cli::time::format_duration;
 use crate::controllers::status::plan_status;

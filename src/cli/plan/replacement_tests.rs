@@ -8,21 +8,21 @@ use jiff::Timestamp;
 
 use super::planned::{NOT_THERE, Planned, node_group_graph, owner};
 use super::timeline::Timeline;
-use super::{from_nothing, print, view_from_nothing, wanted};
-use crate::agents::validate::SourcePolicy;
+use super::{from_nothing, manifest_clusters, print, view_from_nothing};
+use crate::agents::validate_source::SourcePolicy;
 use crate::cli::plan::manifest::Manifest;
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, plan};
-use crate::resources::graph::expand::Beside;
+use crate::resources::graph::expand::SecondNodeGroup;
 
 /// The plan once the spec asks for another node group than `demo-default`, which has a launch template.
 fn replaced() -> Vec<Planned> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
     let text = text.replace("scaling: {min: 2, max: 4}", "scaling: {min: 2, max: 4}\n  node: {}");
     let manifest = Manifest::parse(&text).unwrap();
-    let all = wanted(&manifest, SourcePolicy::default()).unwrap();
+    let all = manifest_clusters(&manifest, SourcePolicy::default()).unwrap();
     let (cluster, group) = (&all[0], all[0].groups[0]);
     let view = view_from_nothing(cluster).unwrap();
-    let beside = Beside::Replaced {
+    let beside = SecondNodeGroup::Replaced {
         name: "demo-default".to_owned(),
         nodes: 2,
         not_yet: None,

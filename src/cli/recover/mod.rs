@@ -15,7 +15,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::connection::InNamespace;
 use super::output::Changed;
 use super::reading;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{RecoveryStatus, ResourceStatus};
+use crate::api::status_cluster::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::tags::CLUSTER;
 use crate::cli::table::Table;
-use crate::controllers::node_group::replacement::names::may_be_same;
+use crate::controllers::node_group::replacement::node_group_names::may_be_same;
 use crate::engine::Key;
 use crate::resources::eks::{cluster, node_group};
 use crate::resources::iam::{oidc_provider, role};

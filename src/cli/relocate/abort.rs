@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::copies::{self, SUSPENDED_BEFORE};
-use super::waiting::Side;
+use super::move_waits::Side;
 use super::{Movable, Move, name_of, title};
 use crate::api::listing::counted;
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
 
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
-use crate::controllers::recovery::is_on_record;
+use crate::controllers::recovery_requests::is_on_record;
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::resources::recovery::takeover::parse_uid;
 
@@ -33,7 +33,7 @@ const NOT_COPIED: [&str; 8] = [
 ];
 
 /// The state of an object's move.
-pub trait Moved {
+pub trait MovedObject {
     /// Whether its own spec suspends it.
     fn is_suspended(&self) -> bool;
     /// The installation to which the operator handed over its resources.
@@ -54,7 +54,7 @@ pub trait Moved {
 
 macro_rules! moved {
     ($($kind:ident: $owns:expr),*) => {$(
-        impl Moved for $kind {
+        impl MovedObject for $kind {
             fn owns_in_aws(&self) -> bool {
                 $owns(self)
             }
@@ -125,13 +125,13 @@ pub fn is_plain_copy<K: ResourceExt>(there: &K, uid: &str) -> bool {
 }
 
 /// Whether the object there is the copy of the one here with that UID.
-pub fn is_copy<K: ResourceExt + Moved>(there: &K, uid: &str) -> bool {
+pub fn is_copy<K: ResourceExt + MovedObject>(there: &K, uid: &str) -> bool {
     takes_over_from(there, uid) || is_plain_copy(there, uid) || there.recovered_from().is_some_and(|from| from == uid)
 }
 
 /// Whether the object there owns something in AWS, so that removing it would leave that without an owner. Its takeover
 /// may be complete before its status says so. `uid`: that of the object here.
-pub fn is_taken_over<K: Kind + Moved>(there: &K, uid: &str) -> bool {
+pub fn is_taken_over<K: Kind + MovedObject>(there: &K, uid: &str) -> bool {
     // With the finalizer, a copy that takes nothing over may have created resources.
     let may_have_created = is_plain_copy(there, uid) && apply::has_finalizer(there);
     let is_aborted = there.annotations().get(ABORTED).is_some_and(|of| of == uid);

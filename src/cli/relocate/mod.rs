@@ -5,10 +5,10 @@
 
 mod abort;
 mod checks;
+mod copied_secrets;
 mod copies;
-mod preflight;
-mod secrets;
-mod waiting;
+mod move_waits;
+mod takeover_checks;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,9 +31,9 @@ use crate::api::policy::ChangePolicy;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
-use copies::{ABORTED, Moved, SUSPENDED_BEFORE};
-use secrets::References;
-use waiting::{Side, Wait};
+use copied_secrets::References;
+use copies::{ABORTED, MovedObject, SUSPENDED_BEFORE};
+use move_waits::{Side, Wait};
 
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
@@ -339,7 +339,9 @@ impl Move {
         let copy = if owns { copy } else { copies::without_recovery(copy) };
         let there = match api.get_opt(&name).await? {
             None => api.create(&PostParams::default(), &copy).await?,
-            Some(there) if copies::is_copy(&there, &uid) || preflight::is_moved(here, &self.installation) => there,
+            Some(there) if copies::is_copy(&there, &uid) || takeover_checks::is_moved(here, &self.installation) => {
+                there
+            }
             Some(_) => bail!("{} already exists there, and is not the moved object", title(here)),
         };
         if !owns {
@@ -360,7 +362,7 @@ impl Move {
 }
 
 /// A kind that moves.
-trait Movable: Kind + Serialize + DeserializeOwned + Moved + Resource<Scope = NamespaceResourceScope> {
+trait Movable: Kind + Serialize + DeserializeOwned + MovedObject + Resource<Scope = NamespaceResourceScope> {
     /// The API of the namespace that `object` is in.
     fn in_namespace(client: &Client, object: &Self) -> Api<Self> {
         Self::in_namespace_named(client, object.meta().namespace.as_deref())

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::decision::{self, Approval, Waiting};
-use super::fleet::Fleet;
+use super::fleet_objects::Fleet;
 use super::words::{self, has_word, with_words};
-use super::{say, write};
+use super::{say, write_annotation};
 use crate::api::listing::counted;
 use crate::api::{APPROVE_ANNOTATION, FleetRollout};
 use crate::cli::confirm;
@@ -91,10 +91,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
         let counts = words::approvals(rollout, view.as_ref());
         let value = with_words(annotation, counts, hashes.iter().map(String::as_str));
-        if let Some(written) = write::annotate(&client, rollout, APPROVE_ANNOTATION, &value).await? {
+        if let Some(written) = write_annotation::annotate(&client, rollout, APPROVE_ANNOTATION, &value).await? {
             let lines: String = new.iter().map(|one| format!("approved: {}\n", title(&args.name, one))).collect();
             say(args.output, &lines)?;
-            return write::print(&written, args.output);
+            return write_annotation::print(&written, args.output);
         }
     }
     if unsettled.is_empty() {

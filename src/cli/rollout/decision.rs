@@ -11,7 +11,7 @@ use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, HaltStatus, ReleaseState, ReleaseStatus, WaveState};
 use crate::api::listing::first_few;
 use crate::rollout::Member;
-use crate::rollout::view::{Doing, View};
+use crate::rollout::view::{MemberActivity, View};
 
 /// The clusters of a wave that wait for an approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +197,8 @@ fn skipped(release: &ReleaseStatus, view: Option<&View<'_>>, wave: &str) -> Opti
         let missing = status.members - status.at_target;
         return Some(format!("{what}: {missing} of {} clusters do not have the version", status.members));
     };
-    let is_missing = |doing: &Doing| !matches!(doing, Doing::Arrived(_) | Doing::Unhealthy(_));
+    let is_missing =
+        |doing: &MemberActivity| !matches!(doing, MemberActivity::Arrived(_) | MemberActivity::Unhealthy(_));
     let missing: Vec<&str> =
         seen.clusters.iter().filter(|(_, doing)| is_missing(doing)).map(|(member, _)| member.name.as_str()).collect();
     let mut parts = Vec::new();
@@ -205,7 +206,10 @@ fn skipped(release: &ReleaseStatus, view: Option<&View<'_>>, wave: &str) -> Opti
         let names = first_few(&missing, MAX_NAMES);
         parts.push(format!("{} of {} clusters do not have the version ({names})", missing.len(), status.members));
     }
-    let unhealthy = seen.clusters.iter().filter(|(_, doing)| matches!(doing, Doing::Unhealthy(_) | Doing::Failed(_)));
+    let unhealthy = seen
+        .clusters
+        .iter()
+        .filter(|(_, doing)| matches!(doing, MemberActivity::Unhealthy(_) | MemberActivity::Failed(_)));
     let unhealthy: Vec<&str> = unhealthy.map(|(member, _)| member.name.as_str()).collect();
     if !unhealthy.is_empty() {
         parts.push(format!("not healthy: {}", first_few(&unhealthy, MAX_NAMES)));

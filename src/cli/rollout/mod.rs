@@ -3,16 +3,16 @@
 
 mod approve;
 mod decision;
-mod fleet;
+mod fleet_objects;
 pub mod overview;
-mod print;
+mod print_status;
 mod promote;
 mod retry;
 #[cfg(test)]
 mod rollout_tests;
-mod status;
+mod status_command;
 mod words;
-mod write;
+mod write_annotation;
 
 use clap::Subcommand;
 
@@ -33,7 +33,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Show the waves of FleetRollouts: what each cluster is doing, what is in the way, and what you can do.
-    Status(status::Args),
+    Status(status_command::Args),
     /// Show the clusters that wait for an approval, ask for confirmation, and approve exactly these.
     Approve(approve::Args),
     /// Let a release that has halted continue.
@@ -48,7 +48,7 @@ enum Verb {
 /// Those of the verb.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.verb {
-        Verb::Status(args) => super::block_on(status::run(args)),
+        Verb::Status(args) => super::block_on(status_command::run(args)),
         Verb::Approve(args) => super::block_on(approve::run(args)),
         Verb::Retry(args) => super::block_on(retry::run(args)),
         Verb::Promote(args) => super::block_on(promote::run(args)),

@@ -13,7 +13,7 @@ use crate::api::fleet_rollout::{Gate, Share, Wave, WaveApproval};
 use crate::api::fleet_rollout_status::{HaltStatus, ReleaseState, ReleaseStatus, WaveState, WaveStatus};
 use crate::cli::status::problems::rollout_approval;
 use crate::rollout::Member;
-use crate::rollout::view::{Doing, View};
+use crate::rollout::view::{MemberActivity, View};
 
 /// The answer for one FleetRollout.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -206,17 +206,17 @@ fn wave(release: &ReleaseStatus, status: &WaveStatus, rollout: &FleetRollout, vi
     }
 }
 
-fn cluster(release: &ReleaseStatus, member: &Member, doing: &Doing) -> ClusterOverview {
+fn cluster(release: &ReleaseStatus, member: &Member, doing: &MemberActivity) -> ClusterOverview {
     let (state, since, message) = match doing {
-        Doing::Failed(why) => (ClusterState::Failed, None, Some(why.clone())),
-        Doing::Blocked(why) => (ClusterState::Blocked, None, Some(why.clone())),
-        Doing::InProgress { since, what } => (ClusterState::InProgress, Some(*since), what.clone()),
-        Doing::Unhealthy(why) => (ClusterState::Unhealthy, None, Some(why.clone())),
-        Doing::WaitsForApproval => (ClusterState::WaitingForApproval, None, None),
-        Doing::NotAsked(why) => (ClusterState::NotAsked, None, Some(why.clone())),
-        Doing::WaitsForTurn => (ClusterState::WaitingForTurn, None, None),
-        Doing::Waits(what) => (ClusterState::Waiting, None, what.clone()),
-        Doing::Arrived(since) => (ClusterState::Arrived, Some(*since), None),
+        MemberActivity::Failed(why) => (ClusterState::Failed, None, Some(why.clone())),
+        MemberActivity::Blocked(why) => (ClusterState::Blocked, None, Some(why.clone())),
+        MemberActivity::InProgress { since, what } => (ClusterState::InProgress, Some(*since), what.clone()),
+        MemberActivity::Unhealthy(why) => (ClusterState::Unhealthy, None, Some(why.clone())),
+        MemberActivity::WaitsForApproval => (ClusterState::WaitingForApproval, None, None),
+        MemberActivity::NotAsked(why) => (ClusterState::NotAsked, None, Some(why.clone())),
+        MemberActivity::WaitsForTurn => (ClusterState::WaitingForTurn, None, None),
+        MemberActivity::Waits(what) => (ClusterState::Waiting, None, what.clone()),
+        MemberActivity::Arrived(since) => (ClusterState::Arrived, Some(*since), None),
     };
     let version = member.describe_at(release.gate);
     ClusterOverview { cluster: member.name.clone(), version, doing: state, since, message }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::decision::{self, Promotion};
-use super::fleet::Fleet;
+use super::fleet_objects::Fleet;
 use super::words::{self, has_word, with_words};
-use super::{say, write};
+use super::{say, write_annotation};
 use crate::api::PROMOTE_ANNOTATION;
 use crate::cli::confirm;
 use crate::cli::connection::Connection;
@@ -70,9 +70,9 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             is_confirmed = true;
         }
         let value = with_words(annotation, words::promotions(rollout, view.as_ref()), [word.as_str()]);
-        if let Some(written) = write::annotate(&client, rollout, PROMOTE_ANNOTATION, &value).await? {
+        if let Some(written) = write_annotation::annotate(&client, rollout, PROMOTE_ANNOTATION, &value).await? {
             say(args.output, &format!("FleetRollout {}: wave {wave} passes for {target}\n", written.name_any()))?;
-            return write::print(&written, args.output);
+            return write_annotation::print(&written, args.output);
         }
     }
     bail!("the FleetRollout changes faster than it can be annotated: try again")

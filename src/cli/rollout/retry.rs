@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 
 use super::decision::{self, Halted};
-use super::{say, write};
+use super::{say, write_annotation};
 use crate::api::{FleetRollout, RETRY_ANNOTATION};
 use crate::cli::confirm;
 use crate::cli::connection::Connection;
@@ -67,9 +67,9 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
         let handled = rollout.status.as_ref().and_then(|status| status.last_handled_retry.as_deref());
         let value = halted.value(handled, now);
-        if let Some(written) = write::annotate(&client, &rollout, RETRY_ANNOTATION, &value).await? {
+        if let Some(written) = write_annotation::annotate(&client, &rollout, RETRY_ANNOTATION, &value).await? {
             say(args.output, &format!("FleetRollout {}: {} continue\n", written.name_any(), halted.describe()))?;
-            return write::print(&written, args.output);
+            return write_annotation::print(&written, args.output);
         }
     }
     bail!("the FleetRollout changes faster than it can be annotated: try again")

@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::decision::{self, Waiting, halted, promotion};
-use super::fleet::Fleet;
+use super::fleet_objects::Fleet;
 use super::overview::overview;
-use super::print::{self, Reading};
+use super::print_status::{self, Reading};
 use super::words::{self, has_word, with_words};
 use super::{approve, promote, retry};
 use crate::api::fleet_rollout::Gate;
@@ -117,7 +117,7 @@ fn fleet(rollout: &FleetRollout) -> Fleet {
 
 fn text(rollout: &FleetRollout, fleet: &Fleet) -> String {
     let answer = overview(rollout, fleet.view(rollout, now()).as_ref());
-    plain(&print::text(&[answer], Reading { now: now(), zone: &TimeZone::UTC }))
+    plain(&print_status::text(&[answer], Reading { now: now(), zone: &TimeZone::UTC }))
 }
 
 fn plain(text: &str) -> String {
@@ -159,7 +159,7 @@ fn everything_is_one_line_and_coloured() {
     status.releases[0].message = Some("a\n::error::b\u{1b}[2J".to_owned());
     let fleet = fleet(&rollout);
     let answer = overview(&rollout, fleet.view(&rollout, now()).as_ref());
-    let text = print::text(&[answer], Reading { now: now(), zone: &TimeZone::UTC });
+    let text = print_status::text(&[answer], Reading { now: now(), zone: &TimeZone::UTC });
     assert!(text.contains("\u{1b}[1m\u{1b}[31m") && !text.contains("\u{1b}[2J"), "{text:?}");
     assert!(!text.lines().any(|line| line.starts_with("::")), "{text}");
     // Only the colours that a terminal is shown.

@@ -1,7 +1,7 @@
 //! `keelson status`: what an object is doing, since when, until when, what is in the way, what a user can do. I/O: the
 //! management cluster's API and the terminal.
 
-pub mod hooks;
+pub mod hook_advice;
 #[cfg(test)]
 mod node_group_tests;
 pub mod overview;
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::Client;
 
-use super::approve::waiting::{Kind, Target};
+use super::approve::pending_plans::{Kind, Target};
 use super::connection::{self, InNamespace};
 use super::events::{self, EventLine};
 use super::output::Changed;

@@ -9,7 +9,7 @@ use super::overview::{Activity, Overview};
 use super::problems::{self, Problem};
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::listing::counted;
-use crate::api::status::{ChangeStatus, ChangeType};
+use crate::api::status_cluster::{ChangeStatus, ChangeType};
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
 use crate::cli::terminal::one_line;

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use super::hooks;
+use super::hook_advice;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::DriftPolicy;
-use crate::api::status::{FailingObject, HealthIssue, Verdict};
-use crate::cli::approve::waiting::Kind;
+use crate::api::status_cluster::{FailingObject, HealthIssue, Verdict};
+use crate::cli::approve::pending_plans::Kind;
 use crate::cli::subject::Subject;
 
 /// Something in the way.
@@ -198,11 +198,12 @@ pub fn advice_for(problem: &Problem, subject: &Subject) -> Vec<String> {
     match (Reason::parse(&problem.reason), hook) {
         (Some(Reason::HookFailed), Some(entry)) => {
             let retry = rollout_of(&problem.message, subject).map(|name| rollout_retry(&name));
-            hooks::advice_after_failure(entry, subject).into_iter().chain(retry).collect()
+            hook_advice::advice_after_failure(entry, subject).into_iter().chain(retry).collect()
         }
-        (Some(Reason::WaitingForHook), Some(entry)) => vec![hooks::advice_while_waiting(entry, subject)],
+        (Some(Reason::WaitingForHook), Some(entry)) => vec![hook_advice::advice_while_waiting(entry, subject)],
         (Some(Reason::WaveHalted), _) => {
-            let failed = hooks::failed(subject).flat_map(|entry| hooks::advice_after_failure(entry, subject));
+            let failed =
+                hook_advice::failed(subject).flat_map(|entry| hook_advice::advice_after_failure(entry, subject));
             let mut all: Vec<String> = failed.collect();
             let retry = rollout_of(&problem.message, subject).filter(|_| !all.is_empty());
             all.push(advice_about_wave(&problem.message, subject));

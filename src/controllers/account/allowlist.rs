@@ -5,7 +5,7 @@
 //! What the lists alone decide is decided before any call ([`Allowlists::check`]); the ownership of the rest must be
 //! read from AWS ([`Allowlists::check_owned`]).
 
-use super::named::{Kind, Named};
+use super::named::{Kind, ResourceReference};
 use super::refusal::Refusal;
 use crate::api::{AwsAccountSpec, Reason};
 use crate::aws::Arn;
@@ -62,7 +62,7 @@ impl Allowlists {
     ///
     /// # Errors
     /// The first reference that is not listed and cannot have been created by an object of the namespace.
-    pub fn check<'n>(&self, named: &'n [Named]) -> Result<Vec<&'n Named>, Refusal> {
+    pub fn check<'n>(&self, named: &'n [ResourceReference]) -> Result<Vec<&'n ResourceReference>, Refusal> {
         let mut undecided = Vec::new();
         for one in named {
             match self.decide_by_lists(one) {
@@ -76,13 +76,13 @@ impl Allowlists {
 
     /// The subnets whose VPC must be looked up: none if no VPC is listed, as only subnets of the namespace are allowed
     /// then.
-    pub fn subnets_to_look_up(&self, undecided: &[&Named]) -> Vec<String> {
+    pub fn subnets_to_look_up(&self, undecided: &[&ResourceReference]) -> Vec<String> {
         let subnets = undecided.iter().filter(|one| one.kind == Kind::Subnet && !self.vpcs.is_empty());
         subnets.map(|one| one.value.clone()).collect()
     }
 
     /// The images whose owner must be looked up.
-    pub fn images_to_look_up(&self, undecided: &[&Named]) -> Vec<String> {
+    pub fn images_to_look_up(&self, undecided: &[&ResourceReference]) -> Vec<String> {
         undecided.iter().filter(|one| one.kind == Kind::Image).map(|one| one.value.clone()).collect()
     }
 
@@ -91,7 +91,7 @@ impl Allowlists {
     /// # Errors
     /// The first resource with another owner. A missing resource is refused with the same message, which reveals
     /// nothing about it.
-    pub fn check_owned(&self, undecided: &[&Named], owned: &OwnedResources) -> Result<(), Refusal> {
+    pub fn check_owned(&self, undecided: &[&ResourceReference], owned: &OwnedResources) -> Result<(), Refusal> {
         match undecided.iter().find(|one| !self.is_owned_or_listed(one, owned)) {
             Some(foreign) => Err(self.refusal(foreign)),
             None => Ok(()),
@@ -114,7 +114,8 @@ impl Allowlists {
         if is_listed {
             return Ok(());
         }
-        let named = Named { field: TEMPLATE_NAME.into(), kind: Kind::LaunchTemplate, value: name.to_owned() };
+        let named =
+            ResourceReference { field: TEMPLATE_NAME.into(), kind: Kind::LaunchTemplate, value: name.to_owned() };
         Err(self.refusal(&named))
     }
 
@@ -123,7 +124,7 @@ impl Allowlists {
         lists(&self.policies, arn) || is_of_node_role(arn)
     }
 
-    fn decide_by_lists(&self, one: &Named) -> ListDecision {
+    fn decide_by_lists(&self, one: &ResourceReference) -> ListDecision {
         let value = one.value.as_str();
         let (list, can_be_own) = match one.kind {
             Kind::Role => (&self.roles, self.may_be_made_by_keelson(value)),
@@ -152,7 +153,7 @@ impl Allowlists {
         }
     }
 
-    fn is_owned_or_listed(&self, one: &Named, owned: &OwnedResources) -> bool {
+    fn is_owned_or_listed(&self, one: &ResourceReference, owned: &OwnedResources) -> bool {
         let value = &one.value;
         match one.kind {
             Kind::Role => owned.roles.contains(value),
@@ -185,8 +186,8 @@ impl Allowlists {
         Arn::parse(arn).is_some_and(|arn| arn.account == self.account_id && arn.name().starts_with(NAME_PREFIX))
     }
 
-    fn refusal(&self, one: &Named) -> Refusal {
-        let Named { field, kind, value } = one;
+    fn refusal(&self, one: &ResourceReference) -> Refusal {
+        let ResourceReference { field, kind, value } = one;
         let (account, namespace) = (&self.account, &self.namespace);
         let (what, list) = match kind {
             Kind::Role => ("a role that Keelson created for this namespace", "allowedRoleArns"),

@@ -284,7 +284,7 @@ pub(super) fn node_group_spec(more: &Value) -> NodeGroupSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-pub(super) fn decide(lists: &Allowlists, named: &[Named]) -> Result<(), Refusal> {
+pub(super) fn decide(lists: &Allowlists, named: &[ResourceReference]) -> Result<(), Refusal> {
     let undecided = lists.check(named)?;
     lists.check_owned(&undecided, &owned(&lists.subnets_to_look_up(&undecided)))
 }

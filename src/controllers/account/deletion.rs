@@ -9,10 +9,10 @@ use crate::api::listing::first_few;
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::journal;
-use crate::controllers::status::report::Next;
 
 /// A reconcile that read the account before its deletion may still add a finalizer to its cluster.
 const GRACE: SignedDuration = SignedDuration::from_secs(3);

@@ -1,8 +1,8 @@
 //! AwsAccounts: who may use them, and whether they are accessible. I/O: the management cluster's API, and STS through
 //! [`crate::aws`].
 
-mod access;
 pub mod allowlist;
+mod authorization;
 mod deletion;
 #[cfg(test)]
 mod full_example_tests;
@@ -21,19 +21,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-pub use access::{Grant, Request, grant, grant_to_delete, identity};
+pub use authorization::{Grant, Request, grant, grant_to_delete, identity};
 pub use deletion::{enqueue_deleted_accounts, is_being_deleted};
 pub use refusal::Refusal;
 
 use super::context::Context;
 use super::reconcile_error::{ReconcileError, ValidateError};
-use super::runtime::queue::{Queue, Trigger};
-use super::runtime::watch::{DependentView, digest};
+use super::runtime::kind_watch::{DependentView, digest};
+use super::runtime::reconcile_queue::{Queue, Trigger};
 use super::runtime::worker::Controller;
 use super::states::States;
 use super::status::conditions::{ConditionValue, Conditions, Overall};
+use super::status::finish_reconcile::{self, Next};
 use super::status::reasons;
-use super::status::report::{self, Next};
 use crate::api::account::AwsAccountStatus;
 use crate::api::{AwsAccount, AwsAccountSpec, RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::Session;
@@ -177,8 +177,8 @@ async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next
         let mut status =
             AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
         let (overall, next) = evaluate_waits(ctx, (&previous, &mut status), account, (overall, next), now);
-        report::publish_transition(ctx, account, &previous.conditions, &overall);
-        return report::write_status(ctx, account, &mut state, previous, status, &overall, next).await;
+        finish_reconcile::publish_transition(ctx, account, &previous.conditions, &overall);
+        return finish_reconcile::write_status(ctx, account, &mut state, previous, status, &overall, next).await;
     }
     deletion::add_finalizer(account, ctx).await;
     let (overall, session, next) = match session(account, ctx).await {
@@ -190,7 +190,7 @@ async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next
         }
         Err(failure) => {
             ReconcileError::from(ValidateError::Session(failure.clone())).log();
-            let failed = state.record_failure(failure, now, report::seed(account));
+            let failed = state.record_failure(failure, now, finish_reconcile::seed(account));
             let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
             let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
             let overall =
@@ -212,8 +212,8 @@ async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next
             .or_else(|| previous.caller_arn.clone()),
     };
     let (overall, next) = evaluate_waits(ctx, (&previous, &mut status), account, (overall, next), now);
-    report::publish_transition(ctx, account, &previous.conditions, &overall);
-    report::write_status(ctx, account, &mut state, previous, status, &overall, next).await
+    finish_reconcile::publish_transition(ctx, account, &previous.conditions, &overall);
+    finish_reconcile::write_status(ctx, account, &mut state, previous, status, &overall, next).await
 }
 
 /// Its only waits are those of its conditions.
@@ -224,7 +224,7 @@ fn evaluate_waits(
     result: (Overall, Next),
     now: Timestamp,
 ) -> (Overall, Next) {
-    report::evaluate_waits(ctx, status, account.metadata.generation, Some(Vec::new()), result, now)
+    finish_reconcile::evaluate_waits(ctx, status, account.metadata.generation, Some(Vec::new()), result, now)
 }
 
 fn conditions(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {

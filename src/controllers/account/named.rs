@@ -52,7 +52,7 @@ pub enum Kind {
 
 /// A reference in a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct ResourceReference {
     /// Path of the field.
     pub field: Cow<'static, str>,
     /// Kind of the resource.
@@ -61,7 +61,7 @@ pub struct Named {
     pub value: String,
 }
 
-impl Named {
+impl ResourceReference {
     fn new(field: impl Into<Cow<'static, str>>, kind: Kind, value: &str) -> Self {
         Self { field: field.into(), kind, value: value.to_owned() }
     }
@@ -69,20 +69,21 @@ impl Named {
 
 /// The references of a NodeGroup and of its EksCluster's network: nodes may not join a network that is refused to
 /// their cluster.
-pub fn by_node_group_in(name: &str, cluster: &EksClusterSpec, group: &NodeGroupSpec) -> Vec<Named> {
+pub fn by_node_group_in(name: &str, cluster: &EksClusterSpec, group: &NodeGroupSpec) -> Vec<ResourceReference> {
     let network = by_network(&cluster.network).into_iter();
-    let of_cluster = network.map(|one| Named { field: format!("EksCluster {name}: {}", one.field).into(), ..one });
+    let of_cluster =
+        network.map(|one| ResourceReference { field: format!("EksCluster {name}: {}", one.field).into(), ..one });
     of_cluster.chain(by_node_group(group)).collect()
 }
 
 /// The VPC and subnets of a network.
-pub fn by_network(network: &Network) -> Vec<Named> {
+pub fn by_network(network: &Network) -> Vec<ResourceReference> {
     let named = network.existing.iter().flat_map(by_existing_network);
     named.filter(|one| matches!(one.kind, Kind::Vpc | Kind::Subnet)).collect()
 }
 
 /// The references of an EksCluster.
-pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
+pub fn by_cluster(spec: &EksClusterSpec) -> Vec<ResourceReference> {
     let EksClusterSpec {
         account_ref: _,
         region: _,
@@ -127,15 +128,16 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         register_with: _,
         registration,
     } = spec;
-    let mut named: Vec<Named> = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn)).collect();
+    let mut named: Vec<ResourceReference> =
+        role_arn.iter().map(|arn| ResourceReference::new("spec.roleArn", Kind::Role, arn)).collect();
     if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
-        named.push(Named::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
+        named.push(ResourceReference::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
     }
     named.extend(log_group.iter().filter_map(|LogGroup { kms_key_arn, retention_days: _, deletion_policy: _ }| {
-        Some(Named::new("spec.logGroup.kmsKeyArn", Kind::KmsKey, kms_key_arn.as_ref()?))
+        Some(ResourceReference::new("spec.logGroup.kmsKeyArn", Kind::KmsKey, kms_key_arn.as_ref()?))
     }));
     named.extend(auto_mode.iter().filter_map(|AutoMode { enabled: _, node_pools: _, node_role_arn }| {
-        Some(Named::new("spec.autoMode.nodeRoleArn", Kind::Role, node_role_arn.as_ref()?))
+        Some(ResourceReference::new("spec.autoMode.nodeRoleArn", Kind::Role, node_role_arn.as_ref()?))
     }));
     named.extend(vpc.iter().flat_map(by_own_network));
     named.extend(existing.iter().flat_map(by_existing_network));
@@ -144,23 +146,23 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named.extend(fargate_profiles.iter().flat_map(by_fargate_profile));
     // Its Pods get this policy, for a queue and nodes of this cluster; they are not named, but created.
     named.extend(karpenter.iter().map(|Karpenter { namespace: _, service_account: _, interruption_queue: _ }| {
-        Named::new("spec.karpenter", Kind::WorkloadPolicy, WorkloadPolicy::Karpenter.as_str())
+        ResourceReference::new("spec.karpenter", Kind::WorkloadPolicy, WorkloadPolicy::Karpenter.as_str())
     }));
     named.extend(capabilities.iter().map(|capability| {
         // Who logs in to Argo CD, and from where, opens nothing in AWS: what it does there, it does with the role.
         let Capability { name, type_: _, role_arn, configuration: _, delete_propagation_policy: _ } = capability;
-        Named::new(format!("spec.capabilities[{name}].roleArn"), Kind::Role, role_arn)
+        ResourceReference::new(format!("spec.capabilities[{name}].roleArn"), Kind::Role, role_arn)
     }));
     // What registers the cluster assumes the role. Which labels it may have is the operator's own setting.
     named.extend(registration.iter().filter_map(|Registration { role_arn, labels: _ }| {
-        Some(Named::new("spec.registration.roleArn", Kind::Role, role_arn.as_ref()?))
+        Some(ResourceReference::new("spec.registration.roleArn", Kind::Role, role_arn.as_ref()?))
     }));
     named
 }
 
 /// The addresses of NAT gateways, security groups, and the role that delivers flow logs. A bucket is not checked: its own
 /// policy says from whom it takes them.
-fn by_own_network(network: &Vpc) -> Vec<Named> {
+fn by_own_network(network: &Vpc) -> Vec<ResourceReference> {
     let Vpc {
         cidr: _,
         zone_count: _,
@@ -174,56 +176,66 @@ fn by_own_network(network: &Vpc) -> Vec<Named> {
         flow_logs,
     } = network;
     let field = |name: &str| format!("spec.network.vpc.{name}");
-    let addresses = nat_addresses.iter().map(|id| Named::new(field("natAddresses"), Kind::ElasticIp, id));
-    let groups =
-        security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
+    let addresses = nat_addresses.iter().map(|id| ResourceReference::new(field("natAddresses"), Kind::ElasticIp, id));
+    let groups = security_group_ids
+        .iter()
+        .flatten()
+        .map(|id| ResourceReference::new(field("securityGroupIds"), Kind::SecurityGroup, id));
     let delivery = flow_logs.iter().filter_map(|logs| logs.cloud_watch_logs.as_ref());
     let roles = delivery.map(|LogGroupDestination { log_group: _, role_arn }| {
-        Named::new(field("flowLogs.cloudWatchLogs.roleArn"), Kind::Role, role_arn)
+        ResourceReference::new(field("flowLogs.cloudWatchLogs.roleArn"), Kind::Role, role_arn)
     });
     addresses.chain(groups).chain(roles).collect()
 }
 
-fn by_fargate_profile(profile: &FargateProfile) -> Vec<Named> {
+fn by_fargate_profile(profile: &FargateProfile) -> Vec<ResourceReference> {
     let FargateProfile { name, selectors: _, pod_execution_role_arn, subnet_ids } = profile;
     let field = |member: &str| format!("spec.fargateProfiles[{name}].{member}");
-    let role = pod_execution_role_arn.iter().map(|arn| Named::new(field("podExecutionRoleArn"), Kind::Role, arn));
-    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id));
+    let role =
+        pod_execution_role_arn.iter().map(|arn| ResourceReference::new(field("podExecutionRoleArn"), Kind::Role, arn));
+    let subnets = subnet_ids.iter().flatten().map(|id| ResourceReference::new(field("subnetIds"), Kind::Subnet, id));
     role.chain(subnets).collect()
 }
 
-fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
+fn by_existing_network(network: &ExistingNetwork) -> Vec<ResourceReference> {
     // Tags, ranges and zones select among the subnets of vpcId.
     let ExistingNetwork { vpc_id, subnet_ids, subnet_selector: _, subnets, security_group_ids } = network;
     let field = |name: &str| format!("spec.network.existing.{name}");
-    let vpc = vpc_id.iter().map(|id| Named::new(field("vpcId"), Kind::Vpc, id));
+    let vpc = vpc_id.iter().map(|id| ResourceReference::new(field("vpcId"), Kind::Vpc, id));
     let by_id = subnets.iter().flatten().filter_map(|SubnetReference { id, cidr: _, zone: _ }| id.as_ref());
-    let by_id = by_id.map(|id| Named::new(field("subnets"), Kind::Subnet, id));
-    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id)).chain(by_id);
-    let groups =
-        security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
+    let by_id = by_id.map(|id| ResourceReference::new(field("subnets"), Kind::Subnet, id));
+    let subnets =
+        subnet_ids.iter().flatten().map(|id| ResourceReference::new(field("subnetIds"), Kind::Subnet, id)).chain(by_id);
+    let groups = security_group_ids
+        .iter()
+        .flatten()
+        .map(|id| ResourceReference::new(field("securityGroupIds"), Kind::SecurityGroup, id));
     vpc.chain(subnets).chain(groups).collect()
 }
 
-fn by_pod_identity(one: &PodIdentity) -> Vec<Named> {
+fn by_pod_identity(one: &PodIdentity) -> Vec<ResourceReference> {
     let PodIdentity { namespace, service_account, role_arn, role, target_role_arn, disable_session_tags: _ } = one;
     let field = |name: &str| format!("spec.podIdentities[{namespace}/{service_account}].{name}");
-    let existing = role_arn.iter().map(|arn| Named::new(field("roleArn"), Kind::Role, arn));
-    let target = target_role_arn.iter().map(|arn| Named::new(field("targetRoleArn"), Kind::Role, arn));
+    let existing = role_arn.iter().map(|arn| ResourceReference::new(field("roleArn"), Kind::Role, arn));
+    let target = target_role_arn.iter().map(|arn| ResourceReference::new(field("targetRoleArn"), Kind::Role, arn));
     existing.chain(target).chain(role.iter().flat_map(|role| by_workload_role(&field("role"), role))).collect()
 }
 
 /// What a role of Keelson's may do: its boundary alone limits a document that the object's author writes.
-fn by_workload_role(field: &str, role: &WorkloadRole) -> Vec<Named> {
+fn by_workload_role(field: &str, role: &WorkloadRole) -> Vec<ResourceReference> {
     let WorkloadRole { policy_arns, policies, policy } = role;
-    let managed = policy_arns.iter().map(|arn| Named::new(format!("{field}.policyArns"), Kind::Policy, arn));
-    let included =
-        policies.iter().map(|policy| Named::new(format!("{field}.policies"), Kind::WorkloadPolicy, policy.as_str()));
-    let own = policy.iter().map(|_| Named::new(format!("{field}.policy"), Kind::InlinePolicy, "a policy document"));
+    let managed =
+        policy_arns.iter().map(|arn| ResourceReference::new(format!("{field}.policyArns"), Kind::Policy, arn));
+    let included = policies
+        .iter()
+        .map(|policy| ResourceReference::new(format!("{field}.policies"), Kind::WorkloadPolicy, policy.as_str()));
+    let own = policy
+        .iter()
+        .map(|_| ResourceReference::new(format!("{field}.policy"), Kind::InlinePolicy, "a policy document"));
     managed.chain(included).chain(own).collect()
 }
 
-fn by_addon(addon: &Addon) -> Vec<Named> {
+fn by_addon(addon: &Addon) -> Vec<ResourceReference> {
     // `configuration` belongs to the add-on, for what runs in the cluster.
     let Addon {
         name,
@@ -240,13 +252,13 @@ fn by_addon(addon: &Addon) -> Vec<Named> {
     let field = |field: &str| format!("spec.addons[{name}].{field}");
     let irsa = service_account_role_arn.iter().map(|arn| (field("serviceAccountRoleArn"), arn));
     let pods = pod_identity_role_arn.iter().map(|arn| (field("podIdentityRoleArn"), arn));
-    let existing = irsa.chain(pods).map(|(field, arn)| Named::new(field, Kind::Role, arn));
+    let existing = irsa.chain(pods).map(|(field, arn)| ResourceReference::new(field, Kind::Role, arn));
     let created = pod_identity_role.iter().flat_map(|role| by_workload_role(&field("podIdentityRole"), role));
     existing.chain(created).collect()
 }
 
 /// The references of a NodeGroup.
-pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
+pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<ResourceReference> {
     let NodeGroupSpec {
         cluster_ref: _,
         node_group_name: _,
@@ -273,20 +285,20 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         tags: _,
         auto_scaling_group_tags: _,
     } = spec;
-    let role = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn));
+    let role = role_arn.iter().map(|arn| ResourceReference::new("spec.roleArn", Kind::Role, arn));
     let policies = additional_role_policies.iter();
-    let policies = policies.map(|arn| Named::new("spec.additionalRolePolicies", Kind::Policy, arn));
-    let subnets = ids.iter().flatten().map(|id| Named::new("spec.subnets.ids", Kind::Subnet, id));
+    let policies = policies.map(|arn| ResourceReference::new("spec.additionalRolePolicies", Kind::Policy, arn));
+    let subnets = ids.iter().flatten().map(|id| ResourceReference::new("spec.subnets.ids", Kind::Subnet, id));
     // A name is resolved to an id first: see `node_group/template_name.rs`.
     let template = launch_template.iter().filter_map(|LaunchTemplate { id, name: _, version: _ }| {
-        Some(Named::new("spec.launchTemplate.id", Kind::LaunchTemplate, id.as_ref()?))
+        Some(ResourceReference::new("spec.launchTemplate.id", Kind::LaunchTemplate, id.as_ref()?))
     });
     let node = node.iter().flat_map(by_node_template);
     role.chain(policies).chain(subnets).chain(template).chain(node).collect()
 }
 
 /// The references of a launch template that Keelson creates.
-fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
+fn by_node_template(node: &NodeTemplate) -> Vec<ResourceReference> {
     let NodeTemplate {
         image_id,
         // What it says of a cluster gives a node nothing there: its role would need an access entry.
@@ -300,16 +312,18 @@ fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
         efa: _,
     } = node;
     let groups = security_group_ids.iter();
-    let groups = groups.map(|id| Named::new("spec.node.securityGroupIds", Kind::SecurityGroup, id));
+    let groups = groups.map(|id| ResourceReference::new("spec.node.securityGroupIds", Kind::SecurityGroup, id));
     let keys = volumes.iter().filter_map(|volume| {
         let field = format!("spec.node.volumes[{}].kmsKeyArn", volume.device_name);
-        Some(Named::new(field, Kind::KmsKey, volume.kms_key_arn.as_ref()?))
+        Some(ResourceReference::new(field, Kind::KmsKey, volume.kms_key_arn.as_ref()?))
     });
     let single = [
         ("spec.node.imageId", Kind::Image, image_id),
         ("spec.node.capacityReservationId", Kind::CapacityReservation, capacity_reservation_id),
         ("spec.node.placementGroup", Kind::PlacementGroup, placement_group),
     ];
-    let single = single.into_iter().filter_map(|(field, kind, value)| Some(Named::new(field, kind, value.as_ref()?)));
+    let single = single
+        .into_iter()
+        .filter_map(|(field, kind, value)| Some(ResourceReference::new(field, kind, value.as_ref()?)));
     groups.chain(keys).chain(single).collect()
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::access::Grant;
 use super::allowlist::Allowlists;
 use super::allowlist::refuse_inline_policy;
-use super::named::{Kind, Named};
+use super::authorization::Grant;
+use super::named::{Kind, ResourceReference};
 use super::refusal::Refusal;
 use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
@@ -53,7 +53,7 @@ impl From<Denied> for ValidateError {
 /// # Errors
 /// The first reference that is not allowed. Without an AwsAccount there are no allowlists: the whole installation is
 /// one tenant. But then nothing limits the roles of Pods, so that an author of manifests could write any permission.
-pub fn check<'n>(grant: &Grant, named: &'n [Named]) -> Result<Vec<&'n Named>, Refusal> {
+pub fn check<'n>(grant: &Grant, named: &'n [ResourceReference]) -> Result<Vec<&'n ResourceReference>, Refusal> {
     if let Some(lists) = &grant.allowlists {
         return lists.check(named);
     }
@@ -73,11 +73,11 @@ pub async fn check_owned(
     aws: &Session,
     grant: &Grant,
     namespace: &str,
-    undecided: &[&Named],
+    undecided: &[&ResourceReference],
     max_age: Duration,
 ) -> Result<(), Denied> {
     let Some(lists) = grant.allowlists.as_ref().filter(|_| !undecided.is_empty()) else { return Ok(()) };
-    let own = Own::of(ctx, namespace);
+    let own = NamespaceResources::of(ctx, namespace);
     match decide(lists, aws, &own, undecided, MaxStaleness::within(max_age)).await {
         Err(Denied::Refused(_)) => decide(lists, aws, &own, undecided, MaxStaleness::now()).await,
         other => other,
@@ -88,10 +88,10 @@ pub async fn check_owned(
 ///
 /// # Errors
 /// The first AMI that is not allowed, or that EC2 could not be read.
-pub async fn check_images(aws: &Session, grant: &Grant, named: &[Named]) -> Result<(), Denied> {
+pub async fn check_images(aws: &Session, grant: &Grant, named: &[ResourceReference]) -> Result<(), Denied> {
     let Some(lists) = &grant.allowlists else { return Ok(()) };
     let undecided = lists.check(named).map_err(Denied::Refused)?;
-    let images: Vec<&Named> = undecided.into_iter().filter(|one| one.kind == Kind::Image).collect();
+    let images: Vec<&ResourceReference> = undecided.into_iter().filter(|one| one.kind == Kind::Image).collect();
     let ids = lists.images_to_look_up(&images);
     let image_owners = find_image_owners(aws, &ids, MaxStaleness::now()).await.map_err(Denied::Unreadable)?;
     let owned = OwnedResources { image_owners, ..OwnedResources::default() };
@@ -101,8 +101,8 @@ pub async fn check_images(aws: &Session, grant: &Grant, named: &[Named]) -> Resu
 async fn decide(
     lists: &Allowlists,
     aws: &Session,
-    own: &Own,
-    undecided: &[&Named],
+    own: &NamespaceResources,
+    undecided: &[&ResourceReference],
     max_staleness: MaxStaleness,
 ) -> Result<(), Denied> {
     let (subnets, images) = (lists.subnets_to_look_up(undecided), lists.images_to_look_up(undecided));
@@ -116,7 +116,7 @@ async fn decide(
 }
 
 /// What is known about a namespace's EksClusters without AWS.
-struct Own {
+struct NamespaceResources {
     /// Their UIDs, which only the API server assigns; resources they create carry one as owner tag.
     uids: BTreeSet<String>,
     /// The security groups that EKS created for them, without the cluster's tags. They are in status, which tenants
@@ -124,7 +124,7 @@ struct Own {
     security_groups: BTreeSet<String>,
 }
 
-impl Own {
+impl NamespaceResources {
     fn of(ctx: &Context, namespace: &str) -> Self {
         let clusters = ctx.clusters.state_filter(|cluster| cluster.metadata.namespace.as_deref() == Some(namespace));
         let group = |cluster: &EksCluster| cluster.status.as_ref()?.network.as_ref()?.cluster_security_group_id.clone();

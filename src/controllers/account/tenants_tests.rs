@@ -200,7 +200,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
     nodes.iter().flat_map(|node| node.facts().into_iter().map(|(_, value)| value)).collect()
 }
 
-fn decide(lists: &Allowlists, named: &[super::named::Named]) -> Result<(), Refusal> {
+fn decide(lists: &Allowlists, named: &[super::named::ResourceReference]) -> Result<(), Refusal> {
     let undecided = lists.check(named)?;
     lists.check_owned(&undecided, &made_by_a(&lists.subnets_to_look_up(&undecided)))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::APPROVE_ANNOTATION;
 use crate::api::conditions::bounded;
 use crate::api::policy::{ChangePolicy, DriftPolicy};
-use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
+use crate::api::status_cluster::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
 use crate::engine::execution_policy::{AllowedSteps, Approved, Drift, EXISTENCE, Facts, StepId, Subject, digest};
 use crate::engine::{ExecutionPolicy, HoldReason, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
@@ -35,7 +35,7 @@ const MAX_VALUE: usize = 1024;
 
 /// Digest of the desired state: the spec with what its account and other objects add. Approvals of creates refer to
 /// it.
-pub fn wanted<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, more: &M) -> String {
+pub fn desired_digest<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, more: &M) -> String {
     let mut spec = serde_json::to_value(spec).unwrap_or_default();
     if let Value::Object(fields) = &mut spec {
         fields.retain(|name, _| !NOT_IN_AWS.contains(&name.as_str()));

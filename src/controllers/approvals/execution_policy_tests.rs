@@ -174,7 +174,7 @@ fn message_of_a_plan_that_waits_for_approval() {
 fn digest_covers_only_the_desired_state_of_aws() {
     let spec = json!({"region": "eu-west-1", "version": "1.34", "changePolicy": "Automatic", "suspend": false});
     let account = AccountSettings::default();
-    let of = |spec: &Value| wanted(spec, &account, &());
+    let of = |spec: &Value| desired_digest(spec, &account, &());
     let mut policy = spec.clone();
     policy["changePolicy"] = "Approval".into();
     policy["suspend"] = true.into();
@@ -183,8 +183,8 @@ fn digest_covers_only_the_desired_state_of_aws() {
     version["version"] = "1.35".into();
     assert_ne!(of(&spec), of(&version));
     let boundary = AccountSettings { permissions_boundary: Some("arn".into()), ..AccountSettings::default() };
-    assert_ne!(of(&spec), wanted(&spec, &boundary, &()));
-    assert_ne!(of(&spec), wanted(&spec, &account, &["arn"]));
+    assert_ne!(of(&spec), desired_digest(&spec, &boundary, &()));
+    assert_ne!(of(&spec), desired_digest(&spec, &account, &["arn"]));
 }
 
 #[test]

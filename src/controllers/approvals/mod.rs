@@ -1,10 +1,10 @@
 //! PlanApprovals: watches them, offers them to the objects they name, and reports the result in their status. An event
 //! on the object names the approver. I/O: the management cluster's API.
 
+mod approval_state;
 mod author;
-pub mod policy;
+pub mod change_policy;
 pub mod store;
-mod verdict;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
+use approval_state::{ApprovalTarget, NamedObject, Verdict, verdict};
 pub use author::{ApprovedBy, describe_author, read_authors};
 use store::target_of;
-use verdict::{ApprovalTarget, Named, Verdict, verdict};
 
 use super::context::Context;
 use super::runtime::apply::{self, Kind, MANAGER};
-use super::runtime::queue::Trigger;
-use super::runtime::watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::kind_watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::reconcile_queue::Trigger;
 use crate::api::plan_approval::PlanApprovalStatus;
-use crate::api::status::{DeletionStatus, PlanStatus};
+use crate::api::status_cluster::{DeletionStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
 use crate::aws::WriteGate;
 
@@ -117,12 +117,12 @@ fn status(approval: &PlanApproval, verdict: Verdict, now: Timestamp) -> PlanAppr
 }
 
 /// The object that an approval names, with its state; `None`: the approval names none.
-fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<Named> {
+fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<NamedObject> {
     let namespace = approval.namespace()?;
     let (kind, name) = target_of(approval)?;
     let missing = |unreadable: Option<String>| match unreadable {
-        Some(_) => Named::Unreadable,
-        None => Named::Missing(format!("{kind} {name}")),
+        Some(_) => NamedObject::Unreadable,
+        None => NamedObject::Missing(format!("{kind} {name}")),
     };
     if kind == EksCluster::NAME {
         let Some(cluster) = ctx.cluster(&namespace, name) else {
@@ -131,7 +131,7 @@ fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<Named> {
         let status = cluster.status.clone().unwrap_or_default();
         let (observed, conditions) = (status.observed_generation, &status.conditions);
         let target = target_from_status(&cluster.metadata, observed, conditions, status.plan, status.deletion);
-        return Some(Named::Found(target));
+        return Some(NamedObject::Found(target));
     }
     let Some(group) = ctx.node_groups.get(&ObjectRef::new(name).within(&namespace)) else {
         return Some(missing(ctx.unreadable.reason::<NodeGroup>(Some(&namespace), name)));
@@ -140,7 +140,7 @@ fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<Named> {
     let (observed, conditions) = (status.observed_generation, &status.conditions);
     let target =
         target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion.map(Into::into));
-    Some(Named::Found(target))
+    Some(NamedObject::Found(target))
 }
 
 fn target_from_status(

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
+use super::approval_state::is_open;
 use super::execution_policy::ApprovalObject;
-use super::verdict::is_open;
 use crate::api::{EksCluster, NodeGroup, PlanApproval};
 use crate::controllers::runtime::apply::Kind;
 

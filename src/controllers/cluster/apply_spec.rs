@@ -8,14 +8,14 @@ use kube::ResourceExt;
 use super::agent::roll_up::{GitOps, Secrets};
 use super::agent::{self, held_revision, steps};
 use super::outcome::{Observation, Outcome};
-use super::status::conditions::{self, Input};
+use super::status::cluster_conditions::{self, Input};
 use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
-use super::upgrade::{Upgrade, status as upgrade_status, waiting};
+use super::upgrade::{Upgrade, upgrade_status, waiting};
 use super::{ClusterController, Reconcile, validate};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
-use crate::api::status::{EksClusterStatus, UpgradeStatus};
+use crate::api::status_cluster::{EksClusterStatus, UpgradeStatus};
 use crate::controllers::account::owned;
 use crate::controllers::account::refusal::invalid;
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
@@ -25,8 +25,8 @@ use crate::controllers::hand_over;
 use crate::controllers::name_claims;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
@@ -52,7 +52,7 @@ pub struct ValidCluster {
 }
 
 /// What must exist, at the versions that may run now.
-pub struct Wanted {
+pub struct DesiredCluster {
     graph: Graph<Cloud>,
     versions: Versions,
 }
@@ -109,7 +109,7 @@ impl Reconcile<'_> {
                 let mut outcome = self.unobserved(previous, overall, Next::after(agent::SECRET_RETRY, self.now));
                 let generation = self.object.metadata.generation;
                 let all = &mut outcome.conditions;
-                conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
+                cluster_conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
                 return Err(Stop::with_outcome(outcome));
             }
         }
@@ -132,12 +132,12 @@ impl Reconcile<'_> {
         previous: &mut EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredCluster, BuildError> {
         *previous = self.keep_tag_keys(previous, grant).await?;
         let upgrade = self.upgrade(cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
         let graph = self.graph(previous, grant, cloud, &versions).await?;
-        Ok(Wanted { graph, versions })
+        Ok(DesiredCluster { graph, versions })
     }
 
     /// Observe, plan, execute: runs what may run now, and decides again for as long as that changes.
@@ -146,11 +146,11 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-        wanted: Wanted,
+        wanted: DesiredCluster,
     ) -> Result<Executed<Option<Upgrade>>, BuildError> {
         /// After this many rounds, the rest waits for the next reconcile.
         const MAX_ROUNDS: usize = 4;
-        let Wanted { mut graph, mut versions } = wanted;
+        let DesiredCluster { mut graph, mut versions } = wanted;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
@@ -241,7 +241,7 @@ impl Reconcile<'_> {
         held_revision::keep(held, self.object.spec.gitops.as_ref(), &mut gitops);
         let condition = held_revision::with_note(agent.with_upgrade_note(condition), gitops.as_ref());
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
-        let (conditions, overall) = conditions::conditions(&Input {
+        let (conditions, overall) = cluster_conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
             plan: &judged,
@@ -250,7 +250,7 @@ impl Reconcile<'_> {
             gitops: &condition,
             gitops_stalled: stalled,
             ready: &ready,
-            upgrade: upgrade.as_ref().map(|upgrade| conditions::Upgrade {
+            upgrade: upgrade.as_ref().map(|upgrade| cluster_conditions::Upgrade {
                 decision: &upgrade.decision,
                 message: upgrade_report.as_ref().and_then(|(_, message)| message.as_deref()),
             }),
@@ -283,7 +283,7 @@ impl Reconcile<'_> {
         let of_upgrade = upgrade.as_ref().and_then(|upgrade| upgrade.hook.clone());
         let (overall, then) = self.with_hooks(overall, of_upgrade, cloud).await;
         next = next.or(then);
-        let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let mut conditions = cluster_conditions::with_overall(conditions, generation, &overall, self.now);
         let overridden = self
             .grant()
             .ok()
@@ -367,7 +367,7 @@ impl Reconcile<'_> {
     }
 
     /// The steps that follow the engine's plan.
-    fn ahead(&self, upgrade: &Upgrade) -> Ahead {
+    fn ahead(&self, upgrade: &Upgrade) -> LaterSteps {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let version_of = |name: &str| {
             let group = groups.iter().find(|group| group.node_group_name() == name)?;

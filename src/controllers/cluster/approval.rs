@@ -4,14 +4,14 @@ use kube::ResourceExt;
 
 use super::Reconcile;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, PlanStatus};
+use crate::api::status_cluster::{EksClusterStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, Reason};
 use crate::controllers::account::Grant;
 use crate::controllers::approvals::execution_policy::{self, Approvals, PlanApprovalState};
 use crate::controllers::approvals::{self, ApprovedBy};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::ConditionValue;
-use crate::controllers::status::report;
+use crate::controllers::status::finish_reconcile;
 use crate::engine::ExecutionPolicy;
 use crate::engine::execution_policy::Subject;
 use crate::resources::graph::expand::Versions;
@@ -25,9 +25,12 @@ impl Reconcile<'_> {
         versions: &Versions,
     ) -> (ExecutionPolicy, String) {
         let spec = &self.object.spec;
-        let wanted = execution_policy::wanted(spec, &grant.settings, &self.node_role(grant).policies);
-        let asked =
-            execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let wanted = execution_policy::desired_digest(spec, &grant.settings, &self.node_role(grant).policies);
+        let asked = execution_policy::desired_digest(
+            spec,
+            &grant.settings,
+            &(&wanted, &versions.control_plane, &versions.addons),
+        );
         let edited = self.object.metadata.generation != previous.observed_generation;
         let synced = previous.synced.as_deref();
         let asked = execution_policy::current_target(asked, versions.control_plane.is_some(), edited, synced);
@@ -75,12 +78,12 @@ impl Reconcile<'_> {
 
     /// The subject of its plans.
     pub(super) fn subject(&self) -> Subject {
-        report::subject(self.object)
+        finish_reconcile::subject(self.object)
     }
 
     /// The effective change policy.
     pub(super) fn change_policy(&self) -> ChangePolicy {
-        approvals::policy::in_force(self.object, &self.last_status(), self.ctx.settings.require_approval_objects)
+        approvals::change_policy::in_force(self.object, &self.last_status(), self.ctx.settings.require_approval_objects)
     }
 
     /// Whether Keelson may only look.

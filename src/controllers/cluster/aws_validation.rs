@@ -6,12 +6,12 @@ use kube::ResourceExt;
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::policy::AdoptionPolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;
 use crate::resources::account_checks::preflight;
-use crate::resources::aws_validation::{self, Stage, Surroundings};
+use crate::resources::aws_validation::{self, AccountContext, Stage};
 use crate::resources::graph::expand::NodeRole;
 use crate::resources::network::vpc;
 
@@ -35,8 +35,11 @@ impl Reconcile<'_> {
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let own_vpc = self.records().ids().find(|(key, _)| *key == vpc::key()).map(|(_, id)| id);
-        let around =
-            Surroundings { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
+        let around = AccountContext {
+            account_id: &aws.account_id,
+            settings: Some(&grant.settings),
+            own_vpc: own_vpc.as_deref(),
+        };
         aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, around)).await?;
         let is_new = stage == Stage::New && self.has_no_record();
         if is_new && self.object.spec.adoption_policy != AdoptionPolicy::Adopt {

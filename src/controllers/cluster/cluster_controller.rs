@@ -9,7 +9,7 @@ use super::agent;
 use super::deletion::blocked::Blocked;
 use super::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use super::{hooks, kubeconfig_secret, registration, spec_check, upgrade};
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
 use crate::controllers::name_claims::NameClaims;
@@ -29,7 +29,7 @@ pub struct KindState {
     /// What a sweep left alone and events have reported.
     pub(super) reported_leftovers: BTreeSet<String>,
     /// Its upgrades.
-    pub(super) upgrade: upgrade::state::UpgradeState,
+    pub(super) upgrade: upgrade::upgrade_state::UpgradeState,
     /// Its hooks.
     pub(super) hooks: hooks::Memory,
     /// Results of the checks of the spec against AWS.

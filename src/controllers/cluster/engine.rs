@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use super::Reconcile;
-use crate::api::status::ResourceStatus;
+use crate::api::status_cluster::ResourceStatus;
 use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::apply;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::journal;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;

@@ -12,7 +12,7 @@ use super::{Reconcile, status};
 use crate::api::NodeGroup;
 use crate::api::addons::Addon;
 use crate::api::network::NetworkKind;
-use crate::api::status::{EksClusterStatus, ResourceStatus};
+use crate::api::status_cluster::{EksClusterStatus, ResourceStatus};
 use crate::controllers::account::Grant;
 use crate::controllers::reconcile_error::BuildError;
 use crate::engine::{Graph, Key};

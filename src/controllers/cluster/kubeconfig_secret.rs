@@ -11,14 +11,14 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::Reconcile;
-use super::owned_secret::{self, Unapplied, Unwritten, Version, Written, version};
+use super::owned_secret::{self, ApplyError, SecretError, SecretOutcome, Version, version};
 use crate::api::Reason;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::runtime::apply::{self, describe_error};
 use crate::controllers::runtime::deadline::with_deadline;
-use crate::controllers::runtime::watch::digest;
+use crate::controllers::runtime::kind_watch::digest;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::workload::client::Location;
 use crate::workload::kubeconfig::ExecAccess;
 
@@ -77,10 +77,10 @@ fn content(cluster_name: &str, region: &str, location: &Location) -> String {
 
 impl Reconcile<'_> {
     /// Writes the Secret that the spec names once the cluster has an API, and deletes the one that it named before.
-    pub(super) async fn kubeconfig_secret(&mut self, previous: &EksClusterStatus) -> Written<String> {
+    pub(super) async fn kubeconfig_secret(&mut self, previous: &EksClusterStatus) -> SecretOutcome<String> {
         let recorded = previous.kubeconfig_secret.clone();
         let wanted = self.object.spec.write_kubeconfig_to_secret_ref.as_ref().map(|reference| reference.name.clone());
-        let settled = |secret| Written { secret, pending: None, next: Next::change() };
+        let settled = |secret| SecretOutcome { secret, pending: None, next: Next::change() };
         if self.observes() || recorded.is_none() && wanted.is_none() {
             return settled(recorded);
         }
@@ -102,15 +102,15 @@ impl Reconcile<'_> {
             Some(next) if name.is_none() && self.location().is_some() => {
                 let message = format!("Secret {}/{next} is about to get the kubeconfig", self.namespace);
                 let pending = Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
-                Written { secret: Some(next), pending: Some(pending), next: Next::at(self.now) }
+                SecretOutcome { secret: Some(next), pending: Some(pending), next: Next::at(self.now) }
             }
             _ => settled(name),
         }
     }
 
-    fn unwritten(&mut self, secret: Option<String>, why: Unwritten) -> Written<String> {
+    fn unwritten(&mut self, secret: Option<String>, why: SecretError) -> SecretOutcome<String> {
         let pending = why.report(self.ctx, self.object, &mut self.state.kind.kubeconfig.published);
-        Written { secret, pending: Some(pending), next: Next::after(RETRY, self.now) }
+        SecretOutcome { secret, pending: Some(pending), next: Next::after(RETRY, self.now) }
     }
 
     pub(super) fn location(&self) -> Option<Location> {
@@ -121,7 +121,7 @@ impl Reconcile<'_> {
         Api::namespaced(self.ctx.client.clone(), &self.namespace)
     }
 
-    async fn write_secret(&mut self, name: &str) -> Result<(), Unwritten> {
+    async fn write_secret(&mut self, name: &str) -> Result<(), SecretError> {
         // As it was, for as long as nobody knows where the API is.
         let Some(location) = self.location() else { return Ok(()) };
         let content = content(&self.object.cluster_name(), &self.object.spec.region, &location);
@@ -160,8 +160,8 @@ impl Reconcile<'_> {
             });
             owned_secret::write(self.ctx, &api, (name, owner.as_str()), body, existing).await.map_err(
                 |why| match why {
-                    Unapplied::NotOwned => self.not_owned(name),
-                    Unapplied::Api(error) => self.secret_failed(name, &error),
+                    ApplyError::NotOwned => self.not_owned(name),
+                    ApplyError::Api(error) => self.secret_failed(name, &error),
                 },
             )?;
         }
@@ -169,16 +169,16 @@ impl Reconcile<'_> {
         Ok(())
     }
 
-    fn not_owned(&self, name: &str) -> Unwritten {
+    fn not_owned(&self, name: &str) -> SecretError {
         let message = format!(
             "spec.writeKubeconfigToSecretRef: Secret {}/{name} exists and is not of this EksCluster: name another one, or delete it",
             self.namespace
         );
-        Unwritten::Refused(Reason::NotOwned, message)
+        SecretError::Refused(Reason::NotOwned, message)
     }
 
     /// Deletes a Secret of this object; one of others stays.
-    async fn delete_secret(&self, name: &str) -> Result<(), Unwritten> {
+    async fn delete_secret(&self, name: &str) -> Result<(), SecretError> {
         let (api, owner) = (self.secrets_of_namespace(), self.object.uid().unwrap_or_default());
         let found =
             with_deadline("get Secret", api.get_opt(name)).await.map_err(|error| self.secret_failed(name, &error))?;
@@ -188,13 +188,13 @@ impl Reconcile<'_> {
         deleted.map_err(|error| self.secret_failed(name, &error))
     }
 
-    fn secret_failed(&self, name: &str, error: &kube::Error) -> Unwritten {
+    fn secret_failed(&self, name: &str, error: &kube::Error) -> SecretError {
         let namespace = &self.namespace;
         match error {
             kube::Error::Api(status) if status.code == 403 => {
-                Unwritten::Refused(Reason::AccessDenied, describe_denied(namespace, name, &status.message))
+                SecretError::Refused(Reason::AccessDenied, describe_denied(namespace, name, &status.message))
             }
-            error => Unwritten::Failed(format!(
+            error => SecretError::Failed(format!(
                 "spec.writeKubeconfigToSecretRef: Secret {namespace}/{name}: {}",
                 describe_error(error)
             )),

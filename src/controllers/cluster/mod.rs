@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use self::apply_spec::{References, ValidCluster, Wanted};
+use self::apply_spec::{DesiredCluster, References, ValidCluster};
 use self::cluster_controller::Reconcile;
 pub use self::cluster_controller::{ClusterController, KindState};
 use self::outcome::Outcome;
@@ -34,14 +34,14 @@ use super::approvals::execution_policy::Approvals;
 use super::context::Context;
 use super::driver::{Executed, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::reconcile_error::{BuildError, ValidateError};
-use super::recovery::Recovering;
-use super::runtime::queue::Queue;
+use super::recovery_requests::Recovering;
+use super::runtime::reconcile_queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
+use super::status::finish_reconcile::Next;
 use super::status::journal;
-use super::status::report::Next;
 use crate::api::EksCluster;
-use crate::api::status::{EksClusterStatus, PlanStatus};
+use crate::api::status_cluster::{EksClusterStatus, PlanStatus};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::graph::expand::Versions;
@@ -56,7 +56,7 @@ impl Provisioned for ClusterController {
     type Outcome = Outcome;
     type References = References;
     type Valid = ValidCluster;
-    type Wanted = Wanted;
+    type DesiredCluster = DesiredCluster;
     type Executed = Option<Upgrade>;
 
     fn ctx(&self) -> &Arc<Context> {
@@ -212,7 +212,7 @@ impl Provisioned for ClusterController {
         previous: &mut EksClusterStatus,
         valid: &Valid<ValidCluster>,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredCluster, BuildError> {
         run.build(previous, &valid.grant, cloud).await
     }
 
@@ -221,7 +221,7 @@ impl Provisioned for ClusterController {
         previous: &EksClusterStatus,
         valid: &Valid<ValidCluster>,
         cloud: &Cloud,
-        wanted: Wanted,
+        wanted: DesiredCluster,
     ) -> Result<Executed<Option<Upgrade>>, BuildError> {
         run.rounds(previous, &valid.grant, cloud, wanted).await
     }

@@ -8,14 +8,14 @@ use super::{Reconcile, agent, status};
 use crate::api::EksClusterSpec;
 use crate::api::addons::AddonVersion;
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::{
+use crate::api::status_cluster::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, StepState, SupportStatus, UpgradeStatus,
 };
 use crate::controllers::driver::StatusUpdate;
 use crate::controllers::hand_over::retained_hand_over;
-use crate::controllers::recovery::{Done, Recovering};
+use crate::controllers::recovery_requests::{CompletedRequest, Recovering};
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 use crate::engine::Key;
 use crate::resources::eks::addon;
@@ -56,7 +56,7 @@ fn is_held(spec: &EksClusterSpec, status: &EksClusterStatus) -> bool {
         addon.is_some_and(|addon| matches!(addon.version(), AddonVersion::Exact(_)))
     };
     let of_agent = || {
-        let version = agent::steps::wanted(spec.gitops.as_ref(), None, false).version;
+        let version = agent::steps::desired(spec.gitops.as_ref(), None, false).version;
         version.is_some_and(|(_, versions)| versions.named.is_some())
     };
     let steps = status.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.state == StepState::Pending);
@@ -71,7 +71,7 @@ impl Outcome {
     /// The outcome of a reconcile that ended before AWS was observed.
     pub fn unobserved(run: &Reconcile<'_>, previous: &EksClusterStatus, overall: Overall, next: Next) -> Self {
         let generation = run.object.metadata.generation;
-        let conditions = status::conditions::unobserved(&previous.conditions, generation, &overall, run.now);
+        let conditions = status::cluster_conditions::unobserved(&previous.conditions, generation, &overall, run.now);
         Self { conditions, overall, observed: None, deletion: None, waits: None, recovery: None, next }
     }
 }
@@ -128,9 +128,9 @@ impl Reconcile<'_> {
         if let Some(Recovering { plan, done }) = recovery {
             status.plan = Some(plan);
             match done {
-                Some(Done::Recovered(done)) => status.recovery = Some(done),
-                Some(Done::HandedOver(done)) => status.hand_over = Some(done),
-                Some(Done::TakenBack) => status.hand_over = None,
+                Some(CompletedRequest::Recovered(done)) => status.recovery = Some(done),
+                Some(CompletedRequest::HandedOver(done)) => status.hand_over = Some(done),
+                Some(CompletedRequest::TakenBack) => status.hand_over = None,
                 None => {}
             }
         }

@@ -10,12 +10,12 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline_while_leading;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 
 /// What became of a Secret, for status.
-pub struct Written<T> {
+pub struct SecretOutcome<T> {
     /// The Secret that this object owns, or is about to write.
     pub secret: Option<T>,
     /// Why it is not as the spec asks for.
@@ -26,14 +26,14 @@ pub struct Written<T> {
 
 /// Why a Secret is not written, or not deleted.
 #[derive(Debug)]
-pub enum Unwritten {
+pub enum SecretError {
     /// A person has to change something.
     Refused(Reason, String),
     /// The API server failed, or the Secret changed meanwhile.
     Failed(String),
 }
 
-impl Unwritten {
+impl SecretError {
     /// The condition. A refusal becomes an event too, unless it was `published` last.
     pub fn report(self, ctx: &Context, object: &EksCluster, published: &mut Option<String>) -> Overall {
         match self {
@@ -50,14 +50,14 @@ impl Unwritten {
 }
 
 /// Why a Secret was not applied.
-pub enum Unapplied {
+pub enum ApplyError {
     /// Somebody else created it since it was read.
     NotOwned,
     /// The API server refused it, or failed.
     Api(kube::Error),
 }
 
-impl From<kube::Error> for Unapplied {
+impl From<kube::Error> for ApplyError {
     fn from(error: kube::Error) -> Self {
         Self::Api(error)
     }
@@ -92,7 +92,7 @@ pub async fn write(
     (name, owner): (&str, &str),
     mut body: Value,
     existing: Option<Version>,
-) -> Result<(), Unapplied> {
+) -> Result<(), ApplyError> {
     let params = PatchParams::apply(apply::MANAGER);
     let (uid, version) = match existing {
         Some(existing) => existing,
@@ -102,7 +102,7 @@ pub async fn write(
             let claimed = patch(ctx, api, name, &params, &claim).await?;
             if has_other_managers(&claimed) {
                 give_back(ctx, api, Some(&claimed), owner).await?;
-                return Err(Unapplied::NotOwned);
+                return Err(ApplyError::NotOwned);
             }
             version(&claimed)
         }

@@ -9,14 +9,14 @@ use super::outcome::Outcome;
 use super::status::facts::Facts;
 use super::{ClusterController, Reconcile};
 use crate::api::network::NetworkKind;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::driver::{Step, Valid};
 use crate::controllers::reconcile_error::DereferenceError;
-use crate::controllers::{hand_over, recovery};
+use crate::controllers::{hand_over, recovery_requests};
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::eks::{cluster, control_plane};
+use crate::resources::eks::{cluster, kubernetes_api};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::takeover::Inventory;
@@ -31,7 +31,7 @@ impl Reconcile<'_> {
             cluster: format!("{}/{name}", self.namespace),
             object: format!("ekscluster/{name}"),
             installation: self.ctx.installation(),
-            roles: recovery::roles_on_record(&self.state.memory),
+            roles: recovery_requests::roles_on_record(&self.state.memory),
         }
     }
 
@@ -56,7 +56,7 @@ impl Reconcile<'_> {
     /// owns the cluster, as after a move or a recovery.
     pub(super) async fn taken_over_by(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
         let name = self.object.cluster_name();
-        let tags = control_plane::tags(&cloud.aws, &name).await?;
+        let tags = kubernetes_api::tags(&cloud.aws, &name).await?;
         Ok(tags.filter(|tags| is_taken_over(tags, &cloud.owner)).map(|tags| {
             let uid = tags.owner().unwrap_or_default();
             let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();

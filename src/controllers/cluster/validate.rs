@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::agent::steps;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::agents::{self, ALL, Agent, ValidAgent};
 use crate::api::gitops::GitOps;
 use crate::api::hook::{HookCluster, HookPoint};
 use crate::api::network::NetworkKind;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::refusal::{Refusal, invalid};
 use crate::upgrade::Windows;

@@ -3,9 +3,9 @@
 //! do objects that are deleted only because their CRD or namespace is. Deletions that began are recorded in a ConfigMap next to the Lease, so that
 //! a restart does not reset the count. I/O: the management cluster's API.
 
-mod release;
+mod recent_deletions;
+mod release_token;
 mod removal;
-mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 
-pub use release::Release;
+pub use recent_deletions::{AllLimits, Counted, Limits};
+use recent_deletions::{Tables, Verdict};
+pub use release_token::Release;
 pub use removal::Removal;
-pub use table::{AllLimits, Counted, Limits};
-use table::{Tables, Verdict};
 
 use super::runtime::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;

@@ -24,10 +24,10 @@ use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::Kind;
-use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::event_publisher::EventMessage;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::engine::Key;
-use crate::telemetry::events::MessageOutcome;
+use crate::telemetry::event_queue::MessageOutcome;
 
 /// First and longest retry delay while the queue cannot be read.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

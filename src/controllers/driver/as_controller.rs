@@ -8,9 +8,9 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::{Provisioned, reconcile};
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::{Queue, Trigger};
+use crate::controllers::runtime::reconcile_queue::{Queue, Trigger};
 use crate::controllers::runtime::worker::Controller;
-use crate::controllers::status::report::{self, Next, WithConditions as _};
+use crate::controllers::status::finish_reconcile::{self, Next, WithConditions as _};
 
 impl<C: Provisioned> Controller for C {
     type Object = C::Object;
@@ -30,7 +30,7 @@ impl<C: Provisioned> Controller for C {
     fn register_steady(&self, object: &C::Object) -> bool {
         let uid = object.uid().unwrap_or_default();
         let is_steady = C::status(object).is_some_and(|status| {
-            report::was_steady(object.meta(), C::observed_generation(status), status.conditions())
+            finish_reconcile::was_steady(object.meta(), C::observed_generation(status), status.conditions())
         });
         // One that is Ready without a record has lost it.
         if !is_steady || self.states().contains(&uid) || C::recorded(object).is_empty() {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use kube::ResourceExt;
 
 use super::change_wait::{ChangeOutcome, is_error};
-use crate::api::status::{ChangeStatus, ChangeType, ChangeWait};
+use crate::api::status_cluster::{ChangeStatus, ChangeType, ChangeWait};
 use crate::controllers::runtime::apply::Kind;
 use crate::telemetry::traces::{Span, SpanId, TraceId, Traces, Value};
 

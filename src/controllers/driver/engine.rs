@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::{Provisioned, Reconcile, Step, Valid};
 use crate::controllers::account::{self, Grant};
 use crate::controllers::reconcile_error::ReconcileError;
-use crate::controllers::recovery::existing;
-use crate::controllers::runtime::events::{EventMessage, operation_events, step_events};
-use crate::controllers::status::report;
+use crate::controllers::recovery_requests::existing;
+use crate::controllers::runtime::event_publisher::{EventMessage, operation_events, step_events};
+use crate::controllers::status::finish_reconcile;
 use crate::engine::execute::Run;
 use crate::engine::failure::RetryState;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Journal, Key, Memory, Report};
@@ -34,7 +34,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         account::check_same_account(made_in, &session.account_id)?;
         // Drift checks leave a part of every rate limit to operations in progress.
         let aws = if self.state.steady { session.background() } else { session };
-        let client_token_seed = report::client_token_seed(self.object);
+        let client_token_seed = finish_reconcile::client_token_seed(self.object);
         let (owner, intervals) = (C::owner(self), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, existing(self.ctx));
         Ok(Cloud { aws, owner, intervals, client_token_seed, adoption, trusts_tags: false, existing })

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Provisioned, Reconcile};
 use crate::controllers::reconcile_error::{BuildError, StatusError};
 use crate::controllers::runtime::apply;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 
 impl<C: Provisioned> Reconcile<'_, C> {
     /// Whether our finalizer is on it, as far as is known.

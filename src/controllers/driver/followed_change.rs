@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{ChangeStatus, ChangeType};
+use crate::api::status_cluster::{ChangeStatus, ChangeType};
 use crate::api::stored_time::whole_seconds;
 
 /// The changes of an object at the start of a reconcile.

@@ -9,9 +9,9 @@ use crate::api::conditions::bounded;
 use crate::api::hold::{HoldStatus, describe_holds, describe_removal, holds_in};
 use crate::controllers::approvals;
 use crate::controllers::runtime::apply::Kind as _;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::WithHolds as _;
+use crate::controllers::status::finish_reconcile::WithHolds as _;
 
 /// Longest name of who wrote a hold, in characters.
 const MAX_AUTHOR: usize = 256;

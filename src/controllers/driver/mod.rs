@@ -39,14 +39,14 @@ use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::reconcile_trigger::{self, LastReconcile};
-use super::recovery::{Recoverable, Recovering};
+use super::recovery_requests::{Recoverable, Recovering};
 use super::runtime::apply;
-use super::runtime::queue::{Queue, Trigger};
+use super::runtime::reconcile_queue::{Queue, Trigger};
 use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::report::{self, Next, WithChange, WithConditions, WithHolds, WithReconcileRequest};
+use super::status::finish_reconcile::{self, Next, WithChange, WithConditions, WithHolds, WithReconcileRequest};
 use crate::api::hold::HoldStatus;
-use crate::api::status::PlanStatus;
+use crate::api::status_cluster::PlanStatus;
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
 use crate::controllers::approvals::execution_policy::Approvals;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
@@ -94,7 +94,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// What [`Valid`] has of its own.
     type Valid: Send + Sync;
     /// The desired state.
-    type Wanted: Send;
+    type Desired: Send;
     /// What [`Executed`] has of its own.
     type Executed: Send;
 
@@ -225,14 +225,14 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         previous: &mut Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-    ) -> impl Future<Output = Result<Self::Wanted, BuildError>> + Send;
+    ) -> impl Future<Output = Result<Self::Desired, BuildError>> + Send;
     /// Runs the engine on what must exist: it observes, plans, checks and executes, again as each step ends.
     fn execute(
         run: &mut Reconcile<'_, Self>,
         previous: &Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-        wanted: Self::Wanted,
+        wanted: Self::Desired,
     ) -> impl Future<Output = Result<Executed<Self::Executed>, BuildError>> + Send;
     /// The outcome of what the engine did.
     fn report(
@@ -329,14 +329,14 @@ async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C:
     let overall = run.with_holds(overall);
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let waited_for = waits.clone().unwrap_or_default();
-    let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
+    let (overall, next) = finish_reconcile::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
     let (before, waits) = (previous.conditions(), &waited_for);
     let result = ReconcileResult { before, now: status.conditions(), overall: &overall, waits, is_held, next };
     let change = run.update_change(followed, &result);
     status.set_change(change);
     run.state.last_reconcile = Some(LastReconcile::new(object.meta(), &overall, is_held, next));
-    report::publish_transition(ctx, object, previous.conditions(), &overall);
-    report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
+    finish_reconcile::publish_transition(ctx, object, previous.conditions(), &overall);
+    finish_reconcile::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
 }
 
 /// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.

@@ -8,7 +8,7 @@ use crate::controllers::reconcile_error::{
     BuildError, DereferenceError, Effect, ObserveError, ReconcileError, ValidateError,
 };
 use crate::controllers::status::conditions::{ConditionValue, Overall, overall_without_plan, set_in_sync_unknown};
-use crate::controllers::status::report::{self, Next, WithConditions};
+use crate::controllers::status::finish_reconcile::{self, Next, WithConditions};
 use crate::engine::failure::RetryState;
 
 /// Why a reconcile does not go on.
@@ -91,7 +91,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
                 self.unobserved(previous, Overall::Stalled(condition), next.failed(result))
             }
             Effect::Failed(failure) => {
-                let failed = self.state.record_failure(failure, self.now, report::seed(self.object));
+                let failed = self.state.record_failure(failure, self.now, finish_reconcile::seed(self.object));
                 self.still_failing(previous, &failed)
             }
             Effect::ManagementApi { reason, message, retry } => {

@@ -8,9 +8,9 @@ use tracing::field::Empty;
 
 use super::change_spans::ids;
 use super::followed_change::InProgress;
-use crate::api::status::ChangeStatus;
+use crate::api::status_cluster::ChangeStatus;
 use crate::controllers::runtime::apply::Kind;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::engine::FinishedOperation;
 use crate::telemetry::traces::{Span, SpanId, TARGET, TraceId, Traces};
 

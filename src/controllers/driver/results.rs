@@ -1,10 +1,10 @@
 //! What the steps of a reconcile pass on to the next. No I/O.
 
 use crate::controllers::account::Grant;
-use crate::controllers::account::named::Named;
-use crate::controllers::recovery::RecoveryRequest;
+use crate::controllers::account::named::ResourceReference;
+use crate::controllers::recovery_requests::RecoveryRequest;
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 use crate::engine::{ExecutionPolicy, Report};
 
@@ -13,7 +13,7 @@ pub struct Valid<T> {
     /// The access to its account.
     pub grant: Grant,
     /// The AWS resources that its spec names.
-    pub named: Vec<Named>,
+    pub named: Vec<ResourceReference>,
     /// The takeover that a user requests, which comes before the spec.
     pub request: Option<RecoveryRequest>,
     /// What is the kind's own.

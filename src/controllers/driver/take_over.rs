@@ -9,11 +9,11 @@ use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::hand_over;
 use crate::controllers::reconcile_error::{BuildError, ObserveError, ValidateError};
-use crate::controllers::recovery::{self, Purpose, Recovering, RecoveryRequest};
+use crate::controllers::recovery_requests::{self, Purpose, Recovering, RecoveryRequest};
 use crate::controllers::runtime::apply::Kind;
-use crate::controllers::status::next::Next;
-use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report;
+use crate::controllers::status::finish_reconcile;
+use crate::controllers::status::plan_status::{self, LaterSteps};
+use crate::controllers::status::requeue::Next;
 use crate::engine::{Class, ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::Cloud;
 use crate::resources::recovery::retag;
@@ -83,7 +83,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
             check_consent(evidence, &grant)
         };
         let report = C::run_engine(self, &may_take, &graph, cloud, Goal::Present, &policy).await;
-        let (subject, plan, ahead) = (report::subject(self.object), &report.plan, Ahead::default());
+        let (subject, plan, ahead) = (finish_reconcile::subject(self.object), &report.plan, LaterSteps::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let approvals = C::approvals(self, previous);
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, C::plan(previous));
@@ -92,7 +92,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let certain = hand_over::empty_is_certain_at(request, &selection, &self.state.memory);
         let uncertain = certain.filter(|at| *at > self.now);
         let next = uncertain.map_or(next, Next::at);
-        let is_done = uncertain.is_none() && recovery::is_complete(&report, &self.state.memory, self.now);
+        let is_done = uncertain.is_none() && recovery_requests::is_complete(&report, &self.state.memory, self.now);
         if is_done {
             self.ctx.events.publish(self.object, vec![request.done_event(&selection)]);
         }

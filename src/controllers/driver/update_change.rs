@@ -8,10 +8,10 @@ use super::change_wait::{self, ChangeOutcome, Progress};
 use super::followed_change::{Before, Followed, ready_differs};
 use super::{Provisioned, Reconcile};
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{ChangeStatus, ChangeType, ChangeWait};
+use crate::api::status_cluster::{ChangeStatus, ChangeType, ChangeWait};
 use crate::api::stored_time::whole_seconds;
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::{Next, WithChange as _, WithConditions as _};
+use crate::controllers::status::finish_reconcile::{Next, WithChange as _, WithConditions as _};
 use crate::controllers::status::waits::Wait;
 
 impl<'a> Before<'a> {

@@ -4,7 +4,7 @@
 //! Read when a term begins, written at most once a minute and when it ends. Nothing waits for either: lost durations
 //! are learned again.
 
-mod table;
+mod stored_estimates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use table::{AccountRegion, Table};
+use stored_estimates::{AccountRegion, Table};
 
 use super::runtime::apply::{MANAGER, describe_error};
 use crate::aws::WriteGate;

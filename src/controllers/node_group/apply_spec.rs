@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::replacement::names::immutable_digest;
-use super::replacement::progress::Replacing;
-use super::{NodeGroupController, Outcome, Reconcile, status, target, valid, waiting};
+use super::replacement::node_group_names::immutable_digest;
+use super::replacement::progress::DecidedReplacement;
+use super::{NodeGroupController, Outcome, Reconcile, node_group_status, target, valid, waiting};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::api::{EksCluster, Reason, SpecError};
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
@@ -18,14 +18,14 @@ use crate::controllers::driver::{Executed, Step, Stop, Valid};
 use crate::controllers::hand_over;
 use crate::controllers::name_claims;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
+use crate::controllers::status::finish_reconcile::{self, Next};
 use crate::controllers::status::journal::NoJournal;
-use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::{self, Next};
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::tag_keys::{self, OF_AUTO_SCALING_GROUP, OF_NODE_GROUP};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::node_group::{self, Target};
-use crate::resources::graph::expand::{self, Beside, ClusterView, NodeGroupInput};
+use crate::resources::graph::expand::{self, ClusterView, NodeGroupInput, SecondNodeGroup};
 
 /// What a NodeGroup refers to in the management cluster.
 pub struct References {
@@ -52,13 +52,13 @@ impl ValidGroup {
 type Tags = std::collections::BTreeMap<String, String>;
 
 /// What must exist.
-pub struct Wanted {
+pub struct DesiredNodeGroup {
     graph: Graph<Cloud>,
-    own: Targeted,
+    own: ReportInputs,
 }
 
 /// What the report needs of it.
-pub struct Targeted {
+pub struct ReportInputs {
     target: Target,
     /// When a maintenance window opens.
     opens: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub struct Targeted {
     /// Why nothing that disrupts workloads may start, if so.
     closed: Option<String>,
     /// The replacement that the graph shows.
-    replacing: Replacing,
+    replacing: DecidedReplacement,
 }
 
 /// Why a replacement waits while there is a hold.
@@ -166,7 +166,7 @@ impl Reconcile<'_> {
         previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredNodeGroup, BuildError> {
         let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
         let change_policy = self.change_policy(cluster);
         let (mut target, opens) = target::target(self.object, cluster, self.now);
@@ -195,7 +195,10 @@ impl Reconcile<'_> {
             }
         }
         let overridden = tag_keys::describe_overridden_of(grant, &self.object.spec);
-        Ok(Wanted { graph, own: Targeted { target, opens, tags, group_tags, overridden, closed, replacing } })
+        Ok(DesiredNodeGroup {
+            graph,
+            own: ReportInputs { target, opens, tags, group_tags, overridden, closed, replacing },
+        })
     }
 
     /// Observe, plan, execute.
@@ -204,9 +207,9 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-        wanted: Wanted,
-    ) -> Executed<Targeted> {
-        let Wanted { graph, own } = wanted;
+        wanted: DesiredNodeGroup,
+    ) -> Executed<ReportInputs> {
+        let DesiredNodeGroup { graph, own } = wanted;
         let (policy, asked) = self.policy(previous, &valid.own.cluster, &valid.grant, &own.target);
         let report = self.engine(&valid.own.cluster, &graph, cloud, Goal::Present, &policy).await;
         Executed { report, policy, asked, own }
@@ -218,10 +221,10 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         cluster: &EksCluster,
         cloud: &Cloud,
-        executed: Executed<Targeted>,
+        executed: Executed<ReportInputs>,
     ) -> Outcome {
         let Executed { report, policy, asked, own } = executed;
-        let Targeted { target, opens, tags, group_tags, overridden, closed, replacing: before } = own;
+        let ReportInputs { target, opens, tags, group_tags, overridden, closed, replacing: before } = own;
         let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
         let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
         let [tag_keys, auto_scaling_group_tag_keys] = [(&OF_NODE_GROUP, &tags), (&OF_AUTO_SCALING_GROUP, &group_tags)]
@@ -254,7 +257,7 @@ impl Reconcile<'_> {
         view: &ClusterView,
         target: &Target,
         previous: &NodeGroupStatus,
-        (name, beside): (&str, Beside),
+        (name, beside): (&str, SecondNodeGroup),
     ) -> Result<Graph<Cloud>, SpecError> {
         let key = node_group::key(name);
         let is_recorded = previous.arn.is_some() && key == self.key(previous);
@@ -297,8 +300,8 @@ impl Reconcile<'_> {
         target: &Target,
     ) -> (ExecutionPolicy, String) {
         let spec = &self.object.spec;
-        let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
-        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
+        let wanted = execution_policy::desired_digest(spec, &grant.settings, &cluster.spec.tags);
+        let asked = execution_policy::desired_digest(spec, &grant.settings, &(&wanted, &target.version));
         // An upgrade is approved as a whole, with its cluster.
         let key = self.key(previous).to_string();
         let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());
@@ -326,12 +329,12 @@ impl Reconcile<'_> {
         report: Report,
         target: &Target,
         (policy, asked): (&ExecutionPolicy, &str),
-        replacing: Option<&Replacing>,
+        replacing: Option<&DecidedReplacement>,
     ) -> Outcome {
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.object.metadata.generation;
-        let (subject, approvals) = (report::subject(self.object), self.approvals(previous));
+        let (subject, approvals) = (finish_reconcile::subject(self.object), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
         let agreed = execution_policy::accept_approval(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
@@ -342,7 +345,7 @@ impl Reconcile<'_> {
         let next = next.or(failed);
         let object = self.as_argument();
         let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
-        let (memory, ahead) = (&self.state.memory, &Ahead::default());
+        let (memory, ahead) = (&self.state.memory, &LaterSteps::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
         let shown = plan_status::Input {
             plan: &plan,
@@ -354,7 +357,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let groups = replacing.map_or(previous.clone(), |replacing| self.with_pair(previous, replacing));
-        let input = status::Input {
+        let input = node_group_status::Input {
             previous: &groups,
             generation,
             key: &self.key(&groups),
@@ -373,7 +376,7 @@ impl Reconcile<'_> {
             nodes: &self.state.kind.nodes.last_observation(),
             now: self.now,
         };
-        let (status, overall) = status::status(&input);
+        let (status, overall) = node_group_status::status(&input);
         let waits = Some(waiting::waits(&input, &overall));
         Outcome { status, overall, waits, next }
     }

@@ -7,11 +7,11 @@ use kube::ResourceExt;
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{NodeGroupStatus, PlanStatus};
+use crate::api::status_cluster::{NodeGroupStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, Reason};
 use crate::controllers::approvals::execution_policy::Approvals;
-use crate::controllers::approvals::{self, policy};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::approvals::{self, change_policy};
+use crate::controllers::runtime::event_publisher::EventMessage;
 
 impl Reconcile<'_> {
     /// The approvals of its plans.
@@ -30,7 +30,7 @@ impl Reconcile<'_> {
     /// The effective change policy of its cluster.
     pub(super) fn change_policy(&self, cluster: &EksCluster) -> ChangePolicy {
         let status = cluster.status.clone().unwrap_or_default();
-        policy::in_force(cluster, &status, self.ctx.settings.require_approval_objects)
+        change_policy::in_force(cluster, &status, self.ctx.settings.require_approval_objects)
     }
 
     /// Publishes an event about a new approval: who approved what.

@@ -2,9 +2,9 @@
 
 use super::Reconcile;
 use super::apply_spec::ValidGroup;
-use super::replacement::names::immutable_digest;
+use super::replacement::node_group_names::immutable_digest;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::aws::Session;
 use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};

@@ -5,16 +5,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{NodeGroupController, Outcome, Reconcile, status};
+use super::{NodeGroupController, Outcome, Reconcile, node_group_status};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{NodeGroupDeletionStatus, NodeGroupStatus};
+use crate::api::status_cluster::{NodeGroupDeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::account::{self, Request};
 use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::held_deletion;
-use crate::controllers::status::report::Next;
 use crate::engine::execution_policy::AllowedSteps;
 use crate::engine::{ExecutionPolicy, Goal};
 use crate::resources::cloud::Cloud;
@@ -120,7 +120,7 @@ impl Reconcile<'_> {
         let (generation, issues) = (self.object.metadata.generation, outcome.status.health_issues.clone());
         let observed = (exists, issues.as_slice());
         outcome.status.conditions =
-            status::while_held(&previous.conditions, generation, observed, &outcome.overall, self.now);
+            node_group_status::while_held(&previous.conditions, generation, observed, &outcome.overall, self.now);
     }
 
     /// The outcome of a deletion that is held, or was released just now. `summary`: what it would do.
@@ -148,7 +148,7 @@ impl Reconcile<'_> {
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.object.metadata.generation;
-        outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
+        outcome.status = node_group_status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
     }
 }

@@ -8,12 +8,12 @@ mod deletion;
 mod eks_update;
 mod hold;
 mod node_group_controller;
+pub mod node_group_status;
 pub mod nodes;
 mod own_image;
 pub mod record;
 mod recovery;
 pub mod replacement;
-pub mod status;
 pub mod target;
 mod template_name;
 mod validate;
@@ -24,11 +24,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use self::apply_spec::{References, Targeted, ValidGroup, Wanted};
+use self::apply_spec::{DesiredNodeGroup, References, ReportInputs, ValidGroup};
 pub use self::node_group_controller::{KindState, NodeGroupController};
 use self::node_group_controller::{Outcome, Reconcile};
+use self::node_group_status::is_held;
 use self::record::recorded;
-use self::status::is_held;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::cluster::status::view;
@@ -36,14 +36,14 @@ use super::context::Context;
 use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
 use super::reconcile_error::{BuildError, ValidateError};
-use super::recovery::{Done, Recovering};
-use super::runtime::queue::Queue;
+use super::recovery_requests::{CompletedRequest, Recovering};
+use super::runtime::reconcile_queue::Queue;
 use super::states::States;
 use super::status::conditions::Overall;
-use super::status::report::Next;
+use super::status::finish_reconcile::Next;
 use crate::api::hold::HoldStatus;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{NodeGroupStatus, PlanStatus};
+use crate::api::status_cluster::{NodeGroupStatus, PlanStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
@@ -59,8 +59,8 @@ impl Provisioned for NodeGroupController {
     type Outcome = Outcome;
     type References = References;
     type Valid = ValidGroup;
-    type Wanted = Wanted;
-    type Executed = Targeted;
+    type DesiredNodeGroup = DesiredNodeGroup;
+    type Executed = ReportInputs;
 
     fn ctx(&self) -> &Arc<Context> {
         &self.ctx
@@ -150,7 +150,7 @@ impl Provisioned for NodeGroupController {
     }
 
     fn unobserved(run: &Reconcile<'_>, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
-        let status = status::unobserved(previous, run.object.metadata.generation, &overall, run.now);
+        let status = node_group_status::unobserved(previous, run.object.metadata.generation, &overall, run.now);
         Outcome { status, overall, waits: None, next }
     }
 
@@ -161,9 +161,9 @@ impl Provisioned for NodeGroupController {
     fn with_recovery(mut outcome: Outcome, Recovering { plan, done }: Recovering) -> Outcome {
         outcome.status.plan = Some(plan);
         match done {
-            Some(Done::Recovered(done)) => outcome.status.recovery = Some(done),
-            Some(Done::HandedOver(done)) => outcome.status.hand_over = Some(done),
-            Some(Done::TakenBack) => outcome.status.hand_over = None,
+            Some(CompletedRequest::Recovered(done)) => outcome.status.recovery = Some(done),
+            Some(CompletedRequest::HandedOver(done)) => outcome.status.hand_over = Some(done),
+            Some(CompletedRequest::TakenBack) => outcome.status.hand_over = None,
             None => {}
         }
         outcome
@@ -224,7 +224,7 @@ impl Provisioned for NodeGroupController {
         previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Result<Wanted, BuildError> {
+    ) -> Result<DesiredNodeGroup, BuildError> {
         run.build(previous, valid, cloud).await
     }
 
@@ -233,8 +233,8 @@ impl Provisioned for NodeGroupController {
         previous: &NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-        wanted: Wanted,
-    ) -> Result<Executed<Targeted>, BuildError> {
+        wanted: DesiredNodeGroup,
+    ) -> Result<Executed<ReportInputs>, BuildError> {
         Ok(run.execute(previous, valid, cloud, wanted).await)
     }
 
@@ -243,7 +243,7 @@ impl Provisioned for NodeGroupController {
         previous: &NodeGroupStatus,
         valid: Valid<ValidGroup>,
         cloud: &Cloud,
-        executed: Executed<Targeted>,
+        executed: Executed<ReportInputs>,
     ) -> Outcome {
         run.report(previous, &valid.own.cluster, cloud, executed).await
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::nodes::NodeReads;
 use super::replacement::passes::Passes;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::controllers::cluster::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
 use crate::controllers::states::States;
 use crate::controllers::status::conditions::Overall;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 
 /// In-memory state of a node group besides its resources.

@@ -17,7 +17,7 @@ use crate::aws::Session;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::engine::Memory;
 use crate::workload::budgets::{self, BlockedPod};
 use crate::workload::client::Access;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::NodeGroup;
-use crate::api::status::ReplacementStatus;
+use crate::api::status_cluster::ReplacementStatus;
 use crate::controllers::status::journal;
 use crate::engine::{InventoryRecord, Key};
 use crate::resources::eks::{launch_template, node_group};

@@ -6,19 +6,19 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::apply_spec::ValidGroup;
-use super::replacement::names::is_name_of;
+use super::replacement::node_group_names::is_name_of;
 use super::{Outcome, Reconcile};
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::driver::Valid;
 use crate::controllers::hand_over;
 use crate::controllers::reconcile_error::DereferenceError;
-use crate::controllers::recovery;
-use crate::controllers::status::report::Next;
+use crate::controllers::recovery_requests;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::eks::control_plane;
+use crate::resources::eks::kubernetes_api;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::takeover::Inventory;
 
@@ -49,7 +49,7 @@ impl Reconcile<'_> {
         message: &str,
     ) -> Outcome {
         // Node groups of a cluster that is not recorded do not belong to it.
-        let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
+        let cluster = cluster.filter(|cluster| recovery_requests::is_on_record(cluster));
         let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
         let request = hand_over::request_while_suspended(self.object, recovered, handed_over, self.ctx.installation());
         if request.is_some() && cluster.is_none() {
@@ -77,7 +77,7 @@ impl Reconcile<'_> {
             return Ok(Some(why));
         }
         let name = cluster.cluster_name();
-        let tags = control_plane::tags(&cloud.aws, &name).await?;
+        let tags = kubernetes_api::tags(&cloud.aws, &name).await?;
         let uid = cluster.uid().unwrap_or_default();
         let is_foreign = tags.is_some_and(|tags| tags.owner().is_some_and(|owner| owner != uid));
         Ok(is_foreign.then(|| format!("cluster {name} in AWS does not belong to its EksCluster")))

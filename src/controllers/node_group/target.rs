@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
 use crate::resources::eks::node_group::{Target, UpdateHold};
-use crate::upgrade::{WindowState, Windows, node_group};
+use crate::upgrade::{WindowState, Windows, node_group_version};
 
 /// The target, and when to requeue because a window opens.
 pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
@@ -18,7 +18,7 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     let control_plane = control_plane.map(|at| cluster.spec.version().map_or(at, |goal| at.min(goal)));
     let has: Option<KubernetesVersion> =
         group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
-    let wanted = wanted(group, cluster, has, control_plane);
+    let wanted = desired_version(group, cluster, has, control_plane);
     let moves = wanted.is_some_and(|wanted| has.is_none_or(|has| wanted != has));
     let ahead = wanted.zip(control_plane).filter(|(wanted, control_plane)| wanted > control_plane);
     let next_window = window.describe_next();
@@ -40,7 +40,7 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
 
 /// The version that the group must have now: its own, or the one that the cluster's upgrade allows it; or one on the
 /// way to its own where the control plane could not continue without it.
-fn wanted(
+fn desired_version(
     group: &NodeGroup,
     cluster: &EksCluster,
     has: Option<KubernetesVersion>,
@@ -52,7 +52,7 @@ fn wanted(
     let allowed: Option<KubernetesVersion> = allowed.and_then(|allowed| allowed.parse().ok());
     let there = has.zip(control_plane);
     let allowed_target =
-        there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, allowed));
+        there.and_then(|(has, control_plane)| node_group_version::target(has, own, policy, control_plane, allowed));
     // Allowed before the policy was changed.
     allowed_target.or(own).or(allowed.filter(|_| policy == FollowPolicy::Follow))
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::Reconcile;
 use crate::api::NodeGroupSpec;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::aws::snapshots::named::{Template, TemplateRef};
 use crate::aws::{MaxStaleness, Session};
 use crate::controllers::account::Grant;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::eks_update::replaces_nodes;
+use super::node_group_status::Input;
 use super::replacement::decide::Step;
-use super::replacement::progress::{Replacing, describe_blocked};
-use super::status::Input;
+use super::replacement::progress::{DecidedReplacement, describe_blocked};
 use crate::api::Reason;
 use crate::api::listing::counted;
 use crate::controllers::status::conditions::Overall;
@@ -52,7 +52,7 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
 
 /// What a replacement waits for besides EKS: a window, budgets, an answer. A budget that never allows an eviction needs a person at
 /// once.
-fn wait_of_replacement(replacing: &Replacing) -> Option<Wait> {
+fn wait_of_replacement(replacing: &DecidedReplacement) -> Option<Wait> {
     let leaves = &replacing.decision.leaves()?.name;
     let blocked = replacing.blocked();
     match &replacing.decision.step {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::conditions::conditions;
 use super::member::members;
+use super::rollout_conditions::conditions;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, MAX_TICKETS, ReleaseState};
 use crate::api::{EksCluster, FleetRolloutSpec, NodeGroup};
 use crate::rollout::{Annotations, Input, Member, Rollout, Rollouts, advance};

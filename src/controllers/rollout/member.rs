@@ -8,11 +8,11 @@ use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::hook::{HookFailurePolicy, HookPoint, HookState, HookStatus};
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::cluster::agent::agent_version_state::agent_state;
 use crate::controllers::cluster::agent::held_revision::{adopted_source, source_state};
-use crate::controllers::cluster::agent::turn::agent_state;
 use crate::controllers::cluster::status::is_ready;
 use crate::hooks::passes;
 use crate::resources::eks::cluster;

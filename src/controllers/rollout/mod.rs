@@ -3,11 +3,11 @@
 //! I/O: the management cluster's API.
 
 mod checks;
-mod conditions;
 #[cfg(test)]
 mod cost_tests;
 pub mod member;
 mod promoted;
+mod rollout_conditions;
 pub mod store;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,14 +22,14 @@ use tokio::sync::Notify;
 use super::approvals::{ApprovedBy, describe_author, read_authors};
 use super::context::Context;
 use super::runtime::apply::{self, MANAGER};
-use super::runtime::events::EventMessage;
-use super::runtime::mirror::{Mirror, Tap};
-use super::runtime::queue::Trigger;
-use super::runtime::watch::{Change, DependentView, digest, watch_mirrored_kind};
+use super::runtime::event_publisher::EventMessage;
+use super::runtime::kind_watch::{Change, DependentView, digest, watch_mirrored_kind};
+use super::runtime::mirror::{Mirror, WatchTap};
+use super::runtime::reconcile_queue::Trigger;
 use super::states::LastWrite;
 use crate::api::conditions::ConditionType;
 use crate::api::fleet_rollout_status::{FleetRolloutStatus, ReleaseStatus};
-use crate::api::status::UpgradeStatus;
+use crate::api::status_cluster::UpgradeStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster, FleetRollout, PROMOTE_ANNOTATION, RETRY_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
 use crate::rollout::{Annotations, Input, Member, RolloutEvent, SourcePlan, advance};
@@ -62,7 +62,7 @@ pub async fn run(ctx: Arc<Context>, mirror: Option<Arc<dyn Mirror>>) {
         enqueue_waiting_clusters(&watch_ctx, only_asking);
         notify.notify_one();
     };
-    let tap = mirror.map(|mirror| Tap::new(move |reading| mirror.on_rollout(reading)));
+    let tap = mirror.map(|mirror| WatchTap::new(move |reading| mirror.on_rollout(reading)));
     let (store, watching) = watch_mirrored_kind(Api::all(ctx.client.clone()), view, on_change, tap);
     ctx.rollouts.set(store.clone());
     tokio::select! {
@@ -199,7 +199,7 @@ async fn advance_one(
         promoted::record_author(before, &mut outcome.status, authors.get(PROMOTE_ANNOTATION).map(String::as_str));
     }
     let generation = rollout.metadata.generation;
-    let conditions = conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
+    let conditions = rollout_conditions::conditions(&outcome.status, generation, outcome.problem.as_deref(), now);
     let status = FleetRolloutStatus { observed_generation: generation, conditions, ..outcome.status };
     if status == *before {
         return outcome.plans;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::deadline::{with_deadline, with_deadline_while_leading};
-use crate::api::status::ResourceStatus;
+use crate::api::status_cluster::ResourceStatus;
 use crate::aws::WriteGate;
 use crate::workload::error::with_causes;
 

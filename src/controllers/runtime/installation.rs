@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::apply::{MANAGER, describe_error};
 use super::deadline::with_deadline;
-use super::events::EventMessage;
+use super::event_publisher::EventMessage;
 use crate::controllers::context::Context;
-use crate::controllers::recovery::is_on_record;
+use crate::controllers::recovery_requests::is_on_record;
 
 /// Key of the id in the ConfigMap.
 pub const ID: &str = "id";

@@ -8,7 +8,7 @@ use futures::channel::mpsc::unbounded;
 use tokio::task::JoinHandle;
 
 use super::mirror::Mirror;
-use super::queue::{Queue, Queues};
+use super::reconcile_queue::{Queue, Queues};
 use super::triggers::{Controllers, Triggers, watch_all};
 use super::{installation, secrets, unreadable, worker};
 use crate::controllers::account::AccountController;

@@ -14,19 +14,19 @@ use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 /// Somebody who shows what a leader reads. Called in the tasks of its watches: it must not block.
 pub trait Mirror: Send + Sync {
     /// Of EksClusters.
-    fn on_cluster(&self, reading: Reading<EksCluster>);
+    fn on_cluster(&self, reading: WatchUpdate<EksCluster>);
     /// Of NodeGroups.
-    fn on_node_group(&self, reading: Reading<NodeGroup>);
+    fn on_node_group(&self, reading: WatchUpdate<NodeGroup>);
     /// Of AwsAccounts.
-    fn on_account(&self, reading: Reading<AwsAccount>);
+    fn on_account(&self, reading: WatchUpdate<AwsAccount>);
     /// Of FleetRollouts.
-    fn on_rollout(&self, reading: Reading<FleetRollout>);
+    fn on_rollout(&self, reading: WatchUpdate<FleetRollout>);
     /// This replica leads no longer, and reads nothing.
     fn on_end(&self);
 }
 
 /// What a watch has read.
-pub enum Reading<K> {
+pub enum WatchUpdate<K> {
     /// All objects, and those that cannot be decoded.
     All(Vec<Arc<K>>, Vec<Unreadable>),
     /// An object that is new or has changed.
@@ -40,8 +40,8 @@ pub enum Reading<K> {
 }
 
 /// Passes on the events of a watch.
-pub struct Tap<K: Kind> {
-    pass_on: Box<dyn Fn(Reading<K>) + Send>,
+pub struct WatchTap<K: Kind> {
+    pass_on: Box<dyn Fn(WatchUpdate<K>) + Send>,
     unreadable: HashMap<ObjectRef<K>, Unreadable>,
     /// Of a list in progress.
     listed_unreadable: Vec<Unreadable>,
@@ -74,9 +74,9 @@ impl<K: Kind> Signal<K> {
     }
 }
 
-impl<K: Kind> Tap<K> {
+impl<K: Kind> WatchTap<K> {
     /// Passes on to that function.
-    pub fn new(pass_on: impl Fn(Reading<K>) + Send + 'static) -> Self {
+    pub fn new(pass_on: impl Fn(WatchUpdate<K>) + Send + 'static) -> Self {
         let (unreadable, listed_unreadable) = (HashMap::new(), Vec::new());
         Self { pass_on: Box::new(pass_on), unreadable, listed_unreadable, has_failed: false }
     }
@@ -100,19 +100,19 @@ impl<K: Kind> Tap<K> {
             }
             Signal::Object(key) => {
                 self.unreadable.remove(&key);
-                store.get(&key).map(Reading::Object)
+                store.get(&key).map(WatchUpdate::Object)
             }
             Signal::Unreadable(object) => {
                 self.unreadable.insert(object.reference(), (*object).clone());
-                Some(Reading::Unreadable(object))
+                Some(WatchUpdate::Unreadable(object))
             }
             Signal::Deleted(key) => {
                 self.unreadable.remove(&key);
-                Some(Reading::Deleted(key.namespace, key.name))
+                Some(WatchUpdate::Deleted(key.namespace, key.name))
             }
         };
         if std::mem::take(&mut self.has_failed) {
-            (self.pass_on)(Reading::All(store.state(), self.unreadable.values().cloned().collect()));
+            (self.pass_on)(WatchUpdate::All(store.state(), self.unreadable.values().cloned().collect()));
         } else if let Some(reading) = reading {
             (self.pass_on)(reading);
         }
@@ -121,7 +121,7 @@ impl<K: Kind> Tap<K> {
     /// The watch has failed, and is tried again.
     pub fn fail(&mut self) {
         self.has_failed = true;
-        (self.pass_on)(Reading::Failed);
+        (self.pass_on)(WatchUpdate::Failed);
     }
 }
 
@@ -155,21 +155,21 @@ mod tests {
         let (reader, mut writer) = store::<EksCluster>();
         let readings = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&readings);
-        let mut tap = Tap::new(move |reading: Reading<EksCluster>| {
+        let mut tap = WatchTap::new(move |reading: WatchUpdate<EksCluster>| {
             log.lock().push(match reading {
-                Reading::All(objects, unreadable) => {
+                WatchUpdate::All(objects, unreadable) => {
                     let mut names: Vec<_> = objects.iter().map(|object| object.name_any()).collect();
                     names.sort();
                     names.extend(unreadable.iter().map(|object| format!("unreadable {}", object.name())));
                     format!("all: {}", names.join(", "))
                 }
-                Reading::Object(object) => format!("object {}", object.name_any()),
-                Reading::Unreadable(object) => format!("unreadable {}", object.name()),
-                Reading::Deleted(namespace, name) => format!("deleted {}/{name}", namespace.unwrap_or_default()),
-                Reading::Failed => "failed".to_owned(),
+                WatchUpdate::Object(object) => format!("object {}", object.name_any()),
+                WatchUpdate::Unreadable(object) => format!("unreadable {}", object.name()),
+                WatchUpdate::Deleted(namespace, name) => format!("deleted {}/{name}", namespace.unwrap_or_default()),
+                WatchUpdate::Failed => "failed".to_owned(),
             });
         });
-        let mut pass = |tap: &mut Tap<EksCluster>, event: Event<Decoded<EksCluster>>| {
+        let mut pass = |tap: &mut WatchTap<EksCluster>, event: Event<Decoded<EksCluster>>| {
             let signal = Signal::of(&event);
             match event {
                 Event::Init => writer.apply_watcher_event(&Event::Init),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::events::Events;
+use super::event_publisher::Events;
 use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
 use super::leadership_term::Term;

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
-use super::queue::{Queue, Trigger};
+use super::reconcile_queue::{Queue, Trigger};
 use crate::api::EksCluster;
 use crate::workload::error::CallError;
 use crate::workload::watch::{Watch, WatchEvent, Watched};

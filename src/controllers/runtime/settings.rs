@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::installation::Source;
 use crate::agents::hub;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::controllers::deletions::AllLimits;
 use crate::resources::cloud::Intervals;
 

@@ -6,9 +6,9 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
-use super::mirror::{Mirror, Tap};
-use super::queue::Trigger;
-use super::watch::{Change, watch_mirrored_kind};
+use super::kind_watch::{Change, watch_mirrored_kind};
+use super::mirror::{Mirror, WatchTap};
+use super::reconcile_queue::Trigger;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::controllers::account::{self, AccountController};
 use crate::controllers::cluster::{self, ClusterController};
@@ -36,9 +36,9 @@ pub(crate) fn watch_all(
     mirror: Option<&Arc<dyn Mirror>>,
 ) -> (Stores, Vec<Watch>) {
     let (of_clusters, of_node_groups, of_accounts) = (mirror.cloned(), mirror.cloned(), mirror.cloned());
-    let of_clusters = of_clusters.map(|mirror| Tap::new(move |reading| mirror.on_cluster(reading)));
-    let of_node_groups = of_node_groups.map(|mirror| Tap::new(move |reading| mirror.on_node_group(reading)));
-    let of_accounts = of_accounts.map(|mirror| Tap::new(move |reading| mirror.on_account(reading)));
+    let of_clusters = of_clusters.map(|mirror| WatchTap::new(move |reading| mirror.on_cluster(reading)));
+    let of_node_groups = of_node_groups.map(|mirror| WatchTap::new(move |reading| mirror.on_node_group(reading)));
+    let of_accounts = of_accounts.map(|mirror| WatchTap::new(move |reading| mirror.on_account(reading)));
     let handler = triggers.clone();
     let on_change = move |change: Change<'_, EksCluster>| handler.on_cluster_change(change);
     let view = cluster::status::view::dependent_view;

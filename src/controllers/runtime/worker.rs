@@ -15,9 +15,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tracing::Instrument;
 
 use super::apply::Kind;
-use super::queue::{Queue, Trigger};
+use super::reconcile_queue::{Queue, Trigger};
 use crate::controllers::context::Context;
-use crate::controllers::status::report::{self, Next};
+use crate::controllers::status::finish_reconcile::{self, Next};
 use crate::engine::failure::RetryState;
 use crate::engine::{Class, Failure};
 
@@ -70,7 +70,7 @@ async fn reconcile_one<C: Controller>(object: Arc<C::Object>, controller: Arc<C>
     }
     let uid = object.uid().unwrap_or_default();
     if controller.register_steady(&object) {
-        let pause = report::spread(&*object, count);
+        let pause = finish_reconcile::spread(&*object, count);
         if !pause.is_zero() {
             return Action::requeue(pause);
         }
@@ -99,7 +99,7 @@ async fn reconcile_one<C: Controller>(object: Arc<C::Object>, controller: Arc<C>
                 None,
                 Failure::new(Class::Unknown, "panic"),
                 Timestamp::now(),
-                report::seed(&*object),
+                finish_reconcile::seed(&*object),
             );
             // Retry slowly: the panic will most likely recur.
             Action::requeue(Next::at(failed.retry_at).pause(Timestamp::now()).max(Duration::from_secs(60)))

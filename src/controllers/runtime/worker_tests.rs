@@ -1,16 +1,16 @@
 //! One poison object never blocks the others, and a restart with many objects is spread out.
 
 use super::*;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate_source::SourcePolicy;
 use crate::api::EksCluster;
 use crate::aws::Accounts;
 use crate::controllers::cluster::agent::Watches;
 use crate::controllers::context::{Process, Stores};
 use crate::controllers::deletions::{AllLimits, Limits};
-use crate::controllers::runtime::events::Events;
+use crate::controllers::runtime::event_publisher::Events;
 use crate::controllers::runtime::leader::Leadership;
 use crate::controllers::runtime::leadership_term::Term;
-use crate::controllers::runtime::queue::{Queue, Queues, Trigger};
+use crate::controllers::runtime::reconcile_queue::{Queue, Queues, Trigger};
 use crate::controllers::runtime::settings::Settings;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::api::EksCluster;
-use crate::api::status::{MAX_RESOURCES, ResourceStatus};
+use crate::api::status_cluster::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
 use crate::controllers::runtime::apply;
 use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Presence};

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::aws::Arn;
 use crate::telemetry::objects::{ClusterState, ConditionState};
 
@@ -46,7 +46,7 @@ fn end_of_day(day: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::status::SupportStatus;
+    use crate::api::status_cluster::SupportStatus;
 
     #[test]
     fn cluster_is_read_from_its_arn_and_support() {

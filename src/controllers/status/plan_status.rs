@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
+use crate::api::status_cluster::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::api::stored_time::whole_seconds;
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::engine::execution_policy::Facts;
-use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Change, Correction, HoldReason, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 use crate::resources::graph::kinds;
 
 /// The inputs of [`plan_status`].
@@ -26,7 +26,7 @@ pub struct Input<'a> {
     /// The generation of the spec.
     pub generation: Option<i64>,
     /// Steps that follow the plan.
-    pub ahead: &'a Ahead,
+    pub ahead: &'a LaterSteps,
     /// AWS matched the current target before, so differences were made outside Keelson.
     pub changed_outside: bool,
     /// Attributes of resources to create or delete.
@@ -54,7 +54,7 @@ pub fn plan_status(input: Input<'_>, agreed: PlanApprovalState) -> PlanStatus {
 }
 
 /// The plan in one line, including resources deleted along with others.
-pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
+pub fn summary(plan: &Plan, ahead: &LaterSteps) -> String {
     let deleted = |(_, step): &&(Key, Step)| step.action == Action::Delete;
     let dependents = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::DeletedWith(_))).count();
     let more = dependents + ahead.steps.iter().filter(deleted).count();
@@ -66,14 +66,14 @@ pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
 
 /// Steps that follow the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ahead {
+pub struct LaterSteps {
     /// The steps.
     pub steps: Vec<(Key, Step)>,
     /// Whether they are blocked until a person changes something.
     pub blocked: bool,
 }
 
-impl Ahead {
+impl LaterSteps {
     fn plan_steps(&self) -> impl Iterator<Item = PlanStep> {
         let state = if self.blocked { StepState::Blocked } else { StepState::Pending };
         self.steps.iter().map(move |(key, step)| PlanStep {
@@ -241,8 +241,8 @@ pub fn format_changes(changes: &[Change]) -> String {
         let from = if from.is_empty() { "(none)" } else { from };
         let to = if to.is_empty() { "(none)" } else { to };
         match how {
-            How::InPlace => format!("{field} {from} -> {to}"),
-            How::Forbidden(why) | How::Reported(why) => format!("{field} {from} -> {to} ({why})"),
+            Correction::InPlace => format!("{field} {from} -> {to}"),
+            Correction::Forbidden(why) | Correction::Reported(why) => format!("{field} {from} -> {to} ({why})"),
         }
     };
     changes.iter().map(change).collect::<Vec<_>>().join(", ")
@@ -306,7 +306,7 @@ mod tests {
         let memory = Memory::new(at(0), Duration::ZERO, []);
         let plan = plan();
         let expected = plan.steps().map(|(key, _)| (key.clone(), Duration::from_secs(60))).collect();
-        let ahead = Ahead::default();
+        let ahead = LaterSteps::default();
         let generation = Some(7);
         let input = Input {
             plan: &plan,

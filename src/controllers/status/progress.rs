@@ -49,8 +49,8 @@ pub fn resource_progress(item: &Item, goal: Goal, now: Timestamp) -> ResourcePro
     let name = label(&item.key);
     if let Some(change) = item.forbidden.first() {
         let why = match &change.how {
-            crate::engine::How::Forbidden(why) | crate::engine::How::Reported(why) => why.as_str(),
-            crate::engine::How::InPlace => "",
+            crate::engine::Correction::Forbidden(why) | crate::engine::Correction::Reported(why) => why.as_str(),
+            crate::engine::Correction::InPlace => "",
         };
         let message = format!("{name}: {} is {:?} and cannot become {:?}: {why}", change.field, change.from, change.to);
         return ResourceProgress::Stalled { reason: Reason::InvalidSpec, message };

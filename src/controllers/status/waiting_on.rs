@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use super::conditions::{ConditionValue, Overall};
 use super::progress::{doing, label};
 use super::reasons;
-use super::waits::{self, Judged, Kind, Wait};
+use super::waits::{self, EvaluatedWaits, Kind, Wait};
 use crate::api::Reason;
-use crate::api::status::{MAX_WAITS, WaitStatus};
+use crate::api::status_cluster::{MAX_WAITS, WaitStatus};
 use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, Item, Key, Memory, Plan, Verdict, WaitingOn};
 use crate::resources::eks::{addon, fargate_profile, node_group};
@@ -178,7 +178,7 @@ pub fn evaluate_waits(
     overall: Overall,
     scale: f64,
     now: Timestamp,
-) -> Judged {
+) -> EvaluatedWaits {
     let is_observed = waits.is_some();
     let mut waits = waits.unwrap_or_default();
     if waits.is_empty() {

@@ -13,7 +13,7 @@ use super::conditions::{ConditionValue, Overall};
 use super::progress::rough;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_WAITS, WaitStatus};
+use crate::api::status_cluster::{MAX_WAITS, WaitStatus};
 use crate::api::stored_time::whole_seconds;
 use crate::engine::failure::span;
 
@@ -146,7 +146,7 @@ fn overdue_reason(reason: Reason) -> Reason {
 
 /// The result of evaluating waits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+pub struct EvaluatedWaits {
     /// The overall state, with overdue waits considered.
     pub overall: Overall,
     /// The waits for status.
@@ -156,10 +156,16 @@ pub struct Judged {
 }
 
 /// Evaluates waits. `previous`: those of the last status.
-pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall, scale: f64, now: Timestamp) -> Judged {
+pub fn evaluate_waits(
+    previous: &[WaitStatus],
+    waits: &[Wait],
+    overall: Overall,
+    scale: f64,
+    now: Timestamp,
+) -> EvaluatedWaits {
     let (mut statuses, mut overdue_condition, mut next) = (Vec::new(), None, None);
     if matches!(overall, Overall::Suspended(_)) {
-        return Judged { overall, waits: statuses, next };
+        return EvaluatedWaits { overall, waits: statuses, next };
     }
     for wait in waits {
         let Some(deadline_after) = wait.kind.deadline_after(scale) else { continue };
@@ -183,7 +189,7 @@ pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall,
         (Overall::Ready(_) | Overall::Reconciling(_), Some(overdue)) => Overall::Stalled(overdue),
         (other, _) => other,
     };
-    Judged { overall, waits: statuses, next }
+    EvaluatedWaits { overall, waits: statuses, next }
 }
 
 fn round_up(at: Timestamp) -> Timestamp {

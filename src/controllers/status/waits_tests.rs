@@ -58,7 +58,7 @@ fn overdue_wait_is_stalled_with_a_message() {
     let waits = [wait("add-on coredns: creating", Kind::Aws(Duration::from_secs(30)), Some(100))];
     let before = evaluate_waits(&[], &waits, reconciling(), 1.0, at(100 + 10 * MINUTE - 1));
     assert_eq!((before.overall, before.next), (reconciling(), Some(at(700))));
-    let Judged { overall, next, .. } = evaluate_waits(&before.waits, &waits, reconciling(), 1.0, at(700));
+    let EvaluatedWaits { overall, next, .. } = evaluate_waits(&before.waits, &waits, reconciling(), 1.0, at(700));
     let Overall::Stalled(value) = overall else { panic!("{overall:?}") };
     assert_eq!((value.reason, next), (Reason::Timeout, None));
     assert_eq!(

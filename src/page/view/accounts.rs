@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::badge::Badge;
-use super::cluster::{EventRow, Fact, event_rows};
+use super::cluster_page::{EventRow, Fact, event_rows};
+use super::cluster_table::grouped;
 use super::command::Command;
 use super::context::{Context, Frame};
-use super::table::grouped;
-use crate::page::fleet::{Kept, Opened};
+use crate::page::fleet::{FleetObject, Opened};
 use crate::page::id::{Id, Kind};
 use crate::page::query::Query;
 use crate::page::row::Row;
@@ -86,9 +86,9 @@ impl Page {
     pub fn new(context: &Context<'_>) -> Self {
         let clusters = clusters_by_account(context);
         let accounts = context.fleet.accounts.values().filter(|kept| context.viewer.may_see(&kept.row.id));
-        let mut rows: Vec<&Kept<_>> = accounts.collect();
+        let mut rows: Vec<&FleetObject<_>> = accounts.collect();
         rows.sort_by_key(|kept| kept.row.state);
-        let row = |kept: &&Kept<crate::api::AwsAccount>| {
+        let row = |kept: &&FleetObject<crate::api::AwsAccount>| {
             let row = &kept.row;
             let of_account = clusters.get(row.id.name.as_str()).map(Vec::as_slice).unwrap_or_default();
             let regions: BTreeSet<&str> = of_account.iter().map(|row| row.region.as_str()).collect();

@@ -7,11 +7,11 @@ use askama::Template;
 use jiff::Timestamp;
 
 use super::badge::Badge;
+use super::cluster_table::{self, Table};
 use super::command::Command;
 use super::context::{Context, Frame};
 use super::rollout::Card;
 use super::support::{self, Ending};
-use super::table::{self, Table};
 use crate::api::Reason;
 use crate::page::id::{Id, Kind};
 use crate::page::query::Query;
@@ -89,7 +89,7 @@ impl Page {
             held: held.iter().take(MAX_HELD).map(|row| need_of_object(row, context)).collect(),
             rollouts: rollouts.into_iter().take(MAX_ROLLOUTS).filter_map(|kept| Card::new(kept, context)).collect(),
             more_rollouts,
-            table: table::clusters(context, query),
+            table: cluster_table::clusters(context, query),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::api::EksCluster;
 use crate::api::duration;
 use crate::api::hook::{Hook, HookFailurePolicy, HookState, HookStatus};
-use crate::cli::status::hooks::skip_command;
+use crate::cli::status::hook_advice::skip_command;
 use crate::cli::time::format_between;
 use crate::page::state::State;
 

@@ -4,19 +4,19 @@
 mod accounts;
 mod badge;
 mod checks;
-mod cluster;
+mod cluster_page;
+mod cluster_table;
 mod command;
 mod context;
 mod fleet;
-mod graph;
 mod hooks;
 mod layers;
-mod network;
-mod node_group;
+mod network_diagram;
+mod node_group_page;
+mod plan_graph;
 mod rollout;
 mod schedule;
 mod support;
-mod table;
 mod upgrade;
 
 use askama::Template;
@@ -42,8 +42,8 @@ pub fn object(context: &Context<'_>, id: &Id) -> Option<String> {
         return Some(message(&format!("{} {} cannot be read", id.kind.as_str(), id.title()), &row.message));
     }
     Some(match id.kind {
-        Kind::EksCluster => render(&cluster::Page::new(context, id)?),
-        Kind::NodeGroup => render(&node_group::Page::new(context, id)?),
+        Kind::EksCluster => render(&cluster_page::Page::new(context, id)?),
+        Kind::NodeGroup => render(&node_group_page::Page::new(context, id)?),
         Kind::AwsAccount => render(&accounts::AccountPage::new(context, id)?),
         Kind::FleetRollout => render(&rollout::Page::new(context, id)?),
     })

@@ -4,14 +4,14 @@ use askama::Template;
 
 use super::badge::Badge;
 use super::checks::{self, CheckRow};
-use super::cluster::{EventRow, Fact, event_rows};
+use super::cluster_page::{EventRow, Fact, event_rows};
 use super::command::{Command, capital};
 use super::context::{Context, Frame};
 use crate::api::FleetRollout;
 use crate::api::fleet_rollout::Gate;
 use crate::api::fleet_rollout_status::{ReleaseState, ReleaseStatus, TicketStatus, WaveState, WaveStatus};
 use crate::api::listing::counted;
-use crate::page::fleet::{Kept, Opened};
+use crate::page::fleet::{FleetObject, Opened};
 use crate::page::id::{Id, Kind};
 use crate::page::state::State;
 
@@ -79,7 +79,7 @@ pub struct Ticket {
 
 impl Card {
     /// The card of a rollout; `None`: it cannot be decoded.
-    pub fn new(kept: &Kept<FleetRollout>, context: &Context<'_>) -> Option<Self> {
+    pub fn new(kept: &FleetObject<FleetRollout>, context: &Context<'_>) -> Option<Self> {
         let Opened { object, row } = kept.open()?;
         let status = object.status.clone().unwrap_or_default();
         Some(Self {
@@ -213,7 +213,7 @@ fn transition(gate: Gate, cluster: &Id, context: &Context<'_>) -> String {
     if matches!(gate, Gate::ControlPlane | Gate::NodeGroups) {
         return String::new();
     }
-    let opened = context.fleet.clusters.get(&cluster.place()).and_then(Kept::open);
+    let opened = context.fleet.clusters.get(&cluster.place()).and_then(FleetObject::open);
     let gitops = opened.as_ref().and_then(|opened| opened.object.status.as_ref()?.gitops.as_ref());
     let Some(gitops) = gitops else { return String::new() };
     match gate {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::badge::Badge;
 use super::context::Context;
-use crate::api::status::{PlanStatus, PlanStep, StepAction, StepState};
+use crate::api::status_cluster::{PlanStatus, PlanStep, StepAction, StepState};
 use crate::cli::plan::print::RELEASED;
 use crate::cli::time::{between, format_between, format_duration};
 use crate::controllers::status::progress::label;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
+use super::cluster_table::grouped;
 use super::context::Context;
-use super::table::grouped;
 use crate::page::query::Query;
 use crate::page::row::SupportEnds;
 use crate::page::state::State;
@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::api::EksCluster;
-    use crate::api::status::SupportStatus;
+    use crate::api::status_cluster::SupportStatus;
     use crate::page::fleet::Fleet;
     use crate::page::tests::{now, ready};
     use crate::page::viewer::Viewer;

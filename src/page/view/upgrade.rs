@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::badge::Badge;
 use super::context::Context;
-use crate::api::status::{SupportStatus, UpgradeRecord, UpgradeStatus, Verdict};
+use crate::api::status_cluster::{SupportStatus, UpgradeRecord, UpgradeStatus, Verdict};
 use crate::cli::time::{between, format_between, format_duration};
 use crate::page::state::State;
 
@@ -17,7 +17,7 @@ pub struct Upgrade {
     /// Whether there is anything to show.
     pub exists: bool,
     /// The versions of the path.
-    pub path: Vec<Stop>,
+    pub path: Vec<VersionStep>,
     pub message: String,
     /// `step 2 of 5`.
     pub step: String,
@@ -25,11 +25,11 @@ pub struct Upgrade {
     pub window: String,
     pub soak: String,
     pub checks: Vec<Check>,
-    pub history: Vec<Past>,
+    pub history: Vec<PastStep>,
 }
 
 /// A version of the path.
-pub struct Stop {
+pub struct VersionStep {
     pub version: String,
     /// `done`, `current` or `next`.
     pub class: &'static str,
@@ -45,7 +45,7 @@ pub struct Check {
 }
 
 /// A step that has ended.
-pub struct Past {
+pub struct PastStep {
     pub version: String,
     pub started: String,
     pub took: String,
@@ -80,20 +80,20 @@ pub fn upgrade(status: &UpgradeStatus, present: Option<&str>, context: &Context<
             number if number == at + 1 && step.is_some() => ("current", "in progress".to_owned()),
             _ => ("next", "to come".to_owned()),
         };
-        Stop { version: (*version).clone(), class, text }
+        VersionStep { version: (*version).clone(), class, text }
     };
-    let path: Vec<Stop> = versions.iter().enumerate().map(stop).filter(|_| versions.len() > 1).collect();
+    let path: Vec<VersionStep> = versions.iter().enumerate().map(stop).filter(|_| versions.len() > 1).collect();
     let checks = preflight.iter().map(|check| Check {
         name: check.check.clone(),
         badge: badge(check.verdict),
         message: check.message.clone().unwrap_or_default(),
     });
-    let history = history.iter().rev().map(|past| Past {
+    let history = history.iter().rev().map(|past| PastStep {
         version: past.version.clone(),
         started: context.time(past.started_at.0),
         took: format_duration(seconds(past.seconds)),
     });
-    let (checks, history): (Vec<Check>, Vec<Past>) = (checks.collect(), history.collect());
+    let (checks, history): (Vec<Check>, Vec<PastStep>) = (checks.collect(), history.collect());
     let soak = soak.as_ref().map(|soak| {
         let since = soak.healthy_since.as_ref().map(|since| between(since.0, context.now)).unwrap_or_default();
         format!("healthy for {}", format_duration(seconds(soak.seconds) + since))

@@ -6,7 +6,8 @@ use super::Finding;
 use crate::aws::tags::{self, Tags};
 use crate::aws::{AwsError, Service, Session};
 
-const CHECK: &str = "cluster";
+/// The name of the check.
+pub const CHECK: &str = "cluster";
 
 /// A cluster in EKS.
 #[derive(Clone, Debug, PartialEq, Eq)]

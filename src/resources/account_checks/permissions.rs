@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType};
 
 use super::Finding;
-use super::requests::{AccountRegion, Circumstances, Names, circumstances};
+use super::requests::{AccountRegion, Names, SimulatedRequest, simulated_requests};
 use crate::api::listing::first_few_joined;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 
@@ -89,16 +89,16 @@ pub async fn simulate(
     names: &Names,
 ) -> Result<Simulation, AwsError> {
     let place = AccountRegion { partition: &aws.partition, region: &aws.region, account: &aws.account_id };
-    let mut groups = BTreeMap::<Circumstances, Vec<&str>>::new();
+    let mut groups = BTreeMap::<SimulatedRequest, Vec<&str>>::new();
     for action in actions {
-        for circumstances in circumstances(action, &place, names) {
-            groups.entry(circumstances).or_default().push(action);
+        for simulated in simulated_requests(action, &place, names) {
+            groups.entry(simulated).or_default().push(action);
         }
     }
     let (mut denied, mut all) = (BTreeMap::<&str, Denial>::new(), BTreeSet::new());
-    for (circumstances, actions) in &groups {
+    for (simulated, actions) in &groups {
         for some in actions.chunks(MAX_ACTIONS) {
-            for result in request(aws, principal, some, circumstances).await? {
+            for result in request(aws, principal, some, simulated).await? {
                 let Some(action) = some.iter().find(|action| **action == result.eval_action_name()) else { continue };
                 all.insert(*action);
                 if let Some(denial) = denial(&result) {
@@ -118,16 +118,16 @@ async fn request(
     aws: &Session,
     principal: &str,
     actions: &[&str],
-    circumstances: &Circumstances,
+    simulated: &SimulatedRequest,
 ) -> Result<Vec<EvaluationResult>, AwsError> {
     let (mut all, mut marker) = (Vec::new(), None);
     loop {
         let mut request = aws.iam.simulate_principal_policy().policy_source_arn(principal).set_marker(marker);
-        request = request.resource_arns(&circumstances.resource);
+        request = request.resource_arns(&simulated.resource);
         for action in actions {
             request = request.action_names(*action);
         }
-        for (key, values) in &circumstances.context {
+        for (key, values) in &simulated.context {
             let kind = if *key == "aws:TagKeys" { ContextKeyTypeEnum::StringList } else { ContextKeyTypeEnum::String };
             let entry = ContextEntry::builder().context_key_name(*key).context_key_type(kind);
             request = request.context_entries(entry.set_context_key_values(Some(values.clone())).build());

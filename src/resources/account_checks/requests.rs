@@ -32,7 +32,7 @@ pub struct RoleName {
 
 /// A simulated request, apart from its action.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Circumstances {
+pub(super) struct SimulatedRequest {
     pub resource: String,
     pub context: Vec<(&'static str, Vec<String>)>,
 }
@@ -83,38 +83,57 @@ const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("Tags", "vpc", "vpc"),
 ];
 
+/// The id of a resource in ARNs of EKS.
+const ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A type of resource in ARNs of EKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EksType {
+    name: &'static str,
+    /// What follows the cluster's name, where `ACCOUNT` and `ID` stand for those.
+    rest: &'static str,
+}
+
+impl EksType {
+    const fn new(name: &'static str, rest: &'static str) -> Self {
+        Self { name, rest }
+    }
+}
+
+const CLUSTER: EksType = EksType::new("cluster", "");
+
 /// What is in the name of EKS's actions, and the resource type in ARNs. The first match counts. A test as above.
-const EKS_KINDS: &[(&str, &str)] = &[
-    ("IdentityProviderConfig", "identityproviderconfig"),
-    ("Capability", "capability"),
-    ("Nodegroup", "nodegroup"),
-    ("Addon", "addon"),
-    ("FargateProfile", "fargateprofile"),
-    ("Access", "access-entry"),
-    ("PodIdentity", "podidentityassociation"),
-    ("Cluster", "cluster"),
-    ("CertificateAuthority", "cluster"),
-    ("EncryptionConfig", "cluster"),
-    ("UntagResource", "cluster"),
+const EKS_KINDS: &[(&str, EksType)] = &[
+    ("IdentityProviderConfig", EksType::new("identityproviderconfig", "/x/x/ID")),
+    ("Capability", EksType::new("capability", "/x/x/ID")),
+    ("Nodegroup", EksType::new("nodegroup", "/x/ID")),
+    ("Addon", EksType::new("addon", "/x/ID")),
+    ("FargateProfile", EksType::new("fargateprofile", "/x/ID")),
+    ("Access", EksType::new("access-entry", "/role/ACCOUNT/x/ID")),
+    ("PodIdentity", EksType::new("podidentityassociation", "/a-x")),
+    ("Cluster", CLUSTER),
+    ("CertificateAuthority", CLUSTER),
+    ("EncryptionConfig", CLUSTER),
+    ("UntagResource", CLUSTER),
 ];
 
 fn ec2_kind(action: &str) -> Option<&'static str> {
     EC2_KINDS.iter().find(|(part, ..)| action.contains(part)).map(|(_, kind, _)| *kind)
 }
 
-fn eks_kind(action: &str) -> Option<&'static str> {
+fn eks_kind(action: &str) -> Option<EksType> {
     // In EKS, what is created is created within the cluster.
     if action.starts_with("Create") || action == "AssociateIdentityProviderConfig" {
-        return Some("cluster");
+        return Some(CLUSTER);
     }
     EKS_KINDS.iter().find(|(part, _)| action.contains(part)).map(|(_, kind)| *kind)
 }
 
 /// The requests by which an action is simulated: what Keelson would send.
-pub(super) fn circumstances(action: &str, place: &AccountRegion<'_>, names: &Names) -> Vec<Circumstances> {
+pub(super) fn simulated_requests(action: &str, place: &AccountRegion<'_>, names: &Names) -> Vec<SimulatedRequest> {
     let (service, name) = action.split_once(':').unwrap_or_default();
     let is_read = ["Describe", "List", "Get"].iter().any(|verb| name.starts_with(verb));
-    let one = |resource: String, context| vec![Circumstances { resource, context }];
+    let one = |resource: String, context| vec![SimulatedRequest { resource, context }];
     let tagging = || vec![(REQUEST_TAG, vec!["doctor".to_owned()]), ("aws:TagKeys", vec![tags::OWNER.to_owned()])];
     let marked = |key| vec![(key, vec!["doctor".to_owned()])];
     let owned = || marked(RESOURCE_TAG);
@@ -171,16 +190,9 @@ pub(super) fn circumstances(action: &str, place: &AccountRegion<'_>, names: &Nam
         ("eks", "CreateCluster") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", "TagResource") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
         ("eks", _) => {
-            let Some(kind) = eks_kind(name) else { return one("*".to_owned(), Vec::new()) };
-            let (cluster, id) = (&names.cluster, "00000000-0000-0000-0000-000000000000");
-            let resource = match kind {
-                "cluster" => format!("cluster/{cluster}"),
-                "access-entry" => format!("access-entry/{cluster}/role/{}/x/{id}", place.account),
-                "podidentityassociation" => format!("podidentityassociation/{cluster}/a-x"),
-                "identityproviderconfig" | "capability" => format!("{kind}/{cluster}/x/x/{id}"),
-                kind => format!("{kind}/{cluster}/x/{id}"),
-            };
-            one(place.eks(&resource), owned())
+            let Some(EksType { name, rest }) = eks_kind(name) else { return one("*".to_owned(), Vec::new()) };
+            let rest = rest.replace("ACCOUNT", place.account).replace("ID", ID);
+            one(place.eks(&format!("{name}/{}{rest}", names.cluster)), owned())
         }
         ("logs", _) => {
             let AccountRegion { partition, region, account } = place;
@@ -239,10 +251,10 @@ fn of_roles(
     place: &AccountRegion<'_>,
     names: &Names,
     contexts: impl Fn(&RoleName) -> Vec<Context>,
-) -> Vec<Circumstances> {
+) -> Vec<SimulatedRequest> {
     let of_role = |role: &RoleName| {
         let resource = place.iam(&format!("role/{}", role.name));
-        contexts(role).into_iter().map(move |context| Circumstances { resource: resource.clone(), context })
+        contexts(role).into_iter().map(move |context| SimulatedRequest { resource: resource.clone(), context })
     };
     names.roles.iter().flat_map(|role| of_role(role).collect::<Vec<_>>()).collect()
 }
@@ -283,7 +295,7 @@ mod tests {
     }
 
     fn resources(action: &str) -> Vec<String> {
-        circumstances(action, &PLACE, &names()).into_iter().map(|one| one.resource).collect()
+        simulated_requests(action, &PLACE, &names()).into_iter().map(|one| one.resource).collect()
     }
 
     #[test]
@@ -330,7 +342,7 @@ mod tests {
             ("ec2:DeleteVolume", "volume/vol-0123456789abcdef0", OF_CLAIMS),
             ("autoscaling:DeleteTags", "autoScalingGroupName/eks-x", OF_NODE_GROUP),
         ] {
-            let found = circumstances(action, &PLACE, &names());
+            let found = simulated_requests(action, &PLACE, &names());
             assert!(found[0].resource.ends_with(resource), "{}", found[0].resource);
             assert_eq!(found[0].context[0].0, key, "{action}");
         }
@@ -350,7 +362,7 @@ mod tests {
             ("ec2:CreateRoute", RESOURCE_TAG),
             ("ec2:CreateSubnet", REQUEST_TAG),
         ] {
-            assert_eq!(circumstances(action, &PLACE, &names())[0].context[0].0, key, "{action}");
+            assert_eq!(simulated_requests(action, &PLACE, &names())[0].context[0].0, key, "{action}");
         }
     }
 
@@ -363,7 +375,7 @@ mod tests {
     #[test]
     fn a_policy_is_attached_to_each_role_in_a_request_of_its_own() {
         assert_eq!(resources("iam:AttachRolePolicy").len(), 2);
-        let created = circumstances("iam:CreateRole", &PLACE, &names());
+        let created = simulated_requests("iam:CreateRole", &PLACE, &names());
         let keys: Vec<&str> = created[0].context.iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, [REQUEST_TAG, "aws:TagKeys", "iam:PermissionsBoundary"]);
         let boundaries: Vec<_> = created.iter().map(|one| one.context.last().unwrap().1[0].as_str()).collect();

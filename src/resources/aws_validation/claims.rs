@@ -1,7 +1,7 @@
 //! What must be true in AWS before a spec can be applied. Pure.
 
 use super::ami::CUSTOM;
-use super::own_network::{self, Surroundings};
+use super::own_network::{self, AccountContext};
 pub use super::requirement::{NodeLocations, Requirement, RequirementKind, Stage};
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, AddonVersion, FargateProfile};
@@ -31,8 +31,8 @@ pub const CAPABILITIES: &str = "capabilities.eks.amazonaws.com";
 pub const FLOW_LOGS: &str = "vpc-flow-logs.amazonaws.com";
 
 /// The requirements of an EksCluster.
-pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>) -> Vec<Requirement> {
-    let Surroundings { account_id, settings, own_vpc } = around;
+pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: AccountContext<'_>) -> Vec<Requirement> {
+    let AccountContext { account_id, settings, own_vpc } = around;
     let mut requirements = Vec::new();
     // For an adopted cluster, these exist already.
     let is_new = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;

@@ -27,7 +27,7 @@ use claims::{NodeLocations, RequirementKind};
 use refusal::Fact;
 
 pub use claims::{Requirement, Stage, knows_subnets, of_cluster, of_node_group};
-pub use own_network::Surroundings;
+pub use own_network::AccountContext;
 
 /// How long a positive result is cached.
 const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -158,7 +158,9 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
             let mut has_image = *has_image;
             if let Some((id, version)) = template {
                 match &*reads.launch_template(id, version, staleness).await? {
-                    Template::Missing(_) | Template::Found { has_instance_type: true, .. } => return Ok(Fact::Unknown),
+                    Template::Missing(_) | Template::Found { has_instance_type: true, .. } => {
+                        return Ok(Fact::Unknown);
+                    }
                     Template::Found { has_image: one, .. } => has_image = *one,
                 }
             }

@@ -10,7 +10,7 @@ use crate::resources::iam::role::CNI_IPV6_POLICY;
 
 /// What a cluster's requirements depend on besides its spec.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings<'a> {
+pub struct AccountContext<'a> {
     /// The AWS account.
     pub account_id: &'a str,
     /// What the AwsAccount says; `None`: nothing.

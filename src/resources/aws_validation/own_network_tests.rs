@@ -44,7 +44,7 @@ fn groups_of_the_control_plane_must_be_in_the_vpc_of_the_cluster() {
         (Some("vpc-1"), Fact::SecurityGroups { vpc: "vpc-1".into(), ids: BTreeSet::new() }, "does not exist in vpc-1"),
         (Some("vpc-1"), Fact::SecurityGroups { vpc: "vpc-1".into(), ids: ["sg-1".to_owned()].into() }, ""),
     ] {
-        let requirements = of_cluster(&spec, Stage::Edited, Surroundings { own_vpc, ..Surroundings::default() });
+        let requirements = of_cluster(&spec, Stage::Edited, AccountContext { own_vpc, ..AccountContext::default() });
         let requirement = requirements.iter().find(|one| one.field == field).unwrap();
         let problem = find_problem(requirement, &fact, "eu-west-1").unwrap_or_default();
         assert!(problem.contains(words) && problem.is_empty() == words.is_empty(), "{problem}");
@@ -55,7 +55,7 @@ fn groups_of_the_control_plane_must_be_in_the_vpc_of_the_cluster() {
 fn ipv6_in_a_vpc_of_keelsons_needs_the_policy_of_the_cni() {
     let spec = json!({"region": "cn-north-1", "version": "1.36", "kubernetesNetwork": {"ipFamily": "IPv6"}});
     let spec: EksClusterSpec = serde_json::from_value(spec).unwrap();
-    let around = Surroundings { account_id: "123456789012", ..Surroundings::default() };
+    let around = AccountContext { account_id: "123456789012", ..AccountContext::default() };
     let policy = RequirementKind::Policy("arn:aws-cn:iam::123456789012:policy/AmazonEKS_CNI_IPv6_Policy".into());
     let has = |stage| of_cluster(&spec, stage, around).iter().any(|one| one.kind == policy);
     assert!(has(Stage::New) && !has(Stage::Edited));

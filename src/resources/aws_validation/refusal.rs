@@ -11,7 +11,7 @@ use crate::api::KubernetesVersion;
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, Address, Subnet};
 use crate::resources::network::existing_subnets::Network;
-use crate::upgrade::addons::numbers;
+use crate::upgrade::addon_versions::numbers;
 
 /// Most valid values in one message.
 const MAX_NAMED: usize = 8;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::claims::{EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
-use super::own_network::Surroundings;
+use super::own_network::AccountContext;
 use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template, TemplateRef};
@@ -38,8 +38,8 @@ const EC2: &str = "ec2.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
-fn around(settings: &AccountSettings) -> Surroundings<'_> {
-    Surroundings { settings: Some(settings), ..Surroundings::default() }
+fn around(settings: &AccountSettings) -> AccountContext<'_> {
+    AccountContext { settings: Some(settings), ..AccountContext::default() }
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {
         let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
-        let requirements = of_cluster(&spec, stage, Surroundings::default());
+        let requirements = of_cluster(&spec, stage, AccountContext::default());
         requirements.iter().find_map(|requirement| match &requirement.kind {
             RequirementKind::Addon { kubernetes, .. } => kubernetes.clone(),
             _ => None,
@@ -196,7 +196,9 @@ fn groups_and_keys_of_the_launch_template_are_checked_also_after_an_edit() {
 
 #[test]
 fn subnets_where_nodes_cannot_join_or_do_not_fit_are_refused() {
-    use crate::aws::snapshots::{RouteTable, Subnet, Zone, catalogue::OptedIn, network::RouteTableAssociation};
+    use crate::aws::snapshots::{
+        RouteTable, Subnet, Zone, catalogue::OptedIn, network_attributes::RouteTableAssociation,
+    };
     use crate::aws::tags::Tags;
     use crate::resources::network::existing_subnets::Network;
     let subnet = |free_addresses| Subnet {
@@ -252,7 +254,7 @@ fn fargate_profiles_need_a_role_that_fargate_assumes_and_private_subnets() {
         "name": "jobs", "selectors": [{"namespace": "jobs"}], "podExecutionRoleArn": "arn:aws:iam::123456789012:role/pods",
         "subnetIds": ["subnet-1"],
     }]}));
-    let found = of_cluster(&spec, Stage::Edited, Surroundings::default());
+    let found = of_cluster(&spec, Stage::Edited, AccountContext::default());
     let fields: Vec<_> = found.iter().map(|one| one.field.as_str()).collect();
     let [role, subnets] = ["podExecutionRoleArn", "subnetIds"].map(|name| format!("spec.fargateProfiles[jobs].{name}"));
     assert_eq!(fields, [role.as_str(), subnets.as_str(), subnets.as_str()]);

@@ -22,7 +22,7 @@ use crate::engine::{
     Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::eks::{cluster, control_plane};
+use crate::resources::eks::{cluster, kubernetes_api};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::ignore_not_found;
 
@@ -213,7 +213,7 @@ impl Resource for ClaimVolumes {
 
     async fn list_sweep(&self, cloud: &Cloud, _: &Observation<()>) -> Result<Sweep, Failure> {
         // Then they are its, whoever owns it.
-        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
+        if kubernetes_api::tags(&cloud.aws, &self.cluster).await?.is_some() {
             return Ok(Sweep::default());
         }
         let found = volumes(&cloud.aws, &self.cluster).await?;

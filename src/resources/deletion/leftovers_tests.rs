@@ -1,7 +1,7 @@
 //! Which rules a sweep revokes.
 
 use super::*;
-use crate::aws::snapshots::network::Permission;
+use crate::aws::snapshots::network_attributes::Permission;
 
 #[test]
 fn only_rules_between_swept_groups_are_revoked() {

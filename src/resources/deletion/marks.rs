@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types::{IpPermission, NetworkInterfaceStatus, UserIdGroupPair};
 use jiff::Timestamp;
 
-use crate::aws::snapshots::network::Permission;
+use crate::aws::snapshots::network_attributes::Permission;
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
 use crate::aws::tags::{OWNER, Tags};
 use crate::engine::Mark;

@@ -1,7 +1,7 @@
 //! What is recognised as a cluster's leftovers, and what never is.
 
 use super::*;
-use crate::aws::snapshots::network::Permission;
+use crate::aws::snapshots::network_attributes::Permission;
 use crate::engine::sweep::Baseline;
 
 const CLUSTER: &str = "prod";

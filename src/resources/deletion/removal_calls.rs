@@ -1,7 +1,7 @@
 //! Finds and deletes the resources of [`super::removals`]. I/O: EC2, IAM and EKS.
 
 use super::removals::{Detail, Found, Removals, removal_of, route_key};
-use crate::aws::snapshots::network::{NatGatewayState, RouteState};
+use crate::aws::snapshots::network_attributes::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{MaxStaleness, Service};
 use crate::engine::{AllowedTarget, Class, Failure, Key};

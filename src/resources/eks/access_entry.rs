@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
 use super::cluster;
-use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, EntryType, ScopeType};
+use crate::api::access::{AccessEntry as DesiredEntry, AccessScope as DesiredScope, EntryType, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
@@ -44,7 +44,7 @@ const USERNAME: &str = "username";
 /// An access entry from the spec. In a cluster owned by the object, Keelson manages every listed entry.
 pub struct AccessEntry {
     cluster: String,
-    wanted: Wanted,
+    wanted: DesiredEntry,
     tags: Tags,
     intervals: Intervals,
 }
@@ -70,12 +70,12 @@ pub fn key(principal: &str) -> Key {
 
 impl AccessEntry {
     /// Creates the resource for an entry of the cluster.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: &DesiredEntry) -> Self {
         let tags = context.tags(&key(&wanted.principal_arn));
         Self { cluster: context.cluster_name.into(), wanted: wanted.clone(), tags, intervals: context.intervals }
     }
 
-    fn policies(&self) -> impl Iterator<Item = (&str, &WantedScope)> {
+    fn policies(&self) -> impl Iterator<Item = (&str, &DesiredScope)> {
         self.wanted.policies.iter().flatten().map(|policy| (policy.policy_arn.as_str(), &policy.scope))
     }
 
@@ -127,7 +127,7 @@ fn format_scope(scope: &AccessScope) -> String {
     }
 }
 
-fn scope(wanted: &WantedScope) -> AccessScope {
+fn scope(wanted: &DesiredScope) -> AccessScope {
     match wanted.type_ {
         ScopeType::Cluster => AccessScope::builder().r#type(AccessScopeType::Cluster).build(),
         ScopeType::Namespace => AccessScope::builder()
@@ -262,7 +262,7 @@ impl Resource for AccessEntry {
             return Err(Failure::new(Class::Busy, message));
         }
         let groups = self.wanted.kubernetes_groups.clone().unwrap_or_default();
-        let Wanted { type_, username, .. } = &self.wanted;
+        let DesiredEntry { type_, username, .. } = &self.wanted;
         let request = cloud
             .aws
             .eks

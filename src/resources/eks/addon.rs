@@ -17,7 +17,7 @@ use super::cluster;
 use super::health_issues;
 use super::lists::create_failure;
 use super::updates::{self, UpdateTarget};
-use crate::api::addons::{Addon as Wanted, Conflicts};
+use crate::api::addons::{Addon as DesiredAddon, Conflicts};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service, snapshots};
@@ -31,7 +31,7 @@ use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::iam::workload_role;
 use crate::resources::tag_calls::OwnerTags;
-use crate::upgrade::addons::{Offer, choose};
+use crate::upgrade::addon_versions::{OfferedVersion, choose};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
@@ -66,7 +66,7 @@ const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 /// An add-on from the spec.
 pub struct Addon {
     pub(super) cluster: String,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: DesiredAddon,
     /// The version to install now.
     pub(crate) target: Option<String>,
     pub(crate) tags: Tags,
@@ -90,7 +90,7 @@ pub fn nodes_gate() -> Key {
 impl Addon {
     /// Creates the resource for an add-on of the cluster. `target` is the version to install now. `None` keeps the
     /// current version; a new add-on gets the version of the spec.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: &DesiredAddon, target: Option<String>) -> Self {
         let tags = context.tags(&key(&wanted.name));
         // Read when it is pruned: then the spec no longer says it.
         let tags = if wanted.preserve_on_delete { tags.with(PRESERVE, "true") } else { tags };
@@ -132,8 +132,8 @@ impl Addon {
     }
 }
 
-fn offer(offered: &snapshots::AddonVersion) -> Offer {
-    Offer { version: offered.version.clone(), default: offered.default }
+fn offer(offered: &snapshots::AddonVersion) -> OfferedVersion {
+    OfferedVersion { version: offered.version.clone(), default: offered.default }
 }
 
 fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
@@ -213,7 +213,7 @@ impl Resource for Addon {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let Wanted { version, namespace, pod_identity_role, preserve_on_delete, name, .. } = &self.wanted;
+        let DesiredAddon { version, namespace, pod_identity_role, preserve_on_delete, name, .. } = &self.wanted;
         let namespace = namespace.iter().map(|namespace| (NAMESPACE, namespace.clone()));
         let role = pod_identity_role.iter().map(|_| ("role", workload_role::key_of_addon(name).to_string()));
         let preserved = preserve_on_delete.then(|| ("preserveOnDelete", "true".to_owned()));

@@ -15,7 +15,7 @@ use super::health_issues;
 use super::lists::{all_pages, if_exists};
 use super::updates::{self, UpdateTarget};
 use crate::api::RECONCILE_AT_ANNOTATION;
-use crate::api::capability::Capability as Wanted;
+use crate::api::capability::Capability as DesiredCapability;
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
@@ -58,7 +58,7 @@ pub struct Capability {
     cluster: String,
     name: String,
     /// `None` for one of an earlier spec: it is deleted with the cluster.
-    wanted: Option<Wanted>,
+    wanted: Option<DesiredCapability>,
     /// What removes others first.
     removal: Option<Key>,
     tags: Tags,
@@ -155,7 +155,7 @@ async fn delete_capability(aws: &Session, cluster: &str, name: &str) -> Result<(
 
 impl Capability {
     /// A capability of the spec, which is created after `removal` has removed others.
-    pub(crate) fn new(context: &ResourceContext<'_>, wanted: &Wanted, removal: Option<Key>) -> Self {
+    pub(crate) fn new(context: &ResourceContext<'_>, wanted: &DesiredCapability, removal: Option<Key>) -> Self {
         Self { wanted: Some(wanted.clone()), removal, ..Self::earlier(context, &wanted.name) }
     }
 
@@ -207,7 +207,7 @@ impl Resource for Capability {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let Some(Wanted { type_, role_arn, .. }) = &self.wanted else { return Vec::new() };
+        let Some(DesiredCapability { type_, role_arn, .. }) = &self.wanted else { return Vec::new() };
         vec![("type", type_.in_eks().to_owned()), (ROLE, role_arn.clone())]
     }
 

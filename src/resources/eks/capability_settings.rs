@@ -9,9 +9,9 @@ use aws_sdk_eks::types::{
 };
 
 use crate::api::capability::{
-    AckCapability, ArgoCdCapability, ArgoCdNetworkAccess, ArgoCdRole, ArgoCdRoleMapping as WantedMapping,
-    AwsIdentityCenter, Capability as Wanted, CapabilityConfiguration, CapabilityType, DeletePropagationPolicy,
-    SsoIdentity, SsoIdentityType,
+    AckCapability, ArgoCdCapability, ArgoCdNetworkAccess, ArgoCdRole, ArgoCdRoleMapping as DesiredMapping,
+    AwsIdentityCenter, Capability as DesiredCapability, CapabilityConfiguration, CapabilityType,
+    DeletePropagationPolicy, SsoIdentity, SsoIdentityType,
 };
 use crate::engine::{Change, Failure};
 use crate::resources::cloud::changes_field;
@@ -86,8 +86,8 @@ impl Settings {
     }
 
     /// What differs from the spec.
-    pub(super) fn differences(&self, wanted: &Wanted) -> Vec<Change> {
-        let Wanted { name, type_, role_arn, configuration, delete_propagation_policy: _ } = wanted;
+    pub(super) fn differences(&self, wanted: &DesiredCapability) -> Vec<Change> {
+        let DesiredCapability { name, type_, role_arn, configuration, delete_propagation_policy: _ } = wanted;
         let mut changes = Vec::new();
         let why = format!(
             "EKS does not change it: put the old value back, or remove capability {name}, wait until it is gone, and add it again"
@@ -138,7 +138,7 @@ impl Settings {
     /// Never: all that EKS requires is set.
     pub(super) fn update(
         &self,
-        wanted: &Wanted,
+        wanted: &DesiredCapability,
         changes: &[Change],
     ) -> Result<Option<UpdateCapabilityConfiguration>, Failure> {
         let CapabilityConfiguration { argo_cd, ack } = wanted.configuration.clone().unwrap_or_default();
@@ -201,8 +201,8 @@ fn wanted_fixed(argo: &ArgoCdCapability) -> BTreeMap<&'static str, String> {
     fixed([argo.namespace.as_deref(), Some(idc_instance_arn), idc_region.as_deref(), argo.endpoint_prefix.as_deref()])
 }
 
-fn wanted_mappings(mappings: &[WantedMapping]) -> Mappings {
-    let mapping = |one: &WantedMapping| {
+fn wanted_mappings(mappings: &[DesiredMapping]) -> Mappings {
+    let mapping = |one: &DesiredMapping| {
         let identities = one.identities.iter().map(|who| (who.type_.in_eks().to_owned(), who.id.clone()));
         (one.role.in_eks().to_owned(), identities.collect())
     };
@@ -229,7 +229,7 @@ fn network_access(access: ArgoCdNetworkAccess) -> ArgoCdNetworkAccessConfigReque
 ///
 /// # Errors
 /// Never: all that EKS requires is set.
-pub(super) fn request(wanted: &Wanted) -> Result<Option<CapabilityConfigurationRequest>, Failure> {
+pub(super) fn request(wanted: &DesiredCapability) -> Result<Option<CapabilityConfigurationRequest>, Failure> {
     let Some(CapabilityConfiguration { argo_cd, ack }) = wanted.configuration.clone() else { return Ok(None) };
     let mut request = CapabilityConfigurationRequest::builder();
     if let Some(argo) = argo_cd {
@@ -256,7 +256,7 @@ pub(super) fn request(wanted: &Wanted) -> Result<Option<CapabilityConfigurationR
 }
 
 /// The spec that changes nothing of a capability; `None`: it has what this version does not know.
-pub(crate) fn imported(found: &Capability) -> Option<Wanted> {
+pub(crate) fn imported(found: &Capability) -> Option<DesiredCapability> {
     let configuration = found.configuration();
     let argo_cd = configuration.and_then(|all| all.argo_cd()).map(|argo| {
         let idc = argo.aws_idc();
@@ -283,7 +283,7 @@ pub(crate) fn imported(found: &Capability) -> Option<Wanted> {
         disabled_services: Some(ack.disabled_services().to_vec()).filter(|all| !all.is_empty()),
     });
     let kind = found.r#type()?.as_str();
-    Some(Wanted {
+    Some(DesiredCapability {
         name: found.capability_name()?.to_owned(),
         type_: CapabilityType::ALL.into_iter().find(|one| one.in_eks() == kind)?,
         role_arn: found.role_arn()?.to_owned(),
@@ -292,14 +292,14 @@ pub(crate) fn imported(found: &Capability) -> Option<Wanted> {
     })
 }
 
-fn imported_mapping(one: &ArgoCdRoleMapping) -> Option<WantedMapping> {
+fn imported_mapping(one: &ArgoCdRoleMapping) -> Option<DesiredMapping> {
     let identity = |who: &Identity| {
         let kind = who.r#type().as_str();
         let type_ = SsoIdentityType::ALL.into_iter().find(|one| one.in_eks() == kind)?;
         Some(SsoIdentity { id: who.id().to_owned(), type_ })
     };
     let role = ArgoCdRole::ALL.into_iter().find(|role| role.in_eks() == one.role().as_str())?;
-    Some(WantedMapping { role, identities: one.identities().iter().map(identity).collect::<Option<_>>()? })
+    Some(DesiredMapping { role, identities: one.identities().iter().map(identity).collect::<Option<_>>()? })
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use aws_sdk_eks::types::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::How;
+use crate::engine::Correction;
 
 const CENTER: &str = "arn:aws:sso:::instance/ssoins-0123456789abcdef";
 
-fn spec(value: Value) -> Wanted {
+fn spec(value: Value) -> DesiredCapability {
     serde_json::from_value(value).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn argo(mappings: Value) -> Value {
 }
 
 /// What EKS reports of a capability of that spec.
-fn described(wanted: &Wanted) -> Capability {
+fn described(wanted: &DesiredCapability) -> Capability {
     let asked = request(wanted).unwrap();
     let argo = asked.as_ref().and_then(|all| all.argo_cd()).map(|argo| {
         let idc = ArgoCdAwsIdcConfigResponse::builder()
@@ -76,12 +76,12 @@ fn what_eks_does_not_change_is_forbidden_with_what_to_do() {
     let of = |name| format!("configuration.argoCd.{name}");
     assert_eq!(fields, [of("awsIdc.idcRegion"), of("endpointPrefix"), of("namespace")]);
     assert!(
-        found.iter().all(|one| matches!(&one.how, How::Forbidden(why) if why.contains("add it again"))),
+        found.iter().all(|one| matches!(&one.how, Correction::Forbidden(why) if why.contains("add it again"))),
         "{found:?}"
     );
     let mut kind = argo(admin(&["a"]));
     kind["type"] = json!("Kro");
-    assert!(matches!(changes(argo(admin(&["a"])), kind)[0].how, How::Forbidden(_)));
+    assert!(matches!(changes(argo(admin(&["a"])), kind)[0].how, Correction::Forbidden(_)));
 }
 
 #[test]

@@ -18,7 +18,9 @@ use super::certificate_authority_steps::{ACTIVE, Authority, CREATED, DELETED, De
 use super::cluster;
 use super::lists::{all_pages, if_exists};
 use super::updates::{self, UpdateTarget};
-use crate::api::certificate_authority::{AuthorityState, CertificateAuthority as Wanted, CertificateAuthorityStatus};
+use crate::api::certificate_authority::{
+    AuthorityState, CertificateAuthority as DesiredAuthority, CertificateAuthorityStatus,
+};
 use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service};
@@ -66,7 +68,7 @@ impl CertificateAuthority {
         wanted.map(|wanted| Self::new(context, wanted)).transpose()
     }
 
-    fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Result<Self, SpecError> {
+    fn new(context: &ResourceContext<'_>, wanted: &DesiredAuthority) -> Result<Self, SpecError> {
         let rotation = Rotation {
             cluster: context.cluster_name.to_owned(),
             created_after: wanted.created_after()?,

@@ -28,9 +28,9 @@ fn changes(rotation: &Rotation, authorities: &[Authority]) -> Vec<String> {
     let short = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
     let text = |change: &Change| {
         let how = match &change.how {
-            crate::engine::How::InPlace => "",
-            crate::engine::How::Forbidden(_) => " forbidden",
-            crate::engine::How::Reported(_) => " reported",
+            crate::engine::Correction::InPlace => "",
+            crate::engine::Correction::Forbidden(_) => " forbidden",
+            crate::engine::Correction::Reported(_) => " reported",
         };
         format!("{}{how}", short(&change.field))
     };
@@ -78,7 +78,7 @@ fn only_a_successor_that_everything_of_eks_trusts_is_activated() {
 fn one_that_has_signed_before_is_never_activated_again() {
     let by_eks = Authority { by_eks: true, ..one("b", T2, Active) };
     let found = rotation(Some(T1), "a", "").changes(&detail(&[one("a", T1, Retired), by_eks]));
-    let [Change { how: crate::engine::How::Reported(why), .. }] = found.as_slice() else { panic!("{found:?}") };
+    let [Change { how: crate::engine::Correction::Reported(why), .. }] = found.as_slice() else { panic!("{found:?}") };
     assert!(why.contains("EKS activated b since: set activeId: b"), "{why}");
     assert!(why.contains("--cluster-name demo --certificate-authority-id a"), "{why}");
 }
@@ -162,5 +162,5 @@ fn what_eks_says_of_the_failure_is_in_the_message_and_in_the_difference() {
     let message = failed.message().unwrap();
     assert!(message.contains("deletedId: b") && message.ends_with("no capacity"), "{message}");
     let change = rotation(Some(T2), "", "").changes(&detail(&[one("a", T1, Active), failed])).remove(0);
-    assert!(matches!(&change.how, crate::engine::How::Forbidden(why) if *why == message), "{change:?}");
+    assert!(matches!(&change.how, crate::engine::Correction::Forbidden(why) if *why == message), "{change:?}");
 }

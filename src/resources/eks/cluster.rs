@@ -10,8 +10,8 @@ use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
-use super::control_plane;
 use super::health_issues;
+use super::kubernetes_api;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::{AutoMode, EksClusterSpec};
@@ -31,7 +31,7 @@ use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane)
-    .by_name(|aws, name| Box::pin(control_plane::find(aws, name)))
+    .by_name(|aws, name| Box::pin(kubernetes_api::find(aws, name)))
     .with_actions(&[
         "ec2:DeleteTags",
         "ec2:DescribeSecurityGroups",

@@ -11,7 +11,7 @@ use super::control_plane_zones::placeable;
 use crate::api::KubernetesVersion;
 use crate::api::access::AuthenticationMode;
 use crate::api::cluster::{AutoMode, SupportType};
-use crate::api::control_plane::ControlPlane;
+use crate::api::control_plane_settings::ControlPlane;
 use crate::api::network::IpFamily;
 use crate::api::remote_networks::RemoteNetworks;
 use crate::aws::tags::Tags;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::aws::tags::OWNER;
-use crate::engine::{How, Key};
+use crate::engine::{Correction, Key};
 use crate::resources::cloud::{Intervals, Owner, ResourceContext};
 
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
@@ -54,7 +54,7 @@ fn refs() -> Refs {
 
 /// "field: from -> to", with an exclamation mark if it cannot be changed.
 fn format_changes(cluster: &Cluster, current: &Detail) -> Vec<String> {
-    let mark = |how: &How| if *how == How::InPlace { "" } else { "!" };
+    let mark = |how: &Correction| if *how == Correction::InPlace { "" } else { "!" };
     let all = cluster.differences(current, &refs());
     all.iter().map(|c| format!("{}{}: {} -> {}", mark(&c.how), c.field, c.from, c.to)).collect()
 }
@@ -237,6 +237,6 @@ fn settings_of_components_and_hybrid_networks_are_parts_of_their_own() {
         Detail { control_plane: serde_json::from_value(json!({"egressMode": "CustomerRouted"})).unwrap(), ..current() };
     let back = json!({"controlPlane": {"egressMode": "AwsManaged"}});
     let found = cluster(back.clone(), None).differences(&routed, &refs());
-    assert!(matches!(found[0].how, crate::engine::How::Forbidden(_)), "{found:?}");
+    assert!(matches!(found[0].how, crate::engine::Correction::Forbidden(_)), "{found:?}");
     assert_eq!(cluster(back, None).differences(&current(), &refs()), Vec::new());
 }

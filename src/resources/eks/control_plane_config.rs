@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aws_sdk_eks::types::{self as sdk, Cluster};
 use serde_json::Value;
 
-use crate::api::control_plane::{
+use crate::api::control_plane_settings::{
     ApiServer, ControlPlane, ControllerManager, EgressMode, HorizontalPodAutoscaler, NodeResourcesFit, PodGc,
     PortRange, ResourceWeight, Scheduler, ScoringStrategy, ScoringStrategyType,
 };

@@ -16,7 +16,7 @@ use super::cluster;
 use super::control_plane_zones::subnets_in_valid_zones;
 use super::health_issues;
 use crate::api::RECONCILE_AT_ANNOTATION;
-use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
+use crate::api::addons::{FargateProfile as DesiredProfile, FargateSelector};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
@@ -51,7 +51,7 @@ pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::Cont
 /// A profile from the spec.
 pub struct FargateProfile {
     cluster: String,
-    wanted: Wanted,
+    wanted: DesiredProfile,
     /// The resources that provide the private subnets: own subnets, or the existing network.
     network: Vec<Key>,
     /// The previous profile in the list.
@@ -87,7 +87,12 @@ const NO_FARGATE: &str = "use a network with private subnets in one of the avail
 
 impl FargateProfile {
     /// A profile of the cluster in the private subnets of `network`. `previous` is created, and deleted, first.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, previous: Option<Key>) -> Self {
+    pub fn new(
+        context: &ResourceContext<'_>,
+        wanted: &DesiredProfile,
+        network: Vec<Key>,
+        previous: Option<Key>,
+    ) -> Self {
         let tags = context.tags(&key(&wanted.name));
         let (cluster, intervals) = (context.cluster_name.into(), context.intervals);
         Self { cluster, wanted: wanted.clone(), network, previous, tags, intervals }

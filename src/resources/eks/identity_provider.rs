@@ -15,7 +15,7 @@ use super::cluster;
 use super::identity_provider_settings as settings;
 use super::lists::{all_pages, if_exists};
 use super::updates::{self, UpdateTarget};
-use crate::api::identity_provider::OidcIdentityProvider as Wanted;
+use crate::api::identity_provider::OidcIdentityProvider as DesiredProvider;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
@@ -60,7 +60,7 @@ pub struct IdentityProvider {
     cluster: String,
     name: String,
     /// `None` for one of an earlier spec: it goes with the cluster.
-    wanted: Option<Wanted>,
+    wanted: Option<DesiredProvider>,
     /// What is created first, since EKS creates nothing in the cluster while it associates a provider.
     after: Vec<Key>,
     /// What removes another one first.
@@ -84,7 +84,12 @@ pub fn key(name: &str) -> Key {
 
 impl IdentityProvider {
     /// The provider of the spec, which is associated after `after`, and after `removal` has removed another one.
-    pub(crate) fn new(context: &ResourceContext<'_>, wanted: &Wanted, after: Vec<Key>, removal: Option<Key>) -> Self {
+    pub(crate) fn new(
+        context: &ResourceContext<'_>,
+        wanted: &DesiredProvider,
+        after: Vec<Key>,
+        removal: Option<Key>,
+    ) -> Self {
         Self { wanted: Some(wanted.clone()), after, removal, ..Self::earlier(context, &wanted.name) }
     }
 
@@ -226,7 +231,7 @@ impl Resource for IdentityProvider {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let shown = ["issuerUrl", "clientId", "usernameClaim", "groupsClaim"];
-        let all = self.wanted.iter().flat_map(settings::wanted);
+        let all = self.wanted.iter().flat_map(settings::desired);
         all.filter(|(field, _)| shown.contains(field)).collect()
     }
 
@@ -257,7 +262,7 @@ impl Resource for IdentityProvider {
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let Detail { settings, tags } = &observed.detail;
         let mut changes = tag_changes(&self.tags, tags);
-        for (field, wanted) in self.wanted.iter().flat_map(settings::wanted) {
+        for (field, wanted) in self.wanted.iter().flat_map(settings::desired) {
             let current = settings.get(field).cloned().unwrap_or_default();
             if current != wanted {
                 let why = "EKS does not change an identity provider: put the old value back, or remove \
@@ -318,7 +323,7 @@ impl Resource for IdentityProvider {
             Err(error) if error.class() == Class::Conflict => return Err(Failure::of(Class::NoChange, error)),
             other => other?,
         };
-        let detail = Detail { settings: settings::wanted(wanted), tags: self.tags.clone() };
+        let detail = Detail { settings: settings::desired(wanted), tags: self.tags.clone() };
         let phase = Phase::Busy { action: Action::Create, since: None, note: String::new() };
         let observed = Observation::ready(name, "CREATING", detail).phase(phase);
         Ok(Observation { operation: answer.update.as_ref().map(updates::operation), ..observed })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_eks::types::{OidcIdentityProviderConfig as Config, OidcIdentityProviderConfigRequest};
 
-use crate::api::identity_provider::OidcIdentityProvider as Wanted;
+use crate::api::identity_provider::OidcIdentityProvider as DesiredProvider;
 use crate::engine::Failure;
 
 /// The settings by the field of the spec.
@@ -22,7 +22,7 @@ fn format_claims<'c>(claims: impl IntoIterator<Item = (&'c String, &'c String)>)
 }
 
 /// Those that the spec names.
-pub(super) fn wanted(wanted: &Wanted) -> Settings {
+pub(super) fn desired(wanted: &DesiredProvider) -> Settings {
     settings([
         ("issuerUrl", Some(&wanted.issuer_url)),
         ("clientId", Some(&wanted.client_id)),
@@ -48,9 +48,9 @@ pub(super) fn observed(config: &Config) -> Settings {
 }
 
 /// The spec as EKS reports it when it is associated: for a manifest of a cluster that others created.
-pub(crate) fn imported(config: &Config) -> Wanted {
+pub(crate) fn imported(config: &Config) -> DesiredProvider {
     let owned = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
-    Wanted {
+    DesiredProvider {
         name: owned(config.identity_provider_config_name()).unwrap_or_default(),
         issuer_url: owned(config.issuer_url()).unwrap_or_default(),
         client_id: owned(config.client_id()).unwrap_or_default(),
@@ -66,8 +66,8 @@ pub(crate) fn imported(config: &Config) -> Wanted {
 ///
 /// # Errors
 /// Never: all that EKS requires is set.
-pub(super) fn request(wanted: &Wanted) -> Result<OidcIdentityProviderConfigRequest, Failure> {
-    let Wanted {
+pub(super) fn request(wanted: &DesiredProvider) -> Result<OidcIdentityProviderConfigRequest, Failure> {
+    let DesiredProvider {
         name,
         issuer_url,
         client_id,

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::How;
+use crate::engine::Correction;
 use crate::resources::cloud::Owner;
 
-fn spec(value: Value) -> Wanted {
+fn spec(value: Value) -> DesiredProvider {
     serde_json::from_value(value).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn only_what_the_spec_names_is_compared_and_none_of_it_changes() {
             (change.field.as_str(), change.from.as_str(), change.to.as_str()),
             (format!("access.oidcIdentityProvider.{field}").as_str(), from, to)
         );
-        assert!(matches!(&change.how, How::Forbidden(why) if why.contains("add it again")), "{change:?}");
+        assert!(matches!(&change.how, Correction::Forbidden(why) if why.contains("add it again")), "{change:?}");
     }
 }
 

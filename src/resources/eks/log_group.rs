@@ -11,8 +11,8 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{cluster, control_plane};
-use crate::api::log_group::LogGroup as Wanted;
+use super::{cluster, kubernetes_api};
+use crate::api::log_group::LogGroup as DesiredLogGroup;
 use crate::api::policy::DeletionPolicy;
 use crate::aws::tags::{CLUSTER, Ownership, Tags};
 use crate::aws::{AwsError, Service, Session};
@@ -53,7 +53,7 @@ pub struct LogGroup {
     cluster: String,
     name: String,
     /// `None` for one of an earlier spec: it is released with the cluster.
-    wanted: Option<Wanted>,
+    wanted: Option<DesiredLogGroup>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -135,7 +135,7 @@ async fn find(aws: &Session, cluster: &str) -> Result<Option<NamedResource>, Aws
 
 impl LogGroup {
     /// The log group that the spec asks for (`wanted`), or that an earlier spec did.
-    pub fn new(context: &ResourceContext<'_>, wanted: Option<&Wanted>) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: Option<&DesiredLogGroup>) -> Self {
         Self {
             cluster: context.cluster_name.to_owned(),
             name: name(context.cluster_name),
@@ -354,7 +354,7 @@ impl Resource for LogGroup {
         if !tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Presence::Absent);
         }
-        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
+        if kubernetes_api::tags(&cloud.aws, &self.cluster).await?.is_some() {
             if let Some(marker) = self.marker(observed) {
                 cloud.unmark(&marker).await?;
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;
 
 use super::cluster;
-use crate::api::access::PodIdentity as Wanted;
+use crate::api::access::PodIdentity as DesiredPodIdentity;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
@@ -80,8 +80,9 @@ pub fn key(namespace: &str, service_account: &str) -> Key {
 
 impl PodIdentityAssociation {
     /// Creates the resource for an association from the spec.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        let Wanted { namespace, service_account, role_arn, role: _, target_role_arn, disable_session_tags } = wanted;
+    pub fn new(context: &ResourceContext<'_>, wanted: &DesiredPodIdentity) -> Self {
+        let DesiredPodIdentity { namespace, service_account, role_arn, role: _, target_role_arn, disable_session_tags } =
+            wanted;
         let role = match role_arn {
             Some(arn) => PodRole::Existing(arn.clone()),
             None => PodRole::Created(workload_role::key_of_pods(namespace, service_account)),

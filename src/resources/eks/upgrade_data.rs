@@ -13,7 +13,7 @@ use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 use crate::resources::aws_validation::ami::AmiType;
 use crate::resources::cloud::Cloud;
-use crate::upgrade::addons::Offer;
+use crate::upgrade::addon_versions::OfferedVersion;
 use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
 
@@ -38,12 +38,12 @@ pub async fn addon_offers(
     addon: &str,
     on: &[KubernetesVersion],
     age: Duration,
-) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
+) -> Result<BTreeMap<KubernetesVersion, Vec<OfferedVersion>>, Failure> {
     let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
     let of = |kubernetes: &KubernetesVersion| {
         let name = kubernetes.to_string();
         let available = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
-        available.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
+        available.map(|offer| OfferedVersion { version: offer.version, default: offer.default }).collect()
     };
     Ok(on.iter().map(|kubernetes| (*kubernetes, of(kubernetes))).collect())
 }

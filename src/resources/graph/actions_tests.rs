@@ -40,7 +40,7 @@ const OF_NO_KIND: &[(&str, &str)] = &[
     ("tag_calls.rs", "tags: counted for the kinds that set them"),
     ("deletion/blocker_lists.rs", "explains why EC2 refused a deletion"),
     ("deletion/blockers.rs", "explains why EC2 refused a deletion"),
-    ("eks/control_plane.rs", "for the way into the cluster; its tags are counted for the kinds that read them"),
+    ("eks/kubernetes_api.rs", "for the way into the cluster; its tags are counted for the kinds that read them"),
     ("eks/upgrade_data.rs", "for the decision about upgrades"),
     ("graph/ownership.rs", "tags: counted for the kinds that release them"),
     ("inventory/", "reads of all kinds"),
@@ -129,7 +129,7 @@ fn of_functions(files: &[&str]) -> BTreeMap<String, Actions> {
 /// The actions of each file of `src/resources`, by path, with those of the shared reads and tags that it uses.
 fn by_file() -> BTreeMap<String, Actions> {
     let reads = of_functions(&["aws/snapshots/mod.rs", "aws/snapshots/named.rs", "aws/snapshots/reads.rs"]);
-    let lists = of_functions(&["resources/eks/lists.rs", "resources/eks/control_plane.rs"]);
+    let lists = of_functions(&["resources/eks/lists.rs", "resources/eks/kubernetes_api.rs"]);
     let folder = root().join("src/resources");
     let (mut open, mut found) = (vec![folder.clone()], BTreeMap::new());
     while let Some(path) = open.pop() {

@@ -9,14 +9,14 @@ use super::expand_karpenter;
 use super::expand_network::add_own_network;
 pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{
-    Beside, ClusterView, NodeGroupInput, SubnetView, node_content, node_group, node_group_tags,
+    ClusterView, NodeGroupInput, SecondNodeGroup, SubnetView, node_content, node_group, node_group_tags,
 };
 use super::kinds;
 use super::layout;
 use super::proof::Owned;
 use super::source_identity;
 use crate::api::access::AuthenticationMode;
-use crate::api::addons::Addon as Wanted;
+use crate::api::addons::Addon as DesiredAddon;
 use crate::api::network::{IpFamily, NetworkKind};
 use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tags::{MAX_TAGS, MAX_USER_TAGS};
@@ -288,7 +288,7 @@ fn add_identity_provider(
     let earlier = earlier.filter(|key| wanted.is_none_or(|wanted| wanted.name != key.name()));
     nodes.extend(earlier.map(|key| -> Node { Arc::new(IdentityProvider::earlier(context, key.name())) }));
     let Some(wanted) = wanted else { return };
-    let waits_in_vain = |addon: &&Wanted| addon.needs_nodes() && matches!(input.nodes, Nodes::NoneExpected(_));
+    let waits_in_vain = |addon: &&DesiredAddon| addon.needs_nodes() && matches!(input.nodes, Nodes::NoneExpected(_));
     let later: BTreeSet<Key> = spec.addons.iter().filter(waits_in_vain).map(|addon| addon::key(&addon.name)).collect();
     let is_first = |key: &Key| kinds::is_in_cluster(key) && !identity_provider::KIND.is_of(key) && !later.contains(key);
     let gate = matches!(input.nodes, Nodes::NotYet(_)).then(addon::nodes_gate);

@@ -66,7 +66,7 @@ pub struct NodeGroupInput<'a> {
     /// spec says now.
     pub with_template: BTreeSet<String>,
     /// Another node group of the same NodeGroup.
-    pub beside: Beside,
+    pub beside: SecondNodeGroup,
     /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
     /// The same of the tags on its Auto Scaling group.
@@ -77,7 +77,7 @@ pub struct NodeGroupInput<'a> {
 
 /// Another node group of the same NodeGroup, during a replacement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Beside {
+pub enum SecondNodeGroup {
     /// There is none.
     #[default]
     Nothing,
@@ -194,15 +194,15 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     };
     let (mut gates, mut beside): (_, Vec<Node>) = (vec![gate], Vec::new());
     let part = match &input.beside {
-        Beside::Nothing => ReplacementPart::Described,
-        Beside::Planned { name, why } => {
+        SecondNodeGroup::Nothing => ReplacementPart::Described,
+        SecondNodeGroup::Planned { name, why } => {
             let gate = replacement_gate();
             gates.push(closed_if(gate.clone(), Some(why)));
             let content = node_content(spec, cluster, name, &context.user_tags)?;
             beside.extend(group(name, ReplacementPart::Successor { gate, nodes: 0 }, content));
             ReplacementPart::Outdated
         }
-        Beside::Replaced { name: old, nodes: size, not_yet, is_outdated, in_use } => {
+        SecondNodeGroup::Replaced { name: old, nodes: size, not_yet, is_outdated, in_use } => {
             let (gate, unused) = (replacement_gate(), drain_gate(old));
             gates.extend([closed_if(gate.clone(), not_yet.as_ref()), closed_if(unused.clone(), in_use.as_ref())]);
             let successor = node_group::key(name);

@@ -60,6 +60,12 @@ impl Purpose {
         }
     }
 
+    /// The purpose of the role with that name in its key.
+    pub fn of(name: &str) -> Option<Self> {
+        let all = [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate, Purpose::Source];
+        all.into_iter().find(|purpose| purpose.as_str() == name)
+    }
+
     fn principal(self, partition: &Partition) -> &'static str {
         match self {
             Purpose::Cluster => "eks.amazonaws.com",

@@ -7,7 +7,9 @@ use crate::engine::Key;
 /// The prefix of the names of all roles that Keelson creates.
 pub const NAME_PREFIX: &str = "keelson-";
 
-/// The kind of the roles of Pods in keys; the others have the kind `role`.
+/// The kind of roles in keys, apart from those of Pods. Here, as the file of the kind uses this one; a test compares the two.
+pub(super) const ROLE: &str = "role";
+/// The kind of the roles of Pods in keys.
 pub(super) const WORKLOAD_ROLE: &str = "workloadRole";
 /// The beginning of a purpose of a role of Pods. The operator's IAM policy names it.
 const PODS: &str = "pod";
@@ -24,7 +26,7 @@ fn hash(text: &str, bytes: usize) -> String {
 /// The last part of the name of the role with that key: what assumes it, for Pods as a hash. `None`: no role has that key.
 pub fn purpose(key: &Key) -> Option<String> {
     match key.kind() {
-        "role" => Some(key.name().to_owned()),
+        ROLE => Some(key.name().to_owned()),
         WORKLOAD_ROLE => Some(format!("{PODS}{}", hash(key.name(), 5))),
         _ => None,
     }
@@ -84,6 +86,12 @@ pub fn is_named_for_key(name: &str, cluster: &str, key: &Key) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::iam::{role, workload_role};
+
+    #[test]
+    fn kinds_are_those_of_the_table() {
+        assert_eq!([ROLE, WORKLOAD_ROLE], [role::KIND.name, workload_role::KIND.name]);
+    }
 
     #[test]
     fn names_of_roles_of_pods_fit_iam_and_differ_by_what_they_are_for() {

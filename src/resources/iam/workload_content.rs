@@ -24,7 +24,7 @@ const OWN: &str = "policy";
 const TARGET: &str = "target-role";
 /// What a role is for.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wants {
+pub(super) struct RoleRequest {
     pub role: WorkloadRole,
     /// Namespace and service account; `None`: those of an add-on, or sessions without tags.
     pub service_account: Option<(String, String)>,
@@ -36,7 +36,7 @@ pub(super) struct Wants {
 }
 
 /// The keys of the roles that the spec asks for, and what each is for.
-pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item = (Key, Wants)> {
+pub(super) fn desired(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item = (Key, RoleRequest)> {
     let of_pods = spec.pod_identities.iter().filter_map(|one| {
         let PodIdentity { namespace, service_account, role_arn: _, role, target_role_arn, disable_session_tags } = one;
         let has_session_tags = *disable_session_tags != Some(true);
@@ -44,11 +44,11 @@ pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item
         let key = key_of_pods(&service_account.0, &service_account.1);
         let service_account = Some(service_account).filter(|_| has_session_tags);
         let target = target_role_arn.clone();
-        Some((key, Wants { role: role.clone()?, service_account, has_session_tags, target, queue: None }))
+        Some((key, RoleRequest { role: role.clone()?, service_account, has_session_tags, target, queue: None }))
     });
     let of_addons = spec.addons.iter().filter_map(|Addon { name, pod_identity_role, .. }| {
         let role = pod_identity_role.clone()?;
-        let wants = Wants { role, service_account: None, has_session_tags: true, target: None, queue: None };
+        let wants = RoleRequest { role, service_account: None, has_session_tags: true, target: None, queue: None };
         Some((key_of_addon(name), wants))
     });
     let queue = names::queue(cluster);
@@ -57,14 +57,17 @@ pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item
             let role = WorkloadRole { policies: vec![WorkloadPolicy::Karpenter], ..WorkloadRole::default() };
             let (key, service_account) =
                 (key_of_pods(namespace, service_account), Some((namespace.clone(), service_account.clone())));
-            (key, Wants { role, service_account, has_session_tags: true, target: None, queue: Some(queue.clone()) })
+            (
+                key,
+                RoleRequest { role, service_account, has_session_tags: true, target: None, queue: Some(queue.clone()) },
+            )
         });
     of_pods.chain(of_addons).chain(of_karpenter)
 }
 
 /// Whether the spec asks for any.
 pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
-    wanted(spec, "").next().is_some()
+    desired(spec, "").next().is_some()
 }
 
 /// Refuses documents that IAM would refuse, before anything is created.
@@ -72,7 +75,7 @@ pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
 /// # Errors
 /// The first field with such a document.
 pub fn check(spec: &EksClusterSpec, cluster: &str) -> Result<(), SpecError> {
-    for (key, wants) in wanted(spec, cluster) {
+    for (key, wants) in desired(spec, cluster) {
         let field = match addon_of(&key) {
             _ if wants.queue.is_some() => "spec.karpenter".to_owned(),
             Some(addon) => format!("spec.addons[{addon}].podIdentityRole"),
@@ -128,7 +131,7 @@ fn check_document(document: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-impl Wants {
+impl RoleRequest {
     /// Inline policies by name, as JSON.
     pub(super) fn inline(&self, placeholders: &Placeholders<'_>) -> BTreeMap<String, String> {
         let included = self.role.policies.iter().filter_map(|policy| {

@@ -24,13 +24,13 @@ fn of_pods(more: Value) -> EksClusterSpec {
     spec(json!({"podIdentities": [one]}))
 }
 
-fn only(spec: &EksClusterSpec) -> (Key, Wants) {
-    let all: Vec<_> = wanted(spec, "demo").collect();
+fn only(spec: &EksClusterSpec) -> (Key, RoleRequest) {
+    let all: Vec<_> = desired(spec, "demo").collect();
     assert_eq!(all.len(), 1);
     all.into_iter().next().unwrap()
 }
 
-fn trusted(wants: &Wants) -> Value {
+fn trusted(wants: &RoleRequest) -> Value {
     let trust: Value = serde_json::from_str(&wants.trust(&PLACE)).unwrap();
     trust["Statement"][0]["Condition"]["StringEquals"].clone()
 }

@@ -11,7 +11,7 @@ use crate::aws::tags::OWNER;
 
 /// What its file says of it, apart from what the documentation needs.
 #[derive(Clone, Debug, Deserialize)]
-struct Included {
+struct PolicyFile {
     /// Names of AWS managed policies, with their path.
     managed: Vec<String>,
     /// Statements with placeholders.
@@ -58,7 +58,7 @@ fn text_of(policy: WorkloadPolicy) -> &'static str {
 }
 
 /// The policy's file.
-fn included(policy: WorkloadPolicy) -> Included {
+fn included(policy: WorkloadPolicy) -> PolicyFile {
     serde_json::from_str(text_of(policy)).expect("a test reads each file")
 }
 
@@ -69,14 +69,14 @@ pub fn managed_arns(policy: WorkloadPolicy, partition: &str) -> Vec<String> {
 
 /// Its own document for the cluster; `None` if AWS maintains all of it.
 pub fn document(policy: WorkloadPolicy, placeholders: &Placeholders<'_>) -> Option<String> {
-    let Included { statements, .. } = included(policy);
+    let PolicyFile { statements, .. } = included(policy);
     (!statements.is_empty()).then(|| fill(&statements, placeholders))
 }
 
 /// That of the role that `spec.karpenter` asks for. Of queues, it reads the one with that name, and only if it belongs to the same object:
 /// a tenant chooses the name of its cluster, and so that of the queue, but neither of the tags.
 pub fn karpenter_document(placeholders: &Placeholders<'_>, queue: &str) -> String {
-    let Included { mut statements, .. } = included(WorkloadPolicy::Karpenter);
+    let PolicyFile { mut statements, .. } = included(WorkloadPolicy::Karpenter);
     statements.retain(|statement| !statement.to_string().contains("\"sqs:"));
     let Placeholders { partition, region, account, .. } = placeholders;
     statements.push(json!({
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_included_policy_is_a_document_or_managed_by_aws() {
         for policy in WorkloadPolicy::ALL {
-            let Included { managed, statements } = included(policy);
+            let PolicyFile { managed, statements } = included(policy);
             assert_eq!(managed.is_empty(), !statements.is_empty(), "{policy:?}: one of both");
             let Some(document) = document(policy, &PLACE) else { continue };
             assert!(!document.contains("{{") && serde_json::from_str::<Value>(&document).is_ok(), "{policy:?}");

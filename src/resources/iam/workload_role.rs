@@ -11,7 +11,7 @@ use super::role::{self, Purpose};
 use super::role_calls;
 use super::role_diff::{Content, Detail, inline_field};
 use super::role_name;
-use super::workload_content::{self, Wants};
+use super::workload_content::{self, RoleRequest};
 use super::workload_policy::Placeholders;
 use crate::api::EksClusterSpec;
 use crate::aws::tags::Tags;
@@ -61,7 +61,7 @@ pub struct WorkloadRole {
     pub(crate) name: String,
     purpose: String,
     /// `None` for one of an earlier spec: it is deleted with the cluster.
-    wanted: Option<Wants>,
+    wanted: Option<RoleRequest>,
     cluster: String,
     /// The name of the cluster's node role.
     node_role: String,
@@ -111,7 +111,7 @@ pub(crate) fn all(
     owned: &[Key],
     removes: bool,
 ) -> Vec<WorkloadRole> {
-    let mut all: Vec<WorkloadRole> = workload_content::wanted(spec, context.cluster_name)
+    let mut all: Vec<WorkloadRole> = workload_content::desired(spec, context.cluster_name)
         .map(|(key, wants)| WorkloadRole::new(context, spec, account, key, Some(wants)))
         .collect();
     for key in owned.iter().filter(|key| KIND.is_of(key) && !removes) {
@@ -128,7 +128,7 @@ impl WorkloadRole {
         spec: &EksClusterSpec,
         account: &AccountSettings,
         key: Key,
-        wanted: Option<Wants>,
+        wanted: Option<RoleRequest>,
     ) -> Self {
         Self {
             name: name_of(context, &key),
@@ -211,7 +211,7 @@ impl Resource for WorkloadRole {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let Some(Wants { role, target, .. }) = &self.wanted else { return vec![("name", self.name.clone())] };
+        let Some(RoleRequest { role, target, .. }) = &self.wanted else { return vec![("name", self.name.clone())] };
         let named = role.policy_arns.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
         let included = role.policies.iter().map(|policy| policy.as_str().to_owned());
         let own = role.policy.as_ref().map(|_| "a document of its own".to_owned());

@@ -1,11 +1,11 @@
 //! Everything that EKS knows of one cluster, and the spec that changes nothing of it: for the manifest of a cluster
-//! that others created. [`read`] does the I/O; [`cluster`] and [`node_group`] are pure.
+//! that others created. [`read`] does the I/O; [`cluster_spec`] and [`node_group_spec`] are pure.
 //!
 //! Users run this with their own credentials; the operator never does.
 
-pub mod cluster;
+pub mod cluster_spec;
 pub mod described;
-pub mod node_group;
+pub mod node_group_spec;
 pub mod read;
 
 use std::collections::BTreeMap;
@@ -106,10 +106,10 @@ impl Inventory {
 }
 
 #[cfg(test)]
-pub use fixture::odd;
+pub use cluster_fixture::odd;
 pub mod account_lists;
 #[cfg(test)]
-mod fixture;
+mod cluster_fixture;
 pub mod owned_resources;
 pub mod survey;
 pub mod tagged_resources;

@@ -3,20 +3,20 @@
 use aws_sdk_eks::types::{AccessConfigResponse, AuthenticationMode, CapacityTypes, Nodegroup};
 use serde_json::{Value, json};
 
-use super::fixture::{addon, map, odd, plain, role};
+use super::cluster_fixture::{addon, map, odd, plain, role};
 use super::*;
 use crate::api::node_group::CapacityType;
 
 /// The spec's value at a JSON pointer, and the notes.
 fn convert(inventory: &Inventory, path: &str) -> (Value, String) {
-    let (spec, notes) = cluster::spec(inventory, "eu-west-1");
+    let (spec, notes) = cluster_spec::spec(inventory, "eu-west-1");
     let value = serde_json::to_value(spec).unwrap().pointer(path).cloned().unwrap_or_default();
     (value, notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
 fn plain_cluster_is_converted_completely() {
-    let (spec, notes) = cluster::spec(&plain(), "eu-west-1");
+    let (spec, notes) = cluster_spec::spec(&plain(), "eu-west-1");
     assert_eq!(notes, []);
     let spec = serde_json::to_value(spec).unwrap();
     for (path, expected) in [
@@ -48,7 +48,7 @@ fn every_unsupported_setting_is_noted() {
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }
-    let groups = node_group::convert_all(&odd(), "odd");
+    let groups = node_group_spec::convert_all(&odd(), "odd");
     let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
     let named = ["remote access", "tags kubernetes.io/cluster/x=owned", "tags owners=a, b of the Auto Scaling group"];
     assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
@@ -69,7 +69,7 @@ fn settings_that_are_passed_through_are_converted() {
     ] {
         assert_eq!(convert(&odd(), path).0, expected, "{path}");
     }
-    let group = node_group::convert_all(&odd(), "odd").remove(1);
+    let group = node_group_spec::convert_all(&odd(), "odd").remove(1);
     let spec = serde_json::to_value(group.spec.unwrap()).unwrap();
     assert!(group.notes.is_empty(), "{:?}", group.notes);
     let pool = json!({
@@ -137,7 +137,7 @@ fn unsupported_node_group_is_noted() {
     let group = |capacity| Nodegroup::builder().nodegroup_name("n").version("1.34").capacity_type(capacity).build();
     let found = |capacity| {
         let groups = vec![group(capacity)];
-        node_group::convert_all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
+        node_group_spec::convert_all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
     };
     let other = found(CapacityTypes::from("LATER"));
     assert!(other.spec.is_none() && other.notes[0].why.contains("LATER"));

@@ -26,7 +26,7 @@ use crate::engine::{
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::deletion::leftovers;
-use crate::resources::eks::{cluster, control_plane};
+use crate::resources::eks::{cluster, kubernetes_api};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::{self, Purpose, ignore_not_found};
 use crate::resources::iam::workload_role;
@@ -228,7 +228,7 @@ impl Resource for LeftoverInstances {
 
     async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<String>) -> Result<Sweep, Failure> {
         // Then they are its, whoever owns it.
-        if control_plane::tags(&cloud.aws, &self.cluster).await?.is_some() {
+        if kubernetes_api::tags(&cloud.aws, &self.cluster).await?.is_some() {
             return Ok(Sweep::default());
         }
         let vpc = &observed.detail;

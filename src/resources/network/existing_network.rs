@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::existing_placement::{Placed, Placement, place};
+use super::existing_placement::{ClusterSubnet, Placement, place};
 use super::existing_subnets::{Network, Routing};
-use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets, SubnetReference};
+use crate::api::network::{ExistingNetwork as DesiredNetwork, ExistingSubnets, SubnetReference};
 use crate::aws::snapshots::Subnet;
 use crate::aws::{AwsError, MaxStaleness};
 use crate::engine::{
@@ -37,7 +37,7 @@ pub const NOTICES: &str = "notices";
 
 /// The existing subnets of a cluster.
 pub struct ExistingNetwork {
-    wanted: Wanted,
+    wanted: DesiredNetwork,
     /// Whether the Kubernetes API has an address in the VPC.
     private_access: bool,
     intervals: Intervals,
@@ -50,7 +50,7 @@ pub fn key() -> Key {
 
 impl ExistingNetwork {
     /// The subnets that `wanted` lists or selects. `private_access`: nodes reach the Kubernetes API inside the VPC.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, private_access: bool) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: &DesiredNetwork, private_access: bool) -> Self {
         Self { wanted: wanted.clone(), private_access, intervals: context.intervals }
     }
 }
@@ -139,7 +139,7 @@ impl ExistingNetwork {
         wanted: &[Subnet],
         age: MaxStaleness,
         last: Option<&Detail>,
-    ) -> Result<BTreeMap<String, Placed>, Failure> {
+    ) -> Result<BTreeMap<String, ClusterSubnet>, Failure> {
         let ids = refs.output(&cluster::key(), SUBNET_IDS).unwrap_or_default();
         let ids: Vec<String> = ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
         let others: Vec<_> = ids.iter().filter(|id| wanted.iter().all(|subnet| subnet.id != **id)).cloned().collect();
@@ -147,7 +147,7 @@ impl ExistingNetwork {
         let placed = |id: String| {
             let found = wanted.iter().chain(&others).find(|subnet| subnet.id == id);
             let zone = found.map(|subnet| &subnet.zone).or_else(|| last?.zones.get(&id)).cloned();
-            (id, Placed { zone, exists: found.is_some() })
+            (id, ClusterSubnet { zone, exists: found.is_some() })
         };
         Ok(ids.into_iter().map(placed).collect())
     }
@@ -173,7 +173,7 @@ fn to_presence_at_deletion(network: &Network, vpc: &str) -> Presence<Detail> {
 fn to_observation(
     network: &Network,
     placement: Placement,
-    cluster: BTreeMap<String, Placed>,
+    cluster: BTreeMap<String, ClusterSubnet>,
     vpc: &str,
 ) -> Observation<Detail> {
     let mut subnets = network.suitable();

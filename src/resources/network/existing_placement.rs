@@ -17,7 +17,7 @@ const FIELD: &str = "network.existing";
 
 /// A subnet of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct ClusterSubnet {
     /// Its zone, if it is known.
     pub zone: Option<String>,
     /// Whether it still exists.
@@ -34,7 +34,7 @@ pub struct Placement {
 }
 
 /// The placement of a cluster that has the subnets `cluster`; empty: it does not exist yet.
-pub fn place(network: &Network, cluster: &BTreeMap<String, Placed>) -> Placement {
+pub fn place(network: &Network, cluster: &BTreeMap<String, ClusterSubnet>) -> Placement {
     let mut placement = Placement::default();
     if cluster.is_empty() {
         placement.ids = sorted(network.suitable());
@@ -88,7 +88,7 @@ pub fn place(network: &Network, cluster: &BTreeMap<String, Placed>) -> Placement
 fn why_not_added(
     network: &Network,
     subnet: &Subnet,
-    cluster: &BTreeMap<String, Placed>,
+    cluster: &BTreeMap<String, ClusterSubnet>,
     zones: &BTreeSet<&String>,
     vpc: Option<&String>,
 ) -> Option<String> {
@@ -124,14 +124,14 @@ mod tests {
         Network { subnets: subnets.to_vec(), ..Network::default() }
     }
 
-    fn cluster(subnets: &[(&str, Option<&str>, bool)]) -> BTreeMap<String, Placed> {
-        let placed = |zone: Option<&str>, exists| Placed { zone: zone.map(str::to_owned), exists };
+    fn cluster(subnets: &[(&str, Option<&str>, bool)]) -> BTreeMap<String, ClusterSubnet> {
+        let placed = |zone: Option<&str>, exists| ClusterSubnet { zone: zone.map(str::to_owned), exists };
         subnets.iter().map(|(id, zone, exists)| ((*id).to_owned(), placed(*zone, *exists))).collect()
     }
 
     fn whys(placement: &Placement) -> Vec<String> {
         let why = |change: &Change| match &change.how {
-            crate::engine::How::Reported(why) => why.clone(),
+            crate::engine::Correction::Reported(why) => why.clone(),
             other => format!("{other:?}"),
         };
         placement.reported.iter().map(why).collect()
@@ -147,7 +147,7 @@ mod tests {
     fn changes_that_eks_refuses_are_reported_and_not_sent() {
         let (a, b) = (subnet("s-a", "v", "z1", 99), subnet("s-b", "v", "z2", 99));
         let both = cluster(&[("s-a", Some("z1"), true), ("s-b", Some("z2"), true)]);
-        let check = |subnets: &[Subnet], cluster: &BTreeMap<String, Placed>, ids: &[&str], why: &[&str]| {
+        let check = |subnets: &[Subnet], cluster: &BTreeMap<String, ClusterSubnet>, ids: &[&str], why: &[&str]| {
             let placement = place(&network(subnets), cluster);
             assert_eq!(placement.ids, ids, "{placement:?}");
             let found = whys(&placement);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::listing::{first_and_count, first_few};
 use crate::api::network::SubnetReference;
-use crate::aws::snapshots::network::RouteState;
+use crate::aws::snapshots::network_attributes::RouteState;
 use crate::aws::snapshots::{RouteTable, RouteTarget, Subnet, VpcDns, VpcEndpoint, Zone};
 use crate::resources::eks::control_plane_zones::{MIN_ZONES, why_unsuitable};
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::aws::snapshots::catalogue::{AvailabilityZoneState, OptedIn};
-use crate::aws::snapshots::network::{Route, RouteTableAssociation, VpcEndpointType};
+use crate::aws::snapshots::network_attributes::{Route, RouteTableAssociation, VpcEndpointType};
 use crate::aws::tags::Tags;
 
 pub(in super::super) fn subnet(id: &str, vpc: &str, zone: &str, free: i32) -> Subnet {

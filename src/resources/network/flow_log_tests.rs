@@ -121,7 +121,7 @@ fn flow_log_as_created_has_no_difference_and_another_one_with_its_tags_is_report
     let listed = listed.log_group_name("/vpc/demo").deliver_logs_permission_arn(ROLE);
     assert_eq!(fields(&group, &listed.build()), []);
     let other = fields(&log, &listed_by_ec2().traffic_type(TrafficType::Reject).build());
-    assert!(matches!(&other[..], [Change { how: crate::engine::How::Forbidden(_), .. }]), "{other:?}");
+    assert!(matches!(&other[..], [Change { how: crate::engine::Correction::Forbidden(_), .. }]), "{other:?}");
 }
 
 #[test]

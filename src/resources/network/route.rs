@@ -28,14 +28,14 @@ const ANYWHERE_IPV6: &str = "::/0";
 /// The default route of a table.
 pub struct Route {
     table: Table,
-    via: Via,
+    via: RouteGateway,
     ipv6: bool,
     intervals: Intervals,
 }
 
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Via {
+enum RouteGateway {
     Internet,
     /// The gateway of that zone.
     Nat(String),
@@ -62,33 +62,33 @@ pub fn ipv6_key(table: &Table) -> Key {
 impl Route {
     /// The public subnets' route to the internet.
     pub fn to_internet(context: &ResourceContext<'_>) -> Self {
-        Self { table: Table::Public, via: Via::Internet, ipv6: false, intervals: context.intervals }
+        Self { table: Table::Public, via: RouteGateway::Internet, ipv6: false, intervals: context.intervals }
     }
 
     /// A private subnet's route to the NAT gateway in `nat_zone`.
     pub fn to_nat(context: &ResourceContext<'_>, table: Table, nat_zone: &str) -> Self {
-        Self { table, via: Via::Nat(nat_zone.into()), ipv6: false, intervals: context.intervals }
+        Self { table, via: RouteGateway::Nat(nat_zone.into()), ipv6: false, intervals: context.intervals }
     }
 
     /// A table's route for IPv6: private subnets have a way out only.
     pub fn for_ipv6(context: &ResourceContext<'_>, table: Table) -> Self {
-        let via = if table == Table::Public { Via::Internet } else { Via::EgressOnly };
+        let via = if table == Table::Public { RouteGateway::Internet } else { RouteGateway::EgressOnly };
         Self { table, via, ipv6: true, intervals: context.intervals }
     }
 
     fn target(&self) -> Key {
         match &self.via {
-            Via::Internet => internet_gateway::key(),
-            Via::Nat(zone) => nat_gateway::key(zone),
-            Via::EgressOnly => egress_only_internet_gateway::key(),
+            RouteGateway::Internet => internet_gateway::key(),
+            RouteGateway::Nat(zone) => nat_gateway::key(zone),
+            RouteGateway::EgressOnly => egress_only_internet_gateway::key(),
         }
     }
 
     fn wanted(&self, id: &str) -> RouteTarget {
         match self.via {
-            Via::Internet => RouteTarget::InternetGateway(id.into()),
-            Via::Nat(_) => RouteTarget::NatGateway(id.into()),
-            Via::EgressOnly => RouteTarget::EgressOnlyInternetGateway(id.into()),
+            RouteGateway::Internet => RouteTarget::InternetGateway(id.into()),
+            RouteGateway::Nat(_) => RouteTarget::NatGateway(id.into()),
+            RouteGateway::EgressOnly => RouteTarget::EgressOnlyInternetGateway(id.into()),
         }
     }
 
@@ -106,9 +106,9 @@ impl Route {
     fn targets(&self, id: &str) -> [Option<String>; 3] {
         let id = Some(id.to_owned());
         match self.via {
-            Via::Internet => [id, None, None],
-            Via::Nat(_) => [None, id, None],
-            Via::EgressOnly => [None, None, id],
+            RouteGateway::Internet => [id, None, None],
+            RouteGateway::Nat(_) => [None, id, None],
+            RouteGateway::EgressOnly => [None, None, id],
         }
     }
 

@@ -16,6 +16,7 @@ use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::eks::{launch_template, node_group};
 use crate::resources::graph::proof::Records;
+use crate::resources::iam::role::Purpose;
 use crate::resources::iam::role_name;
 use crate::resources::tag_calls::Handle;
 
@@ -313,7 +314,8 @@ fn check_location(
             let fits = role_name::is_named_for_key(name, &all.cluster_name, key);
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
-            let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
+            let is_of_cluster = Purpose::of(key.name()) == Some(Purpose::Cluster);
+            let is_current = !is_of_cluster || role_of_cluster.is_none_or(|role| role == name);
             if fits && is_current { Ok(()) } else { Err("Keelson creates no such role for it".to_owned()) }
         }
     }

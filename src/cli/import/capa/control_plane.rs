@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::network::{self, Network};
 use super::object::Object;
 use super::own_fields::OF_CONTROL_PLANES;
 use super::roles::Roles;
+use super::subnets::{self, Network};
 use crate::cli::import::section::Section;
 use crate::resources::inventory::described::Description;
 
@@ -22,7 +22,7 @@ pub fn describe(
     spec.value("region");
     spec.value("partition");
     spec.value("controlPlaneEndpoint");
-    let network = network::network(&mut spec);
+    let network = subnets::network(&mut spec);
     let private_only = spec.flag("restrictPrivateSubnets").unwrap_or_default();
     let (public, private, cidrs) = endpoint_access(&mut spec);
     let mut cluster = json!({
@@ -32,7 +32,7 @@ pub fn describe(
         "resourcesVpcConfig": {
             "vpcId": network.vpc_id,
             "subnetIds": network.ids(private_only),
-            "securityGroupIds": network::security_groups(&object.status),
+            "securityGroupIds": subnets::security_groups(&object.status),
             "endpointPublicAccess": public,
             "endpointPrivateAccess": private,
             "publicAccessCidrs": cidrs,

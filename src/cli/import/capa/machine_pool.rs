@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::control_plane::minor;
-use super::names;
-use super::network::Network;
+use super::eks_names;
 use super::object::Object;
 use super::own_fields::{OF_FARGATE_PROFILES, OF_MACHINE_POOLS};
 use super::roles::Roles;
+use super::subnets::Network;
 use crate::cli::import::section::Section;
 
 /// EKS's default.
@@ -22,9 +22,9 @@ pub fn node_group(
     network: &Network,
     roles: &Roles,
 ) -> Option<Value> {
-    let name = spec.some_text("eksNodegroupName").or_else(|| names::in_eks(object, names::NODE_GROUP));
+    let name = spec.some_text("eksNodegroupName").or_else(|| eks_names::in_eks(object, eks_names::NODE_GROUP));
     if name.is_none() {
-        spec.report_mistake("eksNodegroupName", names::HASHED);
+        spec.report_mistake("eksNodegroupName", eks_names::HASHED);
     }
     let role = roles.take(&mut spec);
     let (min, max) = match spec.section("scaling") {
@@ -144,9 +144,9 @@ fn taint(mut taint: Section<'_>) -> Value {
 /// A Fargate profile.
 pub fn fargate_profile(mut spec: Section<'_>, object: &Object, network: &Network, roles: &Roles) -> Value {
     spec.value("clusterName");
-    let name = spec.some_text("profileName").or_else(|| names::in_eks(object, names::FARGATE_PROFILE));
+    let name = spec.some_text("profileName").or_else(|| eks_names::in_eks(object, eks_names::FARGATE_PROFILE));
     if name.is_none() {
-        spec.report_mistake("profileName", names::HASHED);
+        spec.report_mistake("profileName", eks_names::HASHED);
     }
     let subnets = spec.texts("subnetIDs").filter(|ids| !ids.is_empty()).unwrap_or_else(|| network.private());
     let selectors = spec

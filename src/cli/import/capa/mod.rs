@@ -5,13 +5,13 @@
 //! `keelson import --name` writes.
 
 mod control_plane;
+mod eks_names;
 mod machine_pool;
-mod names;
-mod network;
 mod next;
 mod object;
 mod own_fields;
 mod roles;
+mod subnets;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::Placing;
+use super::ObjectPlacement;
 use super::adopted::{self, Shared};
 use super::converted::Converted;
 use super::section::{self, Report, Section};
@@ -39,13 +39,13 @@ pub struct Options {
 }
 
 /// Prints the manifest, and on standard error what is not converted and what to do next.
-pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
+pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
     converted.print()
 }
 
-fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let (objects, others) = object::read(text)?;
     let planes: Vec<_> = objects.iter().filter(|object| object.kind == "AWSManagedControlPlane").collect();
     if planes.is_empty() {
@@ -131,7 +131,7 @@ impl<'o> Parts<'o> {
 /// The name in EKS.
 fn name_of(plane: &Object) -> Option<String> {
     match plane.text("/eksClusterName") {
-        "" => names::in_eks(plane, names::CLUSTER),
+        "" => eks_names::in_eks(plane, eks_names::CLUSTER),
         name => Some(name.to_owned()),
     }
 }
@@ -149,7 +149,7 @@ fn describe(parts: &Parts<'_>, options: &Options, report: &RefCell<Report>) -> (
         spec.report_mistake("region", "is missing");
     }
     let name = name_of(plane).unwrap_or_else(|| {
-        spec.report_mistake("eksClusterName", names::HASHED);
+        spec.report_mistake("eksClusterName", eks_names::HASHED);
         String::new()
     });
     let roles = Roles::new(options.account_id.as_deref(), &region, plane, &parts.identities);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::object::Object;
-use crate::cli::import::Placing;
+use crate::cli::import::ObjectPlacement;
 use crate::cli::import::next_steps::Needs;
 
 /// Kinds in the order in which their objects are removed: what belongs to others first.
@@ -17,7 +17,7 @@ const KINDS: [&str; 6] = [
 ];
 
 /// The steps. `objects`: those that the manifest replaces.
-pub fn describe(objects: &[&Object], needs: &Needs, placing: &Placing) -> String {
+pub fn describe(objects: &[&Object], needs: &Needs, placing: &ObjectPlacement) -> String {
     let command = |one: &&Object| (one.namespace.clone(), resource(one), one.name.clone());
     let of_kind = |kind: &'static str| objects.iter().filter(move |one| one.kind == kind).map(command);
     let mut lines = vec![

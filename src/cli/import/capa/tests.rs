@@ -6,8 +6,8 @@ use super::*;
 const OBJECTS: &str = include_str!("testdata/objects.yaml");
 const EXISTING_NETWORK: &str = include_str!("testdata/existing_network.yaml");
 
-fn placing() -> Placing {
-    Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) }
+fn placing() -> ObjectPlacement {
+    ObjectPlacement { namespace: Some("team".into()), account_ref: Some("prod".into()) }
 }
 
 fn with_account() -> Options {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::workload_role;
+use super::pod_roles;
 use crate::api::access::EntryType;
 use crate::cli::import::section::Section;
 
@@ -220,7 +220,7 @@ fn pod_identity(mut item: Section<'_>, region: &str) -> Option<Value> {
             identity["roleArn"] = json!(role);
             refuse_settings_of_a_role(&mut item);
         }
-        None => match workload_role::role(&mut item, &workload_role::OF_ASSOCIATION, region) {
+        None => match pod_roles::role(&mut item, &pod_roles::OF_ASSOCIATION, region) {
             Some(role) => identity["role"] = role,
             None => {
                 item.leave(&format!(

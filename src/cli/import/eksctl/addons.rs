@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::workload_role;
+use super::pod_roles;
 use crate::cli::import::section::Section;
 
 /// Add-ons that eksctl creates by default.
@@ -101,7 +101,7 @@ fn addon(mut item: Section<'_>, region: &str) -> Option<Value> {
         for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
             item.refuse(field, "the add-on has another role already");
         }
-    } else if let Some(role) = workload_role::role(&mut item, &workload_role::OF_SERVICE_ACCOUNT, region) {
+    } else if let Some(role) = pod_roles::role(&mut item, &pod_roles::OF_SERVICE_ACCOUNT, region) {
         addon["podIdentityRole"] = role;
     }
     if let Some(namespace) = item.section("namespaceConfig").and_then(|mut config| config.some_text("namespace")) {
@@ -138,7 +138,7 @@ fn pod_identity(item: &mut Section<'_>, addon: &mut Value, region: &str) {
             addon["podIdentityRoleArn"] = json!(role);
             super::access::refuse_settings_of_a_role(&mut only);
         }
-        None => match workload_role::role(&mut only, &workload_role::OF_ASSOCIATION, region) {
+        None => match pod_roles::role(&mut only, &pod_roles::OF_ASSOCIATION, region) {
             Some(role) => addon["podIdentityRole"] = role,
             None => return only.leave(NO_ROLES),
         },

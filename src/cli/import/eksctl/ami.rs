@@ -2,13 +2,13 @@
 
 /// The AMI type; `None`: EKS has none for the family, which needs a launch template.
 pub fn ami_type(family: &str, instance_types: &[String]) -> Option<String> {
-    let machine = Machine::of(instance_types);
+    let machine = InstanceHardware::of(instance_types);
     Some(match family {
         "AmazonLinux2023" => format!("AL2023_{}", machine.named("STANDARD", "NVIDIA", "NEURON")),
         "AmazonLinux2" => match machine {
-            Machine { arm: true, .. } => "AL2_ARM_64".to_owned(),
-            Machine { chips: Chips::Usual, .. } => "AL2_x86_64".to_owned(),
-            Machine { .. } => "AL2_x86_64_GPU".to_owned(),
+            InstanceHardware { arm: true, .. } => "AL2_ARM_64".to_owned(),
+            InstanceHardware { chips: AcceleratorKind::Usual, .. } => "AL2_x86_64".to_owned(),
+            InstanceHardware { .. } => "AL2_x86_64_GPU".to_owned(),
         },
         "Bottlerocket" => format!("BOTTLEROCKET_{}", machine.named("", "NVIDIA", "")),
         "BottlerocketFips" => format!("BOTTLEROCKET_{}_FIPS", machine.named("", "NVIDIA", "")),
@@ -22,24 +22,24 @@ pub fn ami_type(family: &str, instance_types: &[String]) -> Option<String> {
 }
 
 #[derive(Clone, Copy)]
-enum Chips {
+enum AcceleratorKind {
     Usual,
     Nvidia,
     Neuron,
 }
 
 #[derive(Clone, Copy)]
-struct Machine {
+struct InstanceHardware {
     arm: bool,
-    chips: Chips,
+    chips: AcceleratorKind,
 }
 
-impl Machine {
+impl InstanceHardware {
     /// From the first type with a GPU or Neuron chip, else from the first.
     fn of(instance_types: &[String]) -> Self {
         let machines = || instance_types.iter().map(|name| Self::called(name));
-        let special = machines().find(|machine| !matches!(machine.chips, Chips::Usual));
-        special.or_else(|| machines().next()).unwrap_or(Self { arm: false, chips: Chips::Usual })
+        let special = machines().find(|machine| !matches!(machine.chips, AcceleratorKind::Usual));
+        special.or_else(|| machines().next()).unwrap_or(Self { arm: false, chips: AcceleratorKind::Usual })
     }
 
     /// Parses EC2's type names: letters of the family, a generation, then attributes, of which `g` is Graviton.
@@ -49,11 +49,11 @@ impl Machine {
         let (letters, rest) = family.split_at(at);
         let attributes = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let chips = match letters {
-            "inf" | "trn" => Chips::Neuron,
+            "inf" | "trn" => AcceleratorKind::Neuron,
             // g4ad has AMD GPUs.
-            "g" if attributes.starts_with('a') => Chips::Usual,
-            "g" | "gr" | "p" => Chips::Nvidia,
-            _ => Chips::Usual,
+            "g" if attributes.starts_with('a') => AcceleratorKind::Usual,
+            "g" | "gr" | "p" => AcceleratorKind::Nvidia,
+            _ => AcceleratorKind::Usual,
         };
         let arm = letters == "a" || attributes.starts_with('g') || attributes.contains("-gb");
         Self { arm, chips }
@@ -61,9 +61,9 @@ impl Machine {
 
     fn named(self, usual: &str, nvidia: &str, neuron: &str) -> String {
         let chips = match self.chips {
-            Chips::Usual => usual,
-            Chips::Nvidia => nvidia,
-            Chips::Neuron => neuron,
+            AcceleratorKind::Usual => usual,
+            AcceleratorKind::Nvidia => nvidia,
+            AcceleratorKind::Neuron => neuron,
         };
         let architecture = if self.arm { "ARM_64" } else { "x86_64" };
         if chips.is_empty() { architecture.to_owned() } else { format!("{architecture}_{chips}") }

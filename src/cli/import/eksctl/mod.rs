@@ -8,7 +8,7 @@ mod addons;
 mod ami;
 mod boundaries;
 mod capabilities;
-mod cluster;
+mod cluster_config;
 mod control_plane;
 mod flux;
 mod instance_selector;
@@ -18,6 +18,7 @@ mod node;
 mod node_group;
 mod node_role;
 mod own_fields;
+mod pod_roles;
 mod self_managed;
 mod service_accounts;
 #[cfg(test)]
@@ -29,7 +30,6 @@ mod tests_leaves;
 #[cfg(test)]
 mod tests_node_groups;
 mod version;
-mod workload_role;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::section::{Report, Section};
-use super::{Placing, section, write};
+use super::{ObjectPlacement, section, write_manifest};
 use crate::api::KubernetesVersion;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::aws::tags::is_reserved;
@@ -54,7 +54,7 @@ pub struct Options {
 }
 
 /// Prints the manifest, and on standard error what is not converted.
-pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
+pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
     let Converted { objects, report } = converted;
@@ -62,14 +62,14 @@ pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<
     for comment in &comments {
         crate::cli::note(comment);
     }
-    let manifest = write::manifest(&comments, &objects)?;
+    let manifest = write_manifest::manifest(&comments, &objects)?;
     crate::cli::print_document(&manifest)?;
     check(&manifest, placing).context("the manifest is invalid: correct it before you apply it")
 }
 
 /// Whether the operator would accept the objects with an AwsAccount that allows whatever they name: what it must allow is among the
 /// remarks.
-fn check(manifest: &str, placing: &Placing) -> anyhow::Result<()> {
+fn check(manifest: &str, placing: &ObjectPlacement) -> anyhow::Result<()> {
     const LISTS: [&str; 12] = [
         "allowedCapacityReservationIds",
         "allowedElasticIpAllocationIds",
@@ -102,7 +102,7 @@ struct Converted {
     report: Report,
 }
 
-fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).context("is not YAML")?;
     documents.retain(|document| !document.is_null());
     if documents.len() != 1 {
@@ -111,7 +111,7 @@ fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<C
     converted(documents.remove(0), placing, options)
 }
 
-fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+fn converted(mut document: Value, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<Converted> {
     let mut report = Report::default();
     boundaries::take(&mut document, &mut report, placing.account_ref.as_deref().unwrap_or("default"));
     let role_access = service_accounts::RoleAccess::of(&document);
@@ -124,8 +124,12 @@ fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyho
         }
     }
     let report = RefCell::new(report);
-    let objects =
-        cluster::objects(Section::root("", fields, &report, &own_fields::EKSCTL), placing, options, &role_access);
+    let objects = cluster_config::objects(
+        Section::root("", fields, &report, &own_fields::EKSCTL),
+        placing,
+        options,
+        &role_access,
+    );
     let report = report.into_inner();
     if !report.wrong.is_empty() {
         bail!("nothing is converted:\n{}", section::describe(&report.wrong));

@@ -10,7 +10,7 @@ use super::network::Network;
 use super::{instance_selector, node, node_role, tags};
 use crate::api::GROUP;
 use crate::cli::import::section::Section;
-use crate::cli::import::{Placing, names};
+use crate::cli::import::{ObjectPlacement, object_names};
 
 /// eksctl's default.
 const DEFAULT_TYPE: &str = "m5.large";
@@ -25,7 +25,7 @@ pub struct Cluster<'c> {
     /// Name of the EksCluster.
     pub object: &'c str,
     pub network: &'c Network,
-    pub placing: &'c Placing,
+    pub placing: &'c ObjectPlacement,
     /// What the nodes' workloads may do, by the switches of node groups.
     pub workloads: WorkloadPolicies,
 }
@@ -67,7 +67,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
         node::node(&mut item, &mut spec, &family);
     }
     refuse_the_rest(&mut item);
-    let mut metadata = json!({"name": names::node_group_name(cluster.name, &name)});
+    let mut metadata = json!({"name": object_names::node_group_name(cluster.name, &name)});
     if let Some(namespace) = &cluster.placing.namespace {
         metadata["namespace"] = json!(namespace);
     }

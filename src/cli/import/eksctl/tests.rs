@@ -10,14 +10,14 @@ const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\
 pub(super) fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
-        convert(&text, &Placing::default(), &Options::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
-    let manifest = write::manifest(&comments(&report), &objects).unwrap();
+        convert(&text, &ObjectPlacement::default(), &Options::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
+    let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
     crate::cli::plan::check(&manifest).unwrap_or_else(|e| panic!("{fields}: {e:#}\n{manifest}"));
     (Value::Array(objects), report)
 }
 
 fn bad(text: &str) -> String {
-    match convert(text, &Placing::default(), &Options::default()) {
+    match convert(text, &ObjectPlacement::default(), &Options::default()) {
         Ok(_) => panic!("was accepted: {text}"),
         Err(error) => format!("{error:#}"),
     }
@@ -379,7 +379,7 @@ fn all_mistakes_are_reported_with_their_paths() {
 
 #[test]
 fn namespace_and_account_are_set_on_the_objects_that_have_them() {
-    let placing = Placing { namespace: Some("team".to_owned()), account_ref: Some("prod".to_owned()) };
+    let placing = ObjectPlacement { namespace: Some("team".to_owned()), account_ref: Some("prod".to_owned()) };
     let text = format!("{BASE}{NAMED}managedNodeGroups: [{{name: ng}}]");
     let objects = convert(&text, &placing, &Options::default()).unwrap().objects;
     assert!(objects.iter().all(|object| object["metadata"]["namespace"] == "team"));
@@ -389,8 +389,8 @@ fn namespace_and_account_are_set_on_the_objects_that_have_them() {
 #[test]
 fn whole_files_are_converted() {
     for (name, text) in tests_leaves::FILES {
-        let Converted { objects, report } = convert(text, &Placing::default(), &Options::default()).unwrap();
-        let manifest = write::manifest(&comments(&report), &objects).unwrap();
+        let Converted { objects, report } = convert(text, &ObjectPlacement::default(), &Options::default()).unwrap();
+        let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
         crate::cli::plan::check(&manifest).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         insta::assert_snapshot!(name, manifest);
     }

@@ -16,13 +16,13 @@ fn examples() -> Vec<(&'static str, &'static str)> {
 
 /// What is not converted, or refused.
 fn left_of(text: &str, options: &Options) -> Vec<String> {
-    match convert(text, &Placing::default(), options) {
+    match convert(text, &ObjectPlacement::default(), options) {
         Err(error) => vec![format!("refused: {error:#}")],
         Ok(Converted { objects, report }) => {
-            let manifest = write::manifest(&comments(&report), &objects).unwrap();
+            let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
             let mut left: Vec<_> =
                 report.left_out.iter().map(|Remark { path, what }| format!("{path}: {what}")).collect();
-            if let Err(error) = check(&manifest, &Placing::default()) {
+            if let Err(error) = check(&manifest, &ObjectPlacement::default()) {
                 left.push(format!("refused: {error:#}"));
             }
             left
@@ -53,7 +53,7 @@ fn most_usual_files_are_converted_with_nothing_left() {
 fn subnets_without_an_id_are_named_by_range_or_zone() {
     let objects = |wanted: &str| {
         let (_, file) = examples().into_iter().find(|(title, _)| *title == wanted).unwrap();
-        convert(file, &Placing::default(), &as_managed()).unwrap().objects
+        convert(file, &ObjectPlacement::default(), &as_managed()).unwrap().objects
     };
     let existing = |subnets: Value| json!({"vpcId": "vpc-0123456789abcdef0", "subnets": subnets});
     let by_range = objects("subnets by range");
@@ -130,11 +130,11 @@ fn what_is_left_of_usual_files() {
 #[test]
 fn self_managed_nodes_become_managed_with_the_flag_only() {
     let file = include_str!("testdata/self_managed.yaml");
-    let Converted { objects, report } = convert(file, &Placing::default(), &as_managed()).unwrap();
-    let manifest = write::manifest(&comments(&report), &objects).unwrap();
+    let Converted { objects, report } = convert(file, &ObjectPlacement::default(), &as_managed()).unwrap();
+    let manifest = write_manifest::manifest(&comments(&report), &objects).unwrap();
     crate::cli::plan::check(&manifest).unwrap();
     insta::assert_snapshot!("self_managed_as_managed", manifest);
-    let Converted { objects, report } = convert(file, &Placing::default(), &Options::default()).unwrap();
+    let Converted { objects, report } = convert(file, &ObjectPlacement::default(), &Options::default()).unwrap();
     assert_eq!(objects.len(), 1);
     assert!(report.left_out.iter().all(|remark| remark.what != UNKNOWN), "{:?}", report.left_out);
     assert_eq!(report.left_out.iter().filter(|remark| remark.what.contains("--self-managed-as-managed")).count(), 4);
@@ -169,7 +169,7 @@ fn version_is_of_the_flag_the_file_or_the_default() {
             "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\nmetadata: {{name: own, region: us-east-2{version}}}"
         );
         let options = Options { version: wanted.map(|text| text.parse().unwrap()), ..Options::default() };
-        let Converted { objects, report } = convert(&file, &Placing::default(), &options).unwrap();
+        let Converted { objects, report } = convert(&file, &ObjectPlacement::default(), &options).unwrap();
         let said = report.differs.iter().find(|remark| remark.path == "metadata.version");
         let said = said.map(|remark| remark.what.clone()).unwrap_or_default();
         (objects[0]["spec"]["version"].as_str().unwrap().to_owned(), said)

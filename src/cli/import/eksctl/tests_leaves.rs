@@ -33,8 +33,8 @@ fn parsed(text: &str) -> Value {
 
 /// The result as text; `Err`: the mistakes.
 fn outcome(document: &Value) -> Result<(String, Report), String> {
-    let converted =
-        converted(document.clone(), &Placing::default(), &Options::default()).map_err(|error| format!("{error:#}"))?;
+    let converted = converted(document.clone(), &ObjectPlacement::default(), &Options::default())
+        .map_err(|error| format!("{error:#}"))?;
     let Converted { objects, report } = converted;
     Ok((json!(objects).to_string() + &format!("{report:?}"), report))
 }

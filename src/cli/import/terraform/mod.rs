@@ -9,9 +9,9 @@ mod attributes;
 mod convert;
 mod directory;
 mod kept;
-mod member;
 mod next;
 mod state;
+mod state_resource;
 #[cfg(test)]
 mod tests;
 
@@ -21,24 +21,24 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::Placing;
+use super::ObjectPlacement;
 use super::adopted::{self, Shared};
 use super::converted::Converted;
 use super::section::{self, Report};
 use crate::resources::inventory::described::{self, Description};
 use attributes::section;
-use member::Member;
 use state::Instance;
+use state_resource::Member;
 
 /// Prints the manifest, and on standard error what is not converted and what to do next. `name`: only the cluster of that name in EKS.
-pub fn run(path: &Path, name: Option<&str>, placing: &Placing) -> anyhow::Result<()> {
+pub fn run(path: &Path, name: Option<&str>, placing: &ObjectPlacement) -> anyhow::Result<()> {
     let file = directory::state_file(path)?;
     let text = crate::cli::read(&file)?;
     let converted = convert(&text, name, placing).with_context(|| file.display().to_string())?;
     converted.print()
 }
 
-fn convert(text: &str, name: Option<&str>, placing: &Placing) -> anyhow::Result<Converted> {
+fn convert(text: &str, name: Option<&str>, placing: &ObjectPlacement) -> anyhow::Result<Converted> {
     let instances = state::read(text)?;
     let clusters = clusters(&instances, name)?;
     let (mut shared, mut converted) = (Shared::default(), Converted::default());

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::member::Member;
 use super::state::Instance;
+use super::state_resource::Member;
 use super::{address, kept};
-use crate::cli::import::Placing;
+use crate::cli::import::ObjectPlacement;
 use crate::cli::import::next_steps::Needs;
 
 /// The steps. `owned`: resources that the manifest has; `kept`: all others of the state.
-pub fn describe(owned: &[(Member, &Instance)], kept: &[&Instance], needs: &Needs, placing: &Placing) -> String {
+pub fn describe(owned: &[(Member, &Instance)], kept: &[&Instance], needs: &Needs, placing: &ObjectPlacement) -> String {
     let mut owned: Vec<_> = owned.iter().map(|(member, instance)| (member, instance.address.as_str())).collect();
     owned.sort();
     let addresses: Vec<_> = owned.iter().map(|(_, address)| format!("    {}", address::in_shell(address))).collect();

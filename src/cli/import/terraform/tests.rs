@@ -9,8 +9,8 @@ const MODULE: &str = include_str!("testdata/module.json");
 const STATE_FILE: &str = include_str!("testdata/state_file.json");
 const FLEET: &str = include_str!("testdata/fleet.json");
 
-fn placing() -> Placing {
-    Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) }
+fn placing() -> ObjectPlacement {
+    ObjectPlacement { namespace: Some("team".into()), account_ref: Some("prod".into()) }
 }
 
 fn converted(text: &str, name: Option<&str>) -> Converted {

@@ -1,15 +1,15 @@
 //! The revision at which the source of a cluster's agent is held: a FleetRollout with the gate `Revision` lets it move on by
 //! a ticket. Pure.
 
-use super::{steps, turn};
+use super::{agent_version_state, steps};
 use crate::agents;
 use crate::api::EksCluster;
 use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::gitops::GitOps;
-use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
+use crate::api::status_cluster::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::controllers::status::conditions::ConditionValue;
 use crate::rollout::{
-    Candidate, ClaimFacts, ClaimedStep, First, Follow, Revision, SourceKey, SourceState, Step, Target,
+    Candidate, ClaimFacts, ClaimedStep, FirstRevision, Follow, Revision, SourceKey, SourceState, Step, Target,
 };
 use crate::upgrade::WaveState;
 
@@ -35,7 +35,7 @@ fn source_in(fields: &steps::Fields) -> Option<SourceKey> {
 
 /// The source that the spec asks for.
 pub fn source_of(gitops: Option<&GitOps>) -> Option<SourceKey> {
-    source_in(&steps::wanted(gitops, None, false).fields)
+    source_in(&steps::desired(gitops, None, false).fields)
 }
 
 /// Whether the agent follows that source already, and Git does not manage it.
@@ -56,7 +56,7 @@ fn applied(source: SourceKey, status: &EksClusterStatus) -> Option<Revision> {
 /// The revision that the agent has applied and works with.
 fn runs(source: SourceKey, status: &EksClusterStatus) -> Option<Revision> {
     let is_ready = conditions::is_true(&status.conditions, ConditionType::GitOpsReady);
-    applied(source, status).filter(|_| is_ready && turn::unhealthy(status).is_none())
+    applied(source, status).filter(|_| is_ready && agent_version_state::unhealthy(status).is_none())
 }
 
 /// The source as a FleetRollout sees it; `None`: there is none, Git manages it, or the spec names one commit.
@@ -72,7 +72,7 @@ pub fn source_state(cluster: &EksCluster, status: &EksClusterStatus) -> Option<S
         applied: applied(key, status),
         runs: runs(key, status),
         held: is_held(key, status),
-        unhealthy: turn::unhealthy(status),
+        unhealthy: agent_version_state::unhealthy(status),
     })
 }
 
@@ -156,8 +156,8 @@ impl Input<'_> {
     /// The revision with which it begins if it has none.
     fn first_revision(&self) -> Option<String> {
         match self.follow {
-            Follow::Held { first: First::Revision(first), .. }
-            | Follow::Unchanged { first: First::Revision(first), .. } => Some(first.clone()),
+            Follow::Held { first: FirstRevision::Revision(first), .. }
+            | Follow::Unchanged { first: FirstRevision::Revision(first), .. } => Some(first.clone()),
             Follow::Held { .. } | Follow::Unchanged { .. } | Follow::Freely | Follow::Leading(_) => None,
         }
     }
@@ -170,9 +170,8 @@ impl Input<'_> {
     /// Why a new cluster gets no revision yet.
     fn waits(&self) -> Option<&str> {
         match self.follow {
-            Follow::Held { first: First::Wait(why), .. } | Follow::Unchanged { first: First::Wait(why), .. } => {
-                Some(why.as_str()).filter(|_| self.is_new())
-            }
+            Follow::Held { first: FirstRevision::Wait(why), .. }
+            | Follow::Unchanged { first: FirstRevision::Wait(why), .. } => Some(why.as_str()).filter(|_| self.is_new()),
             Follow::Held { .. } | Follow::Unchanged { .. } | Follow::Freely | Follow::Leading(_) => None,
         }
     }

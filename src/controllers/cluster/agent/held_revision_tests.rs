@@ -19,7 +19,7 @@ fn main() -> SourceKey {
 
 /// The status of a cluster that runs `applied`, held at `allowed`.
 fn status(applied: Option<&str>, allowed: Option<&str>, ready: &str) -> EksClusterStatus {
-    let fields = steps::wanted(Some(&gitops(json!({"branch": "main"}))), None, false).fields;
+    let fields = steps::desired(Some(&gitops(json!({"branch": "main"}))), None, false).fields;
     let held = allowed.map(|allowed| json!({"source": main().to_string(), "allowed": allowed}));
     let condition = json!({"type": "GitOpsReady", "status": ready, "reason": "x", "message": "m",
         "lastTransitionTime": "2026-11-28T00:00:00Z"});
@@ -37,12 +37,13 @@ fn step(revision: &str) -> Step {
 fn held(candidate: Option<&str>, newest: Option<&str>) -> Follow {
     let candidate = candidate.map(|revision| Candidate { step: step(revision), revision: revision.to_owned() });
     let first = candidate.as_ref().map(|candidate| candidate.revision.clone()).or(newest.map(str::to_owned));
-    let first = first.map_or_else(|| First::Wait("nothing is known".into()), First::Revision);
+    let first = first.map_or_else(|| FirstRevision::Wait("nothing is known".into()), FirstRevision::Revision);
     Follow::Held { candidate, newest: newest.map(str::to_owned), first, note: None }
 }
 
 fn unchanged(why: &str, first: Option<&str>) -> Follow {
-    let first = first.map_or_else(|| First::Wait(why.to_owned()), |first| First::Revision(first.to_owned()));
+    let first =
+        first.map_or_else(|| FirstRevision::Wait(why.to_owned()), |first| FirstRevision::Revision(first.to_owned()));
     Follow::Unchanged { why: why.to_owned(), first }
 }
 
@@ -174,7 +175,7 @@ fn new_cluster_waits_while_there_is_no_revision_that_it_may_have() {
     // A process that has just started, or a rollout that is suspended.
     let undecided = (None, text("not decided"), text("not decided"));
     assert_eq!(decide(&nothing, &unchanged("not decided", None)), undecided);
-    let first = First::Wait("none is good".to_owned());
+    let first = FirstRevision::Wait("none is good".to_owned());
     let halted = (None, text("none is good"), text("none is good"));
     assert_eq!(decide(&nothing, &Follow::Unchanged { why: "has halted".to_owned(), first }), halted);
     assert_eq!(decide(&nothing, &unchanged("is suspended", Some(OLD))), (text(OLD), text("is suspended"), None));

@@ -2,16 +2,16 @@
 //! workload cluster never delays work in AWS. A pass is due after an interval, or when a watch reports a change. I/O:
 //! the management cluster's Secrets; the rest through [`crate::workload`].
 
-mod access;
+mod agent_events;
+pub mod agent_version_state;
 mod backoff;
-mod events;
 pub mod held_revision;
 mod own_cni;
 pub mod part;
 mod secrets;
 pub mod steps;
-pub mod turn;
 mod watches;
+mod workload_access;
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-pub use access::{access, access_at, access_of, facts, locate};
-pub use events::AgentEvents;
+pub use agent_events::AgentEvents;
 use secrets::Reader;
 pub use watches::Watches;
+pub use workload_access::{access, access_at, access_of, facts, locate};
 
 use crate::agents::agent::ValidSpec;
 use crate::agents::secret_reader::{Missing, UnusableSecret};
 use crate::agents::{self, AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::conditions::ConditionStatus;
 use crate::api::listing::first_few;
-use crate::api::status::GitOpsStatus;
+use crate::api::status_cluster::GitOpsStatus;
 use crate::api::stored_time::whole_seconds;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
-use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::runtime::queue::Trigger;
-use crate::controllers::runtime::watch::digest;
+use crate::controllers::runtime::event_publisher::EventMessage;
+use crate::controllers::runtime::kind_watch::digest;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::workload::client::Access;
 use crate::workload::error::{GitOpsError, MESSAGE, bounded};

@@ -4,12 +4,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::steps::{self, Fields, Wanted};
-use super::turn::Turn;
+use super::agent_version_state::AgentVersionState;
+use super::steps::{self, DesiredAgent, Fields};
 use crate::agents;
 use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
+use crate::api::status_cluster::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
 use crate::api::stored_time::whole_seconds;
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::ConditionValue;
@@ -57,7 +57,7 @@ pub struct AgentPart {
     /// When an upgrade that is held now may go on.
     pub next: Option<Timestamp>,
     /// What its FleetRollout must know of an upgrade.
-    pub turn: Turn,
+    pub turn: AgentVersionState,
     /// The fields to apply now: without an upgrade that is held.
     now: Fields,
     applied: Option<Fields>,
@@ -68,12 +68,12 @@ pub struct AgentPart {
 }
 
 /// A step in two parts: the version, and everything else.
-struct Split {
+struct SplitStep {
     version: Option<Step>,
     rest: Option<Step>,
 }
 
-impl Split {
+impl SplitStep {
     fn of(step: Option<&Step>, field: Option<&str>) -> Self {
         let part = |is_version: bool| {
             let step = step?;
@@ -91,11 +91,11 @@ impl AgentPart {
         let Input { gitops, previous, policy, window, wave, now, .. } = *input;
         let applied = steps::applied(previous);
         let of_git = steps::is_of_git(gitops, previous);
-        let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
+        let DesiredAgent { fields, version } = steps::desired(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| field.as_str());
-        let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
+        let split = SplitStep::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
         let hold_reason = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
         let in_progress = upgrade.as_ref().is_some_and(|upgrade| is_in_progress(upgrade, previous, now));
         // On hold, an upgrade that is in progress is finished.
@@ -116,7 +116,7 @@ impl AgentPart {
             Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(opens.timestamp()),
             _ => (started_at.is_some() && upgrade.is_some() && !proceeds && may_go).then_some(now),
         };
-        let turn = Turn {
+        let turn = AgentVersionState {
             agent: gitops.and_then(agents::requested).map(|agent| agent.name()),
             at: version.as_ref().and_then(|(_, versions)| versions.current.clone()),
             wanted: version.as_ref().map(|(_, versions)| versions.goal().to_owned()),

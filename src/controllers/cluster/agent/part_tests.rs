@@ -21,7 +21,7 @@ fn gitops(path: &str) -> GitOps {
 
 /// The status of an agent that an older Keelson brought to `version`, at clusters/demo.
 fn status(version: &str) -> EksClusterStatus {
-    let mut applied = steps::wanted(Some(&gitops("clusters/demo")), None, false).fields;
+    let mut applied = steps::desired(Some(&gitops("clusters/demo")), None, false).fields;
     applied.insert("flux.version".into(), version.into());
     let gitops = GitOpsStatus {
         applied: steps::for_status(&applied),

@@ -7,18 +7,18 @@ use kube::ResourceExt as _;
 
 use super::held_revision::SourceDecision;
 use super::part::AgentPart;
-use super::{Agent, held_revision, own_cni, turn};
+use super::{Agent, agent_version_state, held_revision, own_cni};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
+use crate::api::status_cluster::{EksClusterStatus, GitOpsStatus, HeldRevisionStatus};
 use crate::aws::WriteGate;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::status::conditions::ConditionValue;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::engine::ExecutionPolicy;
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::source_identity;
@@ -33,18 +33,18 @@ pub(crate) enum Secrets {
     NotRequested,
     /// `changePolicy: Observe`.
     Skipped,
-    Read(Wanted),
+    Read(DesiredInput),
     /// The GitOpsReady value, and whether it requires intervention.
     Missing {
         condition: ConditionValue,
         stalled: bool,
         /// The agent already exists and keeps its current input.
-        last_good: Option<Wanted>,
+        last_good: Option<DesiredInput>,
     },
 }
 
 /// The agent's desired state.
-pub(crate) struct Wanted {
+pub(crate) struct DesiredInput {
     input: AgentInput,
     wants_facts: bool,
 }
@@ -65,7 +65,7 @@ impl Reconcile<'_> {
     pub(crate) async fn secrets(&self, previous: &EksClusterStatus, valid: Option<&ValidAgent>) -> Secrets {
         let Some(valid) = valid else { return Secrets::NotRequested };
         let agent = &self.state.kind.agent;
-        let wanted = |input| Wanted { input, wants_facts: valid.wants_facts() };
+        let wanted = |input| DesiredInput { input, wants_facts: valid.wants_facts() };
         let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
         match agent.input(self.ctx, self.object, &**valid).await {
             Ok(input) => Secrets::Read(wanted(input)),
@@ -155,7 +155,7 @@ impl Reconcile<'_> {
         let turn = self.agent_part(previous, policy, &WaveState::Free).turn;
         let claimed = self.stored_request(Lane::Agent).claimed.map(|claimed| claimed.step);
         let is_synced = conditions::is_true(&previous.conditions, ConditionType::GitOpsReady);
-        let is_healthy = is_synced && turn::unhealthy(previous).is_none() && self.is_healthy(previous);
+        let is_healthy = is_synced && agent_version_state::unhealthy(previous).is_none() && self.is_healthy(previous);
         let claim = claimed.map(|step| turn.claim(step, is_healthy));
         self.ask_rollout(Lane::Agent, turn.wants(claimed), claim).await
     }
@@ -220,11 +220,11 @@ impl Reconcile<'_> {
     async fn agent(
         &mut self,
         previous: &EksClusterStatus,
-        wanted: Wanted,
+        wanted: DesiredInput,
         cloud: &Cloud,
         (part, held): (&AgentPart, Option<&HeldRevisionStatus>),
     ) -> GitOps {
-        let Wanted { mut input, wants_facts } = wanted;
+        let DesiredInput { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent().name());
         let last = conditions::get(&previous.conditions, ConditionType::GitOpsReady);
         agent.restore(previous.gitops.as_ref(), last);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::agents;
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentField, EksClusterStatus, GitOpsStatus, MAX_AGENT_FIELDS};
+use crate::api::status_cluster::{AgentField, EksClusterStatus, GitOpsStatus, MAX_AGENT_FIELDS};
 use crate::engine::execution_policy::digest;
 use crate::engine::{Action, Change, Key, Step};
 use crate::upgrade::AgentVersions;
@@ -32,7 +32,7 @@ pub type Fields = BTreeMap<String, String>;
 
 /// What the spec requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredAgent {
     /// All fields; empty: no agent.
     pub fields: Fields,
     /// The field with the version, and the available versions; `None`: no agent.
@@ -40,8 +40,8 @@ pub struct Wanted {
 }
 
 /// What the spec requests, for an agent that was last brought to `applied`. `of_git`: Git owns it.
-pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> Wanted {
-    let Some(gitops) = gitops else { return Wanted::default() };
+pub fn desired(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> DesiredAgent {
+    let Some(gitops) = gitops else { return DesiredAgent::default() };
     let mut fields = Fields::new();
     flatten("", &serde_json::to_value(gitops).unwrap_or_default(), &mut fields);
     let version = agents::requested(gitops).map(|agent| {
@@ -53,7 +53,7 @@ pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -
         fields.insert(HANDOVER.to_owned(), "each object, once Git has adopted it".to_owned());
         (field, versions)
     });
-    Wanted { fields, version }
+    DesiredAgent { fields, version }
 }
 
 /// Whether Git manages the agent that the spec requests. What Git adopted of a previous agent does not apply to another
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn fields(change: impl FnOnce(&mut Value)) -> Fields {
-        wanted(Some(&gitops(change)), None, false).fields
+        desired(Some(&gitops(change)), None, false).fields
     }
 
     fn changes(step: Option<Step>) -> (Action, Vec<String>) {
@@ -235,7 +235,7 @@ mod tests {
     fn an_older_keelson_never_lowers_the_version() {
         let at = |version: &str| Fields::from([(FLUX_VERSION.to_owned(), version.to_owned())]);
         let spec = gitops(|_| ());
-        let goal = |current, of_git| wanted(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
+        let goal = |current, of_git| desired(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
         assert_eq!(goal("v2.7.5", false), flux::Version::NEWEST.as_str());
         assert_eq!(goal("v2.99.0", false), "v2.99.0");
         assert_eq!(goal("v2.7.5", true), "v2.7.5", "it is Git's");

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Agent;
 use crate::api::EksCluster;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::telemetry::gitops::Watching;
 use crate::workload::client::Access;
 use crate::workload::follow::WatchSignal;

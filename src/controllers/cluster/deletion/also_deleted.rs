@@ -2,10 +2,10 @@
 
 use crate::api::EksClusterSpec;
 use crate::api::policy::DeletionPolicy;
-use crate::api::status::{AlsoDeleted, DeletionStatus};
+use crate::api::status_cluster::{AlsoDeleted, DeletionStatus};
 
 /// What the spec asks for. An object without a cluster deletes no volumes and instances: those with its name are of others.
-pub(super) fn wanted(spec: &EksClusterSpec, has_cluster: bool) -> AlsoDeleted {
+pub(super) fn desired(spec: &EksClusterSpec, has_cluster: bool) -> AlsoDeleted {
     let group = spec.log_group.as_ref();
     AlsoDeleted {
         volumes: has_cluster && spec.persistent_volumes.deletion_policy == DeletionPolicy::Delete,
@@ -17,8 +17,8 @@ pub(super) fn wanted(spec: &EksClusterSpec, has_cluster: bool) -> AlsoDeleted {
 /// What is deleted with an object that has that spec by now: an edit may retain more than at the start, never less. `has_cluster` counts
 /// until the deletion has started.
 pub(super) fn effective(deletion: &DeletionStatus, spec: &EksClusterSpec, has_cluster: bool) -> AlsoDeleted {
-    let Some(at_start) = deletion.also.filter(|_| deletion.began.is_some()) else { return wanted(spec, has_cluster) };
-    let now = wanted(spec, true);
+    let Some(at_start) = deletion.also.filter(|_| deletion.began.is_some()) else { return desired(spec, has_cluster) };
+    let now = desired(spec, true);
     AlsoDeleted {
         volumes: at_start.volumes && now.volumes,
         log_group: at_start.log_group && now.log_group,

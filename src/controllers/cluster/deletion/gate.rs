@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::also_deleted;
 use super::node_group_steps::node_group_steps;
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
-use crate::api::status::{DeletionStatus, EksClusterStatus};
+use crate::api::status_cluster::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::approvals::execution_policy::{self, PlanApprovalState, Proposal};
@@ -18,8 +18,8 @@ use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::finish_reconcile::{MANAGEMENT_API, Next};
 use crate::controllers::status::plan_status;
-use crate::controllers::status::report::{MANAGEMENT_API, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::{ExecutionPolicy, Goal, Graph};
 use crate::resources::cloud::Cloud;
@@ -178,7 +178,7 @@ impl Reconcile<'_> {
             approval_uid,
             policy: Some(policy),
             retained_node_groups: retained.map(|group| group.name_any()).take(MAX_RETAINED).collect(),
-            also: Some(also_deleted::wanted(&self.object.spec, self.has_cluster(previous))),
+            also: Some(also_deleted::desired(&self.object.spec, self.has_cluster(previous))),
             ..DeletionStatus::default()
         };
         Outcome { deletion: Some(deletion), ..self.unobserved(previous, overall, Next::at(self.now)) }

@@ -7,13 +7,13 @@
 use super::gate;
 use crate::api::Reason;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::reconcile_error::{BuildError, ObserveError};
-use crate::controllers::recovery::{self, RecoveryRequest};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::recovery_requests::{self, RecoveryRequest};
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{Overall, overall_of_plan};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::engine::{ExecutionPolicy, Goal};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::cluster;
@@ -59,7 +59,7 @@ impl Reconcile<'_> {
         let (recovers, on_hold) = (Some(request.digest(&items)), self.holds.any());
         let policy = ExecutionPolicy { recovers, on_hold, ..ExecutionPolicy::default() };
         let report = self.engine_while(&|| Ok(()), &graph, cloud, Goal::Present, &policy).await;
-        if recovery::is_complete(&report, &self.state.memory, self.now) {
+        if recovery_requests::is_complete(&report, &self.state.memory, self.now) {
             let note = format!(
                 "the recovery from UID {uid} was not complete: what it took over carries that UID again, and nothing is \
                  deleted"

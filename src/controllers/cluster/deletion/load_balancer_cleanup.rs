@@ -16,7 +16,7 @@ use crate::agents::{self, pause::pause_all};
 use crate::api::EksCluster;
 use crate::api::policy::DeletionPolicy;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
 use crate::workload::drain::{Deleted, Remaining};

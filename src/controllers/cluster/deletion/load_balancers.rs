@@ -3,15 +3,15 @@
 
 use super::load_balancer_cleanup::{Decision, PASS_INTERVAL};
 use crate::api::Reason;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::{Reconcile, agent};
 use crate::controllers::reconcile_error::ObserveError;
-use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::status::report::Next;
+use crate::controllers::runtime::event_publisher::EventMessage;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::controllers::status::waits::Wait;
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::{cluster, control_plane};
+use crate::resources::eks::{cluster, kubernetes_api};
 use crate::workload::client::Location;
 
 impl Reconcile<'_> {
@@ -27,7 +27,7 @@ impl Reconcile<'_> {
         if cleanup.is_done() {
             return None;
         }
-        let api = match control_plane::api(cloud, &self.object.cluster_name()).await {
+        let api = match kubernetes_api::api(cloud, &self.object.cluster_name()).await {
             Ok(api) => api,
             Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
@@ -52,7 +52,7 @@ impl Reconcile<'_> {
             }
             Decision::Wait { pass, message } => {
                 let may_start = pass && resumed.is_none();
-                if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| may_start) {
+                if let Some(kubernetes_api::Api { arn, endpoint, certificate_authority }) = api.filter(|_| may_start) {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.object, &cloud.aws, location).await {
                         Some(access) => cleanup.start(self.ctx, self.object, access),

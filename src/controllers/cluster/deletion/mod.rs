@@ -2,13 +2,13 @@
 
 mod also_deleted;
 pub mod blocked;
+mod deleted_network;
 mod found_spec;
 pub mod gate;
 mod give_back;
 mod left_behind;
 pub mod load_balancer_cleanup;
 mod load_balancers;
-mod network;
 mod node_group_steps;
 mod obstacles;
 mod vpc_users;
@@ -20,11 +20,11 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::outcome::{Observation, Outcome};
-use super::status::conditions::{self, Input};
+use super::status::cluster_conditions::{self, Input};
 use super::status::facts::Facts;
 use super::{ClusterController, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
@@ -32,10 +32,10 @@ use crate::controllers::driver::Provisioned as _;
 use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::reconcile_error::{BuildError, DereferenceError, ObserveError, ValidateError};
 use crate::controllers::runtime::apply;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
+use crate::controllers::status::plan_status::{self, LaterSteps};
 use crate::controllers::status::waiting_on;
 use crate::engine::{Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
@@ -171,7 +171,7 @@ impl Reconcile<'_> {
         if let Some(Overall::Stalled(condition)) = &held {
             next = next.or(self.requeue_while_blocked(&condition.message));
         }
-        let nothing_waits = (PlanApprovalState::default(), Ahead::default());
+        let nothing_waits = (PlanApprovalState::default(), LaterSteps::default());
         Some(self.deleting(previous, &cloud, report, nothing_waits, held, next))
     }
 
@@ -233,7 +233,7 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
-        (agreed, ahead): (PlanApprovalState, Ahead),
+        (agreed, ahead): (PlanApprovalState, LaterSteps),
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
@@ -241,7 +241,7 @@ impl Reconcile<'_> {
         let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.object.metadata.generation;
         let gitops = ConditionValue::false_(Reason::Deleting, "deleted with the cluster");
-        let (mut all, mut overall) = conditions::conditions(&Input {
+        let (mut all, mut overall) = cluster_conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
             plan: &plan,
@@ -257,12 +257,12 @@ impl Reconcile<'_> {
         let is_held = !gate::has_started(previous);
         if let Some(instead) = instead {
             waits = None;
-            all = conditions::unobserved(&all, generation, &instead, self.now);
+            all = cluster_conditions::unobserved(&all, generation, &instead, self.now);
             overall = instead;
         }
         if is_held {
             let observed = (&plan, &self.state.memory);
-            all = conditions::while_held(&previous.conditions, generation, observed, &overall, self.now);
+            all = cluster_conditions::while_held(&previous.conditions, generation, observed, &overall, self.now);
         }
         let input = plan_status::Input {
             plan: &plan,

@@ -7,14 +7,14 @@ use kube::ResourceExt;
 use crate::api::NodeGroup;
 use crate::api::listing::counted;
 use crate::api::policy::DeletionPolicy;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status_cluster::NodeGroupStatus;
 use crate::controllers::runtime::apply;
-use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::plan_status::LaterSteps;
 use crate::engine::{Action, Step};
 use crate::resources::eks::node_group;
 
 /// The node groups that are deleted or retained with their cluster, as steps of its plan.
-pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> LaterSteps {
     let step = |group: &Arc<NodeGroup>| -> Vec<_> {
         let status = group.status.as_ref();
         // One that was never observed may exist in AWS too: it has our finalizer, or was recovered.
@@ -32,5 +32,5 @@ pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPo
         let step = Step { action, changes: Vec::new(), reason: Some(reason) };
         group.node_group_names().into_iter().map(|name| (node_group::key(&name), step.clone())).collect()
     };
-    Ahead { steps: groups.iter().flat_map(step).collect(), blocked: false }
+    LaterSteps { steps: groups.iter().flat_map(step).collect(), blocked: false }
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{NodeGroup, Reason};
 use crate::controllers::cluster::status::view::why_node_group_stays;
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::{self, ExecutionPolicy, Failure, Goal, Graph, Presence, Verdict};
 use crate::resources::cloud::Cloud;

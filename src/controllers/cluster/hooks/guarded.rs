@@ -4,13 +4,13 @@
 use crate::api::Reason;
 use crate::api::hook::{HookPoint, HookState, HookStatus};
 use crate::api::policy::ChangePolicy;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::hooks::{
-    Held, Moment, UpgradeFacts, has_passed_before, is_of_upgrade, is_waited_for_before, moments, passes, settle,
+    HookHold, Moment, UpgradeFacts, has_passed_before, is_of_upgrade, is_waited_for_before, moments, passes, settle,
     without_interrupted_waits,
 };
 use crate::resources::cloud::Cloud;
@@ -23,7 +23,7 @@ const CREATE: &str = "create";
 const DELETE: &str = "delete";
 
 /// The state of a cluster that waits for a hook.
-fn overall(held: &Held) -> Overall {
+fn overall(held: &HookHold) -> Overall {
     match held.failed {
         true => Overall::Stalled(ConditionValue::false_(Reason::HookFailed, held.message.clone())),
         false => Overall::Reconciling(ConditionValue::false_(Reason::WaitingForHook, held.message.clone())),
@@ -36,7 +36,7 @@ impl Reconcile<'_> {
     }
 
     /// The outcome while a hook keeps anything from being written to AWS.
-    fn waits_for_hook(&self, previous: &EksClusterStatus, held: &Held) -> Outcome {
+    fn waits_for_hook(&self, previous: &EksClusterStatus, held: &HookHold) -> Outcome {
         self.unobserved(previous, overall(held), Next::after(held.again, self.now))
     }
 
@@ -57,7 +57,7 @@ impl Reconcile<'_> {
     }
 
     /// Once the cluster is Ready for the first time: only then it has these entries.
-    async fn hooks_after_create(&mut self, cloud: &Cloud) -> Option<Held> {
+    async fn hooks_after_create(&mut self, cloud: &Cloud) -> Option<HookHold> {
         if self.observes() || !self.stored_hooks().iter().any(|entry| entry.at == HookPoint::AfterCreate) {
             return None;
         }
@@ -69,7 +69,7 @@ impl Reconcile<'_> {
     pub(in crate::controllers::cluster) async fn with_hooks(
         &mut self,
         state: Overall,
-        of_upgrade: Option<Held>,
+        of_upgrade: Option<HookHold>,
         cloud: &Cloud,
     ) -> (Overall, Next) {
         let held = match (&state, of_upgrade) {
@@ -117,7 +117,7 @@ impl Reconcile<'_> {
         goal: &Goal,
         (decision, observed): (&Decision, &Observation),
         may_begin: bool,
-    ) -> Option<Held> {
+    ) -> Option<HookHold> {
         if !self.has_hooks() {
             return None;
         }

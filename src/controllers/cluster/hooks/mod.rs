@@ -1,26 +1,26 @@
 //! The hooks of an EksCluster in a reconcile: what [`crate::hooks`] decides, done. I/O: Jobs and CronJobs in the cluster's namespace or in
-//! the workload cluster ([`place`]), and `status.hooks`, which is written on its own ([`record`]).
+//! the workload cluster ([`place`]), and `status.hooks`, which is written on its own ([`hooks_status`]).
 //!
 //! [`guarded`] has the points: before the first write of a creation, in an upgrade, once the cluster is Ready, before a deletion starts.
 
 mod guarded;
+mod hooks_status;
 mod job;
 mod place;
-mod record;
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-pub use self::record::Memory;
+pub use self::hooks_status::Memory;
 use super::Reconcile;
 use crate::api::hook::{Hook, HookPlace, HookStatus, SKIP_HOOK_ANNOTATION};
 use crate::api::{RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::WriteGate as _;
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::hooks::{
-    Action, Held, JobId, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next,
+    Action, HookHold, JobId, Moment, Notice, Observation, Question, Record, created, deleted, jobs_to_delete, next,
     observed, without_job, without_removed,
 };
 use crate::jobs::{JobError, JobRunner};
@@ -39,12 +39,12 @@ enum Step {
     /// The question is asked again.
     Again,
     /// The reconcile goes on without what follows the hook.
-    Held(Held),
+    Held(HookHold),
 }
 
 impl Reconcile<'_> {
     /// Runs the hooks of one point as far as they get now. `None`: all have passed.
-    pub(super) async fn run_hooks(&mut self, moment: &Moment, cloud: &Cloud) -> Option<Held> {
+    pub(super) async fn run_hooks(&mut self, moment: &Moment, cloud: &Cloud) -> Option<HookHold> {
         let object = self.object;
         let uid = object.uid().unwrap_or_default();
         let (name, namespace) = (object.name_any(), self.namespace.clone());
@@ -209,7 +209,7 @@ impl Reconcile<'_> {
             Err(error) if error.is_unanswered() => self.await_answer(question, hook, &error, cloud).await,
             Err(error) => {
                 let message = format!("{}: {error}", entry.describe());
-                Step::Held(Held { failed: error.requires_change(), message, again: RETRY })
+                Step::Held(HookHold { failed: error.requires_change(), message, again: RETRY })
             }
         }
     }
@@ -313,6 +313,6 @@ impl Reconcile<'_> {
     }
 }
 
-fn wait(message: &str, again: SignedDuration) -> Held {
-    Held { failed: false, message: message.to_owned(), again }
+fn wait(message: &str, again: SignedDuration) -> HookHold {
+    HookHold { failed: false, message: message.to_owned(), again }
 }

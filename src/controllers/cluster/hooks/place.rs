@@ -10,7 +10,7 @@ use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::cluster::{Reconcile, agent};
 use crate::jobs::{JobError, JobRunner};
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::{cluster, control_plane};
+use crate::resources::eks::{cluster, kubernetes_api};
 use crate::workload::client::{Access, Location};
 
 impl Reconcile<'_> {
@@ -61,8 +61,8 @@ impl Reconcile<'_> {
         if !cloud.proves(self.records().proves(&cluster::key(), &name)) {
             return Err(NONE.to_owned());
         }
-        let api = control_plane::api(cloud, &name).await.map_err(|failure| failure.to_string())?;
-        let control_plane::Api { arn, endpoint, certificate_authority } = api.ok_or(NONE)?;
+        let api = kubernetes_api::api(cloud, &name).await.map_err(|failure| failure.to_string())?;
+        let kubernetes_api::Api { arn, endpoint, certificate_authority } = api.ok_or(NONE)?;
         let location = Location { arn, endpoint, certificate_authority };
         let access = agent::access_at(self.ctx, self.object, &cloud.aws, location).await;
         access.ok_or_else(|| "there are no credentials for it".to_owned())

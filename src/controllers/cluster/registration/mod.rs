@@ -7,7 +7,7 @@
 //! object is gone without that. On hold a cluster is neither registered nor unregistered, and a Secret that exists is kept up to date.
 
 mod compare;
-mod memory;
+mod registration_memory;
 pub mod sweep;
 
 use jiff::SignedDuration;
@@ -16,21 +16,21 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use self::compare::{Decision, decide};
-pub use self::memory::Memory;
-use super::owned_secret::{self, Unapplied, Unwritten, Written, version};
+pub use self::registration_memory::Memory;
+use super::owned_secret::{self, ApplyError, SecretError, SecretOutcome, version};
 use super::status::facts::Facts;
 use super::{Outcome, Reconcile, agent};
 use crate::agents::hub::{self, Marks};
 use crate::api::Reason;
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::apply::describe_error;
 use crate::controllers::runtime::deadline::with_deadline;
-use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::runtime::watch::digest;
+use crate::controllers::runtime::event_publisher::EventMessage;
+use crate::controllers::runtime::kind_watch::digest;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::report::Next;
+use crate::controllers::status::finish_reconcile::Next;
 use crate::resources::cloud::Cloud;
 use crate::workload::client::Location;
 
@@ -47,9 +47,9 @@ impl Reconcile<'_> {
         &mut self,
         previous: &EksClusterStatus,
         cloud: &Cloud,
-    ) -> Written<RegistrationStatus> {
+    ) -> SecretOutcome<RegistrationStatus> {
         let recorded = previous.registration.clone();
-        let settled = |secret| Written { secret, pending: None, next: Next::change() };
+        let settled = |secret| SecretOutcome { secret, pending: None, next: Next::change() };
         if self.observes() || recorded.is_none() && self.object.spec.register_with.is_none() {
             return settled(recorded);
         }
@@ -68,14 +68,14 @@ impl Reconcile<'_> {
             let condition =
                 ConditionValue::false_(Reason::OnHold, "the cluster is neither registered nor unregistered");
             let pending = begins.then_some(Overall::Stalled(condition));
-            return Written { secret: recorded, pending, next: Next::change() };
+            return SecretOutcome { secret: recorded, pending, next: Next::change() };
         }
         let mut next = Next::change();
         let result = match (&recorded, &wanted) {
             (Some(old), wanted) if wanted.as_ref() != Some(old) => {
                 self.state.kind.registration.verified = None;
                 match self.remove_registration(old).await {
-                    Err(Unwritten::Refused(_, message)) if self.is_elsewhere(old) => {
+                    Err(SecretError::Refused(_, message)) if self.is_elsewhere(old) => {
                         self.publish_left(&message);
                         Ok(())
                     }
@@ -93,16 +93,18 @@ impl Reconcile<'_> {
         {
             // What is allowed of it is written.
             let refused = self.unregistered(wanted, why);
-            return Written { next: next.or(refused.next), ..refused };
+            return SecretOutcome { next: next.or(refused.next), ..refused };
         }
         self.state.kind.registration.published = None;
         match wanted {
-            Some(place) if recorded.as_ref() == Some(&place) => Written { secret: Some(place), pending: None, next },
+            Some(place) if recorded.as_ref() == Some(&place) => {
+                SecretOutcome { secret: Some(place), pending: None, next }
+            }
             // Written once status has its place.
             Some(place) if self.can_register() => {
                 let message = format!("Secret {} is about to register the cluster", describe(&place));
                 let pending = Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
-                Written { secret: Some(place), pending: Some(pending), next: Next::at(self.now) }
+                SecretOutcome { secret: Some(place), pending: Some(pending), next: Next::at(self.now) }
             }
             _ => settled(None),
         }
@@ -123,16 +125,16 @@ impl Reconcile<'_> {
         for (place, is_recorded) in places {
             let (overall, pause) = match self.remove_registration(&place).await {
                 Ok(()) => continue,
-                Err(Unwritten::Refused(..)) if !is_recorded => continue,
-                Err(Unwritten::Refused(_, message)) if self.is_elsewhere(&place) => {
+                Err(SecretError::Refused(..)) if !is_recorded => continue,
+                Err(SecretError::Refused(_, message)) if self.is_elsewhere(&place) => {
                     self.publish_left(&message);
                     continue;
                 }
-                Err(Unwritten::Refused(_, message)) => {
+                Err(SecretError::Refused(_, message)) => {
                     let message = format!("nothing is deleted in AWS while the cluster is registered: {message}");
                     (Overall::Stalled(ConditionValue::false_(Reason::DeletionBlocked, message)), RETRY)
                 }
-                Err(Unwritten::Failed(message)) => (self.reconciling(Reason::Deleting, message), DELETION_RETRY),
+                Err(SecretError::Failed(message)) => (self.reconciling(Reason::Deleting, message), DELETION_RETRY),
             };
             return Err(self.unobserved(previous, overall, Next::after(pause, self.now)));
         }
@@ -142,22 +144,22 @@ impl Reconcile<'_> {
     }
 
     /// Where the spec wants the cluster to be registered.
-    fn wanted_place(&self) -> Result<Option<RegistrationStatus>, Unwritten> {
+    fn wanted_place(&self) -> Result<Option<RegistrationStatus>, SecretError> {
         let spec = &self.object.spec;
         if spec.register_with.is_none() {
             return Ok(None);
         }
         let registry = &self.ctx.settings.registry;
-        let namespace = registry.namespace().map_err(|message| Unwritten::Refused(Reason::InvalidSpec, message))?;
+        let namespace = registry.namespace().map_err(|message| SecretError::Refused(Reason::InvalidSpec, message))?;
         let secret = hub::secret_name(&self.namespace, &self.object.name_any());
         Ok(Some(RegistrationStatus { namespace: namespace.to_owned(), secret }))
     }
 
     /// Why labels of the spec are not written; `None`: all of them are.
-    fn refused_labels(&self) -> Option<Unwritten> {
+    fn refused_labels(&self) -> Option<SecretError> {
         let labels = &self.object.spec.registration.as_ref()?.labels;
         let message = self.ctx.settings.registry.check_labels(labels).err()?;
-        Some(Unwritten::Refused(Reason::AccessDenied, message))
+        Some(SecretError::Refused(Reason::AccessDenied, message))
     }
 
     fn marks(&self) -> Marks {
@@ -175,9 +177,13 @@ impl Reconcile<'_> {
         self.ctx.events.publish(self.object, vec![EventMessage::warning(Reason::AccessDenied, note)]);
     }
 
-    fn unregistered(&mut self, secret: Option<RegistrationStatus>, why: Unwritten) -> Written<RegistrationStatus> {
+    fn unregistered(
+        &mut self,
+        secret: Option<RegistrationStatus>,
+        why: SecretError,
+    ) -> SecretOutcome<RegistrationStatus> {
         let pending = why.report(self.ctx, self.object, &mut self.state.kind.registration.published);
-        Written { secret, pending: Some(pending), next: Next::after(RETRY, self.now) }
+        SecretOutcome { secret, pending: Some(pending), next: Next::after(RETRY, self.now) }
     }
 
     /// Whether the control plane is the object's own and has an API: that of another cluster of its name is not registered.
@@ -205,7 +211,7 @@ impl Reconcile<'_> {
     }
 
     /// Writes the Secret if it differs. Returns when to read it again.
-    async fn write_registration(&mut self, place: &RegistrationStatus, cloud: &Cloud) -> Result<Next, Unwritten> {
+    async fn write_registration(&mut self, place: &RegistrationStatus, cloud: &Cloud) -> Result<Next, SecretError> {
         // As it was, for as long as nobody knows where the API is.
         let Some(location) = self.location().filter(|_| self.can_register()) else { return Ok(Next::change()) };
         let wanted = self.desired_secret(cloud, &location);
@@ -231,8 +237,8 @@ impl Reconcile<'_> {
                 let written =
                     owned_secret::write(self.ctx, &api, (name.as_str(), owner.as_str()), body, existing).await;
                 written.map_err(|why| match why {
-                    Unapplied::NotOwned => not_owned(place),
-                    Unapplied::Api(error) => registration_failed(place, &error),
+                    ApplyError::NotOwned => not_owned(place),
+                    ApplyError::Api(error) => registration_failed(place, &error),
                 })?;
             }
         }
@@ -241,7 +247,7 @@ impl Reconcile<'_> {
     }
 
     /// Deletes the Secret if it is this object's; one of others stays.
-    async fn remove_registration(&self, place: &RegistrationStatus) -> Result<(), Unwritten> {
+    async fn remove_registration(&self, place: &RegistrationStatus) -> Result<(), SecretError> {
         let (api, marks) = (self.secrets_of(place), self.marks());
         let found = with_deadline("get Secret", api.get_opt(&place.secret)).await;
         let found = found.map_err(|error| registration_failed(place, &error))?;
@@ -253,7 +259,7 @@ impl Reconcile<'_> {
         // A finalizer keeps it, and the cluster registered.
         let left = with_deadline("get Secret", api.get_opt(&place.secret)).await;
         let left = left.map_err(|error| registration_failed(place, &error))?;
-        still_there(place, &secret, left.as_ref()).map_or(Ok(()), |message| Err(Unwritten::Failed(message)))
+        still_there(place, &secret, left.as_ref()).map_or(Ok(()), |message| Err(SecretError::Failed(message)))
     }
 
     fn secrets_of(&self, place: &RegistrationStatus) -> Api<Secret> {
@@ -277,12 +283,12 @@ fn describe(place: &RegistrationStatus) -> String {
     format!("{}/{}", place.namespace, place.secret)
 }
 
-fn not_owned(place: &RegistrationStatus) -> Unwritten {
+fn not_owned(place: &RegistrationStatus) -> SecretError {
     let message = format!(
         "spec.registerWith: Secret {} exists and is not of this EksCluster: delete it, or remove registerWith",
         describe(place)
     );
-    Unwritten::Refused(Reason::NotOwned, message)
+    SecretError::Refused(Reason::NotOwned, message)
 }
 
 /// What keeps a Secret that was deleted; `None`: it is gone, or another one has its name.
@@ -292,10 +298,10 @@ fn still_there(place: &RegistrationStatus, deleted: &Secret, left: Option<&Secre
     Some(format!("spec.registerWith: Secret {} is being deleted; its finalizers: {finalizers}", describe(place)))
 }
 
-fn registration_failed(place: &RegistrationStatus, error: &kube::Error) -> Unwritten {
+fn registration_failed(place: &RegistrationStatus, error: &kube::Error) -> SecretError {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            Unwritten::Refused(Reason::AccessDenied, hub::describe_denied(&place.namespace, &place.secret))
+            SecretError::Refused(Reason::AccessDenied, hub::describe_denied(&place.namespace, &place.secret))
         }
         kube::Error::Api(status) if status.code == 404 => {
             let message = format!(
@@ -303,9 +309,11 @@ fn registration_failed(place: &RegistrationStatus, error: &kube::Error) -> Unwri
                  the operator's setting",
                 place.namespace
             );
-            Unwritten::Refused(Reason::InvalidSpec, message)
+            SecretError::Refused(Reason::InvalidSpec, message)
         }
-        error => Unwritten::Failed(format!("spec.registerWith: Secret {}: {}", describe(place), describe_error(error))),
+        error => {
+            SecretError::Failed(format!("spec.registerWith: Secret {}: {}", describe(place), describe_error(error)))
+        }
     }
 }
 

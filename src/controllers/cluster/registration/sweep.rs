@@ -16,7 +16,7 @@ use crate::controllers::cluster::owned_secret;
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::{Kind as _, describe_error};
 use crate::controllers::runtime::deadline::with_deadline;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::workload::watch::{Watch, WatchEvent, Watched};
 
 /// Longest interval between sweeps.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::conditions;
+use super::cluster_conditions;
 use super::is_ready;
 use crate::agents;
 use crate::api::conditions::ConditionType;
-use crate::api::status::EksClusterStatus;
+use crate::api::status_cluster::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::status::conditions::ConditionValue;
 use crate::resources::eks::lifecycle::LifecycleState;
@@ -71,7 +71,7 @@ pub fn update(
     let is_current = control_plane.is_some() && condition.reason != Reason::WaitingForSync;
     if is_observed || is_current {
         let generation = cluster.metadata.generation;
-        conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, now);
+        cluster_conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, now);
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
             let mut status = EksClusterStatus::default();
             let reason = Reason::Available;
             let condition = if before { ConditionValue::true_(reason, "") } else { ConditionValue::false_(reason, "") };
-            conditions::set(&mut status.conditions, ConditionType::Available, None, &condition, now);
+            cluster_conditions::set(&mut status.conditions, ConditionType::Available, None, &condition, now);
             update(&mut status, &cluster(spec), Some("ACTIVE"), false, &[Arc::new(group)], now);
             crate::api::conditions::is_true(&status.conditions, ConditionType::Available)
         };

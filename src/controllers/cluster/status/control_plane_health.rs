@@ -3,7 +3,7 @@
 
 use super::facts::{Facts, issues};
 use crate::api::Reason;
-use crate::api::status::HealthIssue;
+use crate::api::status_cluster::HealthIssue;
 use crate::aws::errors::health::{Reported, Subject, explain, passes};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::engine::Memory;

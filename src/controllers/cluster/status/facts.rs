@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{HealthIssue, MAX_ISSUES, PodSubnetStatus, SubnetStatus};
+use crate::api::status_cluster::{HealthIssue, MAX_ISSUES, PodSubnetStatus, SubnetStatus};
 use crate::engine::{AnyObservation, Key, Memory, Presence};
 use crate::resources::eks::cluster;
 use crate::resources::eks::lifecycle::LifecycleState;

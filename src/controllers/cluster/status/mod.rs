@@ -1,7 +1,7 @@
 //! The status of an EksCluster, from what was observed. Pure. The journal writes the inventory (`resources`).
 
 pub mod available;
-pub mod conditions;
+pub mod cluster_conditions;
 pub mod control_plane_health;
 pub mod facts;
 pub mod notices;
@@ -16,7 +16,7 @@ use crate::api::NodeGroup;
 use crate::api::certificate_authority::CertificateAuthorityStatus;
 use crate::api::conditions::{ConditionType, is_true};
 use crate::api::registration::RegistrationStatus;
-use crate::api::status::{
+use crate::api::status_cluster::{
     AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
     SupportStatus, UpgradeStatus,
 };

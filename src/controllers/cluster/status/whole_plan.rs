@@ -1,8 +1,8 @@
 //! The whole plan of a cluster: the engine's, plus the agent and the change policy, which are not in AWS. Pure.
 
 use super::facts::Facts;
-use crate::api::status::EksClusterStatus;
-use crate::controllers::approvals::policy;
+use crate::api::status_cluster::EksClusterStatus;
+use crate::controllers::approvals::change_policy;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::agent::part::{self, AgentPart};
 use crate::engine::{ExecutionPolicy, HoldReason, Plan, Verdict};
@@ -54,7 +54,7 @@ impl Reconcile<'_> {
     ) -> Parts {
         let agent = self.agent_part(previous, policy, agent_wave);
         let required = self.ctx.settings.require_approval_objects;
-        let policy = policy::item(self.object, &self.last_status(), required);
+        let policy = change_policy::item(self.object, &self.last_status(), required);
         let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());
         for item in agent.item.iter().cloned().chain(policy) {
             if matches!(item.verdict, Verdict::Held(_, HoldReason::Approval)) {

@@ -1,8 +1,8 @@
 //! Whether a person has approved what a cluster begins when it gets its turn. Pure.
 
-use super::status::steps_of;
+use super::upgrade_status::steps_of;
 use crate::api::KubernetesVersion;
-use crate::api::status::PlanStatus;
+use crate::api::status_cluster::PlanStatus;
 use crate::controllers::approvals::execution_policy::parse_step;
 use crate::engine::ExecutionPolicy;
 use crate::engine::execution_policy::Approved;
@@ -75,7 +75,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::api::status::ApprovedStep;
+    use crate::api::status_cluster::ApprovedStep;
     use crate::engine::{Action, Change, Key};
     use crate::upgrade::State;
     use crate::upgrade::decide::Targets;

@@ -1,13 +1,13 @@
 //! An upgrade in a reconcile: reads the inputs, lets [`crate::upgrade`] decide, and expands the next graph for what
-//! may run now. [`status`] builds what status reports, [`observation`] what was observed; both are pure.
+//! may run now. [`upgrade_status`] builds what status reports, [`observation`] what was observed; both are pure.
 //!
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
 mod approved;
 pub mod insights;
 pub mod observation;
-pub mod state;
-pub mod status;
+pub mod upgrade_state;
+pub mod upgrade_status;
 pub mod waiting;
 pub mod wave;
 mod workload;
@@ -23,13 +23,13 @@ use super::Reconcile;
 use super::status::control_plane_health;
 use super::status::facts::{Facts, cluster_key};
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
+use crate::api::status_cluster::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::UnreadableNodesPolicy;
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::event_publisher::EventMessage;
 use crate::controllers::states;
 use crate::engine::Report;
-use crate::hooks::Held;
+use crate::hooks::HookHold;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
 use crate::resources::graph::expand::Versions;
@@ -41,7 +41,7 @@ use crate::upgrade::{
     Clock, Decision, Goal, Hold, Observation, Soaked, State, Step, UnreadNodes, WaveState, WindowState, Windows,
     decide, remaining_steps,
 };
-use observation::Read;
+use observation::UpgradeReads;
 use workload::WorkloadState;
 
 /// Maximum age of the observation on which a control plane step starts.
@@ -61,7 +61,7 @@ pub struct Upgrade {
     /// When to record again what the cluster says to its FleetRollout.
     wave_retry: Option<Timestamp>,
     /// The hook that is waited for.
-    pub hook: Option<Held>,
+    pub hook: Option<HookHold>,
 }
 
 impl Upgrade {
@@ -78,7 +78,7 @@ impl Upgrade {
         report: &Report,
         now: Timestamp,
     ) -> (UpgradeStatus, Option<String>) {
-        let input = status::Input {
+        let input = upgrade_status::Input {
             previous: previous.upgrade.as_ref(),
             version_before: previous.version.as_deref(),
             decision: &self.decision,
@@ -99,7 +99,12 @@ impl Upgrade {
         let poll = || now.saturating_add(crate::engine::failure::span(insights::POLL_INTERVAL)).ok();
         let after = self.refreshing.then(poll).flatten();
         let hook = self.hook.as_ref().and_then(|hook| now.saturating_add(hook.again).ok());
-        after.into_iter().chain(self.wave_retry).chain(hook).chain(status::requeue_after(&self.decision, now)).min()
+        after
+            .into_iter()
+            .chain(self.wave_retry)
+            .chain(hook)
+            .chain(upgrade_status::requeue_after(&self.decision, now))
+            .min()
     }
 
     /// `status.support`.
@@ -133,7 +138,7 @@ impl Reconcile<'_> {
             wave: WaveState::Free,
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
-        let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &states::State<_, _>| {
+        let decided = |made: &Option<(Preflight, Timestamp)>, read: &UpgradeReads, state: &states::State<_, _>| {
             let observed = observation::observe(&state.memory, &self.object.spec, &groups, read)?;
             Some((decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight)), observed))
         };
@@ -168,7 +173,7 @@ impl Reconcile<'_> {
         let may_begin = wave == WaveState::Free;
         let hook = self.upgrade_hooks(previous, cloud, &goal, (&decision, &observed), may_begin).await;
         let wave = match &hook {
-            Some(Held { failed, message, .. }) if may_begin => {
+            Some(HookHold { failed, message, .. }) if may_begin => {
                 WaveState::Hook { failed: *failed, message: message.clone() }
             }
             _ => wave,
@@ -201,8 +206,8 @@ impl Reconcile<'_> {
     }
 
     /// What EKS offers. What cannot be read now is left out: nothing is concluded from it.
-    async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
-        let mut read = Read::default();
+    async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (UpgradeReads, Option<SupportDates>) {
+        let mut read = UpgradeReads::default();
         let mut support = None;
         match upgrade_data::versions(cloud, self.read_age()).await {
             Ok(versions) => {
@@ -250,14 +255,14 @@ impl Reconcile<'_> {
         };
         let old = self.now.duration_since(*at).unsigned_abs() >= interval;
         let matters = match &decision.state {
-            State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_under_way(),
+            State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_in_progress(),
             State::Blocked { .. } => true,
             _ => false,
         };
         (old && matters).then_some(to)
     }
 
-    fn is_under_way(&self) -> bool {
+    fn is_in_progress(&self) -> bool {
         Facts(&self.state.memory).cluster().is_some_and(|observed| observed.operation.is_some())
     }
 

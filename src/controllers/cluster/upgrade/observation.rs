@@ -4,24 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::HealthIssue;
+use crate::api::status_cluster::HealthIssue;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
 use crate::resources::eks::addon;
 use crate::resources::eks::lifecycle::{self, LifecycleState};
-use crate::upgrade::addons::{Offer, Wanted};
+use crate::upgrade::addon_versions::{DesiredVersion, OfferedVersion};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
 use crate::workload::nodes::{Count, Nodes};
 
 /// Offers of an add-on by the Kubernetes version they run on.
-pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
+pub type Offers = BTreeMap<KubernetesVersion, Vec<OfferedVersion>>;
 
 /// What was read besides the engine's own observations.
 #[derive(Clone, Debug, Default)]
-pub struct Read {
+pub struct UpgradeReads {
     /// The versions that EKS offers of each add-on.
     pub offers: BTreeMap<String, Offers>,
     /// The Kubernetes versions that EKS offers.
@@ -33,7 +33,12 @@ pub struct Read {
 }
 
 /// Everything observed. `None`: there is no control plane that could be upgraded.
-pub fn observe(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
+pub fn observe(
+    memory: &Memory,
+    spec: &EksClusterSpec,
+    groups: &[Arc<NodeGroup>],
+    read: &UpgradeReads,
+) -> Option<Observation> {
     let facts = Facts(memory);
     let cluster = facts.cluster()?;
     let control_plane_work = control_plane_work(cluster)?;
@@ -61,7 +66,7 @@ fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
     }
 }
 
-fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAddon> {
+fn addons(memory: &Memory, spec: &EksClusterSpec, read: &UpgradeReads) -> Vec<ObservedAddon> {
     let there = memory.iter().filter(|(key, _)| addon::KIND.is_of(key));
     there
         .filter_map(|(key, _)| {
@@ -70,7 +75,7 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
             Some(ObservedAddon {
                 name: key.name().to_owned(),
                 installed: observed.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
-                wanted: listed.map(|addon| Wanted::from(addon.version())),
+                wanted: listed.map(|addon| DesiredVersion::from(addon.version())),
                 state: addon_state(observed),
                 offered: read.offers.get(key.name()).cloned().unwrap_or_default(),
             })

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{approved, observation};
 use crate::api::fleet_rollout::Gate;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, UpgradeStatus};
+use crate::api::status_cluster::{EksClusterStatus, UpgradeStatus};
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::runtime::apply;
 use crate::controllers::states::LastWrite;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::super::agent;
 use crate::api::EksCluster;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
@@ -35,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What was read at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct WorkloadReading {
     pub nodes: Nodes,
     /// The budgets that allow no disruption now; `None`: they could not be read.
     pub budgets: Option<Vec<Budget>>,
@@ -46,16 +46,16 @@ pub struct Reading {
 pub enum WorkloadState {
     /// A read is running. Holds the previous result: too old to start a step on, good enough to report what blocks
     /// it.
-    Reading(Option<Reading>),
+    Reading(Option<WorkloadReading>),
     /// The read failed. Holds why.
     Failed(String),
     /// The result.
-    Read(Reading),
+    Read(WorkloadReading),
 }
 
 impl WorkloadState {
     /// The result, if there is one.
-    pub fn reading(&self) -> Option<&Reading> {
+    pub fn reading(&self) -> Option<&WorkloadReading> {
         match self {
             Self::Read(reading) | Self::Reading(Some(reading)) => Some(reading),
             Self::Reading(None) | Self::Failed(_) => None,
@@ -70,7 +70,7 @@ pub struct WorkloadReads(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     running: bool,
-    last: Option<(Timestamp, Result<Reading, String>)>,
+    last: Option<(Timestamp, Result<WorkloadReading, String>)>,
     /// Earliest next read after a failure.
     not_before: Option<Timestamp>,
     /// How often everything was discarded: the result of a read that started before does not count.
@@ -140,7 +140,13 @@ impl WorkloadReads {
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
-    fn finish_read(&self, generation: u64, result: Result<Reading, String>, again: Option<Duration>, now: Timestamp) {
+    fn finish_read(
+        &self,
+        generation: u64,
+        result: Result<WorkloadReading, String>,
+        again: Option<Duration>,
+        now: Timestamp,
+    ) {
         let mut inner = self.0.lock();
         if inner.generation != generation {
             return;
@@ -157,7 +163,7 @@ impl WorkloadReads {
     }
 }
 
-async fn read(client: kube::Client) -> Result<Reading, CallError> {
+async fn read(client: kube::Client) -> Result<WorkloadReading, CallError> {
     let nodes = nodes::nodes(&client).await?;
     let budget = |never| move |name| Budget { name, never };
     let budgets = match budgets::budgets(&client).await {
@@ -170,7 +176,7 @@ async fn read(client: kube::Client) -> Result<Reading, CallError> {
             None
         }
     };
-    Ok(Reading { nodes, budgets })
+    Ok(WorkloadReading { nodes, budgets })
 }
 
 fn timeout_message(access: &Access) -> String {
@@ -200,14 +206,21 @@ mod tests {
         let (reads, at) = (WorkloadReads::default(), |second| Timestamp::from_second(second).unwrap());
         const DRIFT: Duration = Duration::from_secs(600);
         assert_eq!((reads.known(at(0)), reads.is_due(at(0), DRIFT)), (WorkloadState::Reading(None), true));
-        reads.finish_read(0, Ok(Reading::default()), None, at(0));
+        reads.finish_read(0, Ok(WorkloadReading::default()), None, at(0));
         assert_eq!(
             (reads.known(at(19)), reads.is_due(at(19), DRIFT)),
-            (WorkloadState::Read(Reading::default()), false)
+            (WorkloadState::Read(WorkloadReading::default()), false)
         );
-        assert_eq!((reads.known(at(59)), reads.is_due(at(20), DRIFT)), (WorkloadState::Read(Reading::default()), true));
+        assert_eq!(
+            (reads.known(at(59)), reads.is_due(at(20), DRIFT)),
+            (WorkloadState::Read(WorkloadReading::default()), true)
+        );
         assert!(reads.is_due(at(3), Duration::from_secs(3)), "at the drift interval");
-        assert_eq!(reads.known(at(60)), WorkloadState::Reading(Some(Reading::default())), "too old, and read again");
+        assert_eq!(
+            reads.known(at(60)),
+            WorkloadState::Reading(Some(WorkloadReading::default())),
+            "too old, and read again"
+        );
         reads.finish_read(0, Err("no answer".into()), Some(Duration::from_secs(2)), at(70));
         assert_eq!(
             (reads.known(at(84)), reads.is_due(at(84), DRIFT)),
@@ -219,7 +232,7 @@ mod tests {
         assert!(!reads.is_due(at(159), DRIFT) && reads.is_due(at(160), DRIFT));
         reads.forget();
         assert_eq!((reads.known(at(101)), reads.is_due(at(101), DRIFT)), (WorkloadState::Reading(None), true));
-        reads.finish_read(0, Ok(Reading::default()), None, at(102));
+        reads.finish_read(0, Ok(WorkloadReading::default()), None, at(102));
         assert_eq!(reads.known(at(102)), WorkloadState::Reading(None), "it started before everything was discarded");
     }
 }

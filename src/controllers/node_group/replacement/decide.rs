@@ -7,7 +7,7 @@
 //!
 //! The decision depends on the present only, so it is the same after a crash at any point.
 
-use super::names::{Group, Pair, successor_name};
+use super::node_group_names::{Group, Pair, successor_name};
 
 /// A node group as EKS shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The steps of a replacement, one by one.
 
-use super::super::names::UNKNOWN;
+use super::super::node_group_names::UNKNOWN;
 use super::*;
 
 const A: &str = "aaaaaaaaaa";

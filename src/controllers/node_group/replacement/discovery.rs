@@ -1,11 +1,11 @@
 //! Finds the node groups of a NodeGroup whose status was lost in the middle of a replacement, or after one: their names begin
 //! with its own, and they carry its owner tag. Which is which is pure. I/O: reads of EKS.
 
-use super::names::{Group, Pair, UNKNOWN, digest_in_name, is_name_of};
+use super::node_group_names::{Group, Pair, UNKNOWN, digest_in_name, is_name_of};
 use crate::api::NodeGroupSpec;
 use crate::engine::Failure;
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::node_group::owned::{self, Owned};
+use crate::resources::eks::node_group::owned::{self, OwnedNodeGroup};
 
 /// The node groups that it owns; `None`: none has a name that a replacement makes, so its name leads to it.
 ///
@@ -38,9 +38,9 @@ pub async fn find(
 }
 
 /// What exists: the one that the spec describes replaces another one. Without it, the older one counts as in use.
-fn pair(mut found: Vec<Owned>, first: &str, desired: &str) -> Option<Pair> {
+fn pair(mut found: Vec<OwnedNodeGroup>, first: &str, desired: &str) -> Option<Pair> {
     found.sort_by_key(|one| one.created_at);
-    let group = |Owned { name, differs, .. }: Owned| {
+    let group = |OwnedNodeGroup { name, differs, .. }: OwnedNodeGroup| {
         let digest = match digest_in_name(first, &name) {
             Some(digest) => digest,
             None if differs => UNKNOWN,
@@ -63,11 +63,11 @@ mod tests {
     const NEW: &str = "web-0123456789";
     const OTHER: &str = "web-aaaaaaaaaa";
 
-    fn owned(name: &str, created: i64, differs: bool) -> Owned {
-        Owned { name: name.into(), created_at: Timestamp::from_second(created).ok(), differs }
+    fn owned(name: &str, created: i64, differs: bool) -> OwnedNodeGroup {
+        OwnedNodeGroup { name: name.into(), created_at: Timestamp::from_second(created).ok(), differs }
     }
 
-    fn found(all: Vec<Owned>) -> Option<(String, Option<String>)> {
+    fn found(all: Vec<OwnedNodeGroup>) -> Option<(String, Option<String>)> {
         pair(all, "web", "0123456789").map(|pair| (pair.in_use.name, pair.other.map(|other| other.name)))
     }
 

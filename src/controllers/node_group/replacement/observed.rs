@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::decide::State;
-use super::names::Group;
+use super::node_group_names::Group;
 use crate::engine::failure::span;
 use crate::engine::{Action, AnyObservation, Key, Memory, Phase, Presence};
 use crate::resources::eks::{launch_template, node_group};

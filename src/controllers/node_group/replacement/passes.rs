@@ -14,7 +14,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Session, WriteGate as _};
 use crate::controllers::cluster::agent;
 use crate::controllers::context::Context;
-use crate::controllers::runtime::queue::Trigger;
+use crate::controllers::runtime::reconcile_queue::Trigger;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
 use crate::workload::eviction::{self, Drained, Order, Refusals};
@@ -28,14 +28,14 @@ const MAX_AGE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The result of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct PassResult {
     pub at: Timestamp,
     pub order: Order,
     /// What it found, or why it failed.
     pub result: Result<Drained, String>,
 }
 
-impl Reading {
+impl PassResult {
     /// What it shows of the nodes.
     pub fn nodes(&self, now: Timestamp) -> Option<Nodes> {
         let found = self.result.as_ref().ok().filter(|_| now.duration_since(self.at) < MAX_AGE)?;
@@ -52,14 +52,14 @@ pub struct Passes(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     running: bool,
-    last: Option<Reading>,
+    last: Option<PassResult>,
     /// What the last pass that succeeded found of refused evictions, and when. Lost at a restart: they are refused anew.
     refusals: Option<(Timestamp, Refusals)>,
 }
 
 impl Passes {
     /// The last result.
-    pub fn last(&self) -> Option<Reading> {
+    pub fn last(&self) -> Option<PassResult> {
         self.0.lock().last.clone()
     }
 
@@ -89,7 +89,7 @@ impl Passes {
             }
             None => {
                 let result = Err("the API of the cluster is not located yet".to_owned());
-                self.0.lock().last = Some(Reading { at: now, order, result });
+                self.0.lock().last = Some(PassResult { at: now, order, result });
                 now.checked_add(RETRY).ok()
             }
         }
@@ -102,7 +102,7 @@ impl Passes {
             return None;
         }
         let pause = match &inner.last {
-            Some(Reading { result: Err(_), .. }) => RETRY,
+            Some(PassResult { result: Err(_), .. }) => RETRY,
             Some(last) if last.order == *order => INTERVAL,
             Some(_) | None => return Some(now),
         };
@@ -151,7 +151,7 @@ impl Passes {
                 Err(error.to_string())
             }
         };
-        inner.last = Some(Reading { at: now, order, result });
+        inner.last = Some(PassResult { at: now, order, result });
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn old_or_failed_reading_proves_nothing() {
-        let reading = |result| Reading { at: at(100), order: order("old"), result };
+        let reading = |result| PassResult { at: at(100), order: order("old"), result };
         let found = reading(Ok(Drained { schedulable: 2, ..Drained::default() }));
         assert_eq!(found.nodes(at(110)).map(|nodes| (nodes.stays, nodes.schedulable)), Some(("new".to_owned(), 2)));
         assert_eq!(found.nodes(at(160)), None);
@@ -205,10 +205,10 @@ mod tests {
     fn another_order_is_due_at_once_and_a_failure_later() {
         let passes = Passes::default();
         assert_eq!(passes.due(&order("old"), at(100)), Some(at(100)));
-        passes.0.lock().last = Some(Reading { at: at(100), order: order("old"), result: Ok(Drained::default()) });
+        passes.0.lock().last = Some(PassResult { at: at(100), order: order("old"), result: Ok(Drained::default()) });
         assert_eq!(passes.due(&order("old"), at(101)), Some(at(103)));
         assert_eq!(passes.due(&order("other"), at(101)), Some(at(101)));
-        passes.0.lock().last = Some(Reading { at: at(100), order: order("old"), result: Err("unreachable".into()) });
+        passes.0.lock().last = Some(PassResult { at: at(100), order: order("old"), result: Err("unreachable".into()) });
         assert_eq!(passes.due(&order("other"), at(101)), Some(at(115)));
         passes.0.lock().running = true;
         assert_eq!(passes.due(&order("old"), at(200)), None);

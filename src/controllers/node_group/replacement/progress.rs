@@ -4,17 +4,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{self, Decision, State, Step};
-use super::names::{Pair, immutable_digest};
-use super::passes::Reading;
+use super::node_group_names::{Pair, immutable_digest};
+use super::passes::PassResult;
 use crate::api::NodeGroupSpec;
 use crate::api::conditions::bounded;
 use crate::api::listing::counted;
 use crate::api::node_group::MaxUnavailable;
 use crate::api::policy::ReplacementPolicy;
-use crate::api::status::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, ReplacementStep};
+use crate::api::status_cluster::{BlockedPodStatus, MAX_BLOCKED_PODS, ReplacementStatus, ReplacementStep};
 use crate::engine::{Action, ExecutionPolicy};
 use crate::resources::eks::node_group;
-use crate::resources::graph::expand::Beside;
+use crate::resources::graph::expand::SecondNodeGroup;
 use crate::workload::budgets::{BlockedBy, BlockedPod};
 use crate::workload::eviction::{Eviction, Order};
 
@@ -23,17 +23,17 @@ const MAX_MESSAGE: usize = 1024;
 
 /// A replacement, decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replacing {
+pub struct DecidedReplacement {
     pub decision: Decision,
     /// The last reading of the nodes, if it is of these node groups.
-    pub reading: Option<Reading>,
+    pub reading: Option<PassResult>,
     /// Size of the node group that is drained.
     pub leaving_size: i32,
 }
 
-impl Replacing {
+impl DecidedReplacement {
     /// Whether two node groups exist, or are to exist.
-    pub fn is_under_way(&self) -> bool {
+    pub fn is_in_progress(&self) -> bool {
         self.decision.pair.other.is_some()
     }
 
@@ -45,21 +45,21 @@ impl Replacing {
 
     /// The name of the main node group in the graph, and the other one. `asks`: steps wait for an approval, which covers the whole
     /// replacement.
-    pub fn beside(&self, desired: &str, asks: bool) -> (String, Beside) {
+    pub fn beside(&self, desired: &str, asks: bool) -> (String, SecondNodeGroup) {
         let (stays, Some(leaves)) = (self.decision.stays(), self.decision.leaves()) else {
-            return (self.decision.stays().name.clone(), Beside::Nothing);
+            return (self.decision.stays().name.clone(), SecondNodeGroup::Nothing);
         };
         let not_yet = match &self.decision.step {
             Step::Create(not_yet) => not_yet.clone(),
             _ => None,
         };
         if let Some(why) = not_yet.clone().filter(|_| !asks) {
-            return (leaves.name.clone(), Beside::Planned { name: stays.name.clone(), why });
+            return (leaves.name.clone(), SecondNodeGroup::Planned { name: stays.name.clone(), why });
         }
         let is_unused = matches!(self.decision.step, Step::Delete | Step::DeleteTemplate);
         let in_use = (!is_unused).then(|| self.message());
         let (name, nodes, is_outdated) = (leaves.name.clone(), self.leaving_size, stays.digest != desired);
-        (stays.name.clone(), Beside::Replaced { name, nodes, not_yet, is_outdated, in_use })
+        (stays.name.clone(), SecondNodeGroup::Replaced { name, nodes, not_yet, is_outdated, in_use })
     }
 
     /// The step, as a message.
@@ -194,18 +194,18 @@ impl Replacing {
 
 /// What a plan shows of the node groups `recorded`, without having read the nodes: the main one in the graph, and the other one.
 /// `first`: the name of the first node group; `exists`: whether the one in use does.
-pub fn preview(spec: &NodeGroupSpec, first: &str, recorded: &Pair, exists: bool) -> (String, Beside) {
+pub fn preview(spec: &NodeGroupSpec, first: &str, recorded: &Pair, exists: bool) -> (String, SecondNodeGroup) {
     let desired = immutable_digest(spec);
     let may_begin = spec.replacement_policy == ReplacementPolicy::MakeBeforeBreak && exists;
     let in_use = if exists { State::Ready(0) } else { State::Unknown };
     let other = State::Unknown;
     let input =
         decide::Input { first, desired: &desired, recorded, in_use, other, nodes: None, may_begin, closed: None };
-    let replacing = Replacing { decision: decide::decide(&input), reading: None, leaving_size: 0 };
+    let replacing = DecidedReplacement { decision: decide::decide(&input), reading: None, leaving_size: 0 };
     match replacing.beside(&desired, false) {
-        (name, Beside::Replaced { name: other, nodes, not_yet, is_outdated, in_use: _ }) => {
+        (name, SecondNodeGroup::Replaced { name: other, nodes, not_yet, is_outdated, in_use: _ }) => {
             let in_use = Some("its nodes are drained first, within the PodDisruptionBudgets of their Pods".to_owned());
-            (name, Beside::Replaced { name: other, nodes, not_yet, is_outdated, in_use })
+            (name, SecondNodeGroup::Replaced { name: other, nodes, not_yet, is_outdated, in_use })
         }
         other => other,
     }

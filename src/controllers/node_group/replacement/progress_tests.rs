@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::controllers::node_group::replacement::names::Group;
+use crate::controllers::node_group::replacement::node_group_names::Group;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::workload::eviction::Drained;
 
@@ -15,14 +15,14 @@ fn group(name: &str, digest: &str) -> Group {
     Group { name: name.into(), digest: digest.into() }
 }
 
-fn replacing(step: Step, in_use_stays: bool) -> Replacing {
+fn replacing(step: Step, in_use_stays: bool) -> DecidedReplacement {
     let pair = Pair { in_use: group("web", "old"), other: Some(group("web-new", "new")) };
-    Replacing { decision: Decision { pair, step, in_use_stays }, reading: None, leaving_size: 3 }
+    DecidedReplacement { decision: Decision { pair, step, in_use_stays }, reading: None, leaving_size: 3 }
 }
 
-fn read(step: Step, found: Result<Drained, String>) -> Replacing {
+fn read(step: Step, found: Result<Drained, String>) -> DecidedReplacement {
     let order = Order { owner: "uid".into(), stays: "web-new".into(), leaves: "web".into(), writes: true, evict: None };
-    Replacing { reading: Some(Reading { at: at(100), order, result: found }), ..replacing(step, false) }
+    DecidedReplacement { reading: Some(PassResult { at: at(100), order, result: found }), ..replacing(step, false) }
 }
 
 fn blocked_pod() -> BlockedPod {
@@ -38,7 +38,7 @@ fn spec(update: serde_json::Value) -> NodeGroupSpec {
 #[test]
 fn only_a_drained_node_group_is_not_in_use() {
     let in_use = |step| match replacing(step, false).beside("new", false) {
-        (main, Beside::Replaced { name, nodes: 3, not_yet: None, is_outdated: false, in_use }) => {
+        (main, SecondNodeGroup::Replaced { name, nodes: 3, not_yet: None, is_outdated: false, in_use }) => {
             assert_eq!((main.as_str(), name.as_str()), ("web-new", "web"));
             in_use.is_some()
         }
@@ -65,12 +65,18 @@ fn only_a_drained_node_group_is_not_in_use() {
 fn outside_a_window_the_node_group_in_use_is_managed_and_an_approval_covers_both_steps() {
     let waits = || Step::Create(Some("waits".into()));
     let planned = replacing(waits(), false).beside("new", false);
-    assert_eq!(planned, ("web".into(), Beside::Planned { name: "web-new".into(), why: "waits".into() }));
+    assert_eq!(planned, ("web".into(), SecondNodeGroup::Planned { name: "web-new".into(), why: "waits".into() }));
     let (main, beside) = replacing(waits(), false).beside("new", true);
-    assert!(main == "web-new" && matches!(beside, Beside::Replaced { not_yet: Some(_), .. }), "{main} {beside:?}");
+    assert!(
+        main == "web-new" && matches!(beside, SecondNodeGroup::Replaced { not_yet: Some(_), .. }),
+        "{main} {beside:?}"
+    );
     // The spec describes neither.
     let (main, beside) = replacing(Step::ReadNodes, true).beside("third", false);
-    assert!(main == "web" && matches!(beside, Beside::Replaced { is_outdated: true, .. }), "{main} {beside:?}");
+    assert!(
+        main == "web" && matches!(beside, SecondNodeGroup::Replaced { is_outdated: true, .. }),
+        "{main} {beside:?}"
+    );
 }
 
 #[test]
@@ -143,7 +149,11 @@ fn plan_without_a_reading_shows_the_drain_first() {
     let policy = json!({"replacementPolicy": "MakeBeforeBreak"});
     let (main, beside) = preview(&spec(policy.clone()), "web", &recorded, true);
     assert!(main.starts_with("web-"), "{main}");
-    assert!(matches!(beside, Beside::Replaced { in_use: Some(_), .. }), "{beside:?}");
-    assert_eq!(preview(&spec(json!({})), "web", &recorded, true), ("web".into(), Beside::Nothing), "refused");
-    assert_eq!(preview(&spec(policy), "web", &recorded, false), ("web".into(), Beside::Nothing), "nothing exists");
+    assert!(matches!(beside, SecondNodeGroup::Replaced { in_use: Some(_), .. }), "{beside:?}");
+    assert_eq!(preview(&spec(json!({})), "web", &recorded, true), ("web".into(), SecondNodeGroup::Nothing), "refused");
+    assert_eq!(
+        preview(&spec(policy), "web", &recorded, false),
+        ("web".into(), SecondNodeGroup::Nothing),
+        "nothing exists"
+    );
 }

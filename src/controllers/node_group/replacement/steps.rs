@@ -6,11 +6,11 @@ use kube::ResourceExt as _;
 
 use super::super::Reconcile;
 use super::decide::{self, Decision, Step, decide};
-use super::names::{Group, Pair, immutable_digest};
-use super::progress::{Replacing, size_of};
+use super::node_group_names::{Group, Pair, immutable_digest};
+use super::progress::{DecidedReplacement, size_of};
 use super::{discovery, observed};
 use crate::api::policy::{ChangePolicy, ReplacementPolicy};
-use crate::api::status::{LaunchTemplateStatus, NodeGroupStatus};
+use crate::api::status_cluster::{LaunchTemplateStatus, NodeGroupStatus};
 use crate::api::{EksCluster, SpecError};
 use crate::controllers::account::Grant;
 use crate::controllers::cluster::status::view::view;
@@ -20,7 +20,7 @@ use crate::engine::{ExecutionPolicy, Failure, Graph, Key};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
 use crate::resources::eks::node_group::{self, Target};
-use crate::resources::graph::expand::Beside;
+use crate::resources::graph::expand::SecondNodeGroup;
 
 impl Reconcile<'_> {
     /// The key of the node group in use.
@@ -50,9 +50,9 @@ impl Reconcile<'_> {
         Ok(found.map(|pair| self.with_pair(previous, &self.undecided(pair))))
     }
 
-    fn undecided(&self, pair: Pair) -> Replacing {
+    fn undecided(&self, pair: Pair) -> DecidedReplacement {
         let decision = Decision { pair, step: Step::Observe, in_use_stays: true };
-        Replacing { decision, reading: None, leaving_size: 0 }
+        DecidedReplacement { decision, reading: None, leaving_size: 0 }
     }
 
     /// Decides the next step. `closed`: why nothing that disrupts workloads may start.
@@ -61,7 +61,7 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         cluster: &EksCluster,
         closed: Option<&str>,
-    ) -> Replacing {
+    ) -> DecidedReplacement {
         let (first, desired) = (self.object.first_node_group_name(), immutable_digest(&self.object.spec));
         let recorded = self.recorded_pair(previous);
         let state = |group: &Group| observed::of_group(&self.state.memory, group, &desired);
@@ -83,14 +83,14 @@ impl Reconcile<'_> {
         let leaves = decision.leaves().map(|group| group.name.clone()).unwrap_or_default();
         let stays = decision.stays().name.clone();
         let reading = reading.filter(|reading| reading.order.stays == stays && reading.order.leaves == leaves);
-        Replacing { decision, reading, leaving_size }
+        DecidedReplacement { decision, reading, leaving_size }
     }
 
     /// Records in status which node groups there are, before one of them is created, and returns that status.
     pub(in super::super) async fn record_pair(
         &mut self,
         previous: &NodeGroupStatus,
-        replacing: &Replacing,
+        replacing: &DecidedReplacement,
     ) -> Result<NodeGroupStatus, BuildError> {
         let status = self.with_pair(previous, replacing);
         let names = |status: &NodeGroupStatus| {
@@ -108,7 +108,11 @@ impl Reconcile<'_> {
     }
 
     /// The status with these node groups.
-    pub(in super::super) fn with_pair(&self, previous: &NodeGroupStatus, replacing: &Replacing) -> NodeGroupStatus {
+    pub(in super::super) fn with_pair(
+        &self,
+        previous: &NodeGroupStatus,
+        replacing: &DecidedReplacement,
+    ) -> NodeGroupStatus {
         let Pair { in_use, other } = &replacing.decision.pair;
         let arn = |name: &str| {
             let observed = self.state.memory.observed(&node_group::key(name))?;
@@ -150,7 +154,7 @@ impl Reconcile<'_> {
         cluster: &EksCluster,
     ) -> Result<Graph<Cloud>, SpecError> {
         let Pair { in_use, other } = self.recorded_pair(previous);
-        let beside = other.map_or(Beside::Nothing, |other| Beside::Replaced {
+        let beside = other.map_or(SecondNodeGroup::Nothing, |other| SecondNodeGroup::Replaced {
             name: other.name,
             nodes: 0,
             not_yet: None,
@@ -169,7 +173,7 @@ impl Reconcile<'_> {
         &mut self,
         cluster: &EksCluster,
         cloud: &Cloud,
-        replacing: &Replacing,
+        replacing: &DecidedReplacement,
         policy: &ExecutionPolicy,
     ) -> Option<Timestamp> {
         let owner = self.object.uid().unwrap_or_default();

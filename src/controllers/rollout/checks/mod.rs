@@ -3,9 +3,9 @@
 //! Secrets and Jobs.
 
 mod condition;
-mod credentials;
 mod job;
 mod prometheus;
+mod prometheus_credentials;
 mod response;
 
 use std::collections::HashMap;

@@ -17,7 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 
 use super::Query;
-use super::credentials::{self, Credentials};
+use super::prometheus_credentials::{self, Credentials};
 use super::response;
 use crate::api::duration;
 use crate::api::fleet_rollout_check::PrometheusCheck;
@@ -67,7 +67,7 @@ struct Server {
 
 impl Server {
     async fn new(management: &Client, check: &PrometheusCheck) -> Result<Self, String> {
-        let credentials = credentials::read(management, check.secret_ref.as_ref()).await?;
+        let credentials = prometheus_credentials::read(management, check.secret_ref.as_ref()).await?;
         let timeout = duration::parse(&check.timeout).unwrap_or(DEFAULT_TIMEOUT);
         let url: Uri = check.address.trim_end_matches('/').parse().map_err(|_| "address is not a URL".to_owned())?;
         let mut config = Config::new(url);

@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 
 use super::Target;
-use super::observation::Detail;
+use super::observed_node_group::Detail;
 use super::repair::{self, Fields};
 use super::settings::{
     CAPACITY_BLOCK, DEFAULT_STRATEGY, capacity, describe_pace, desired, taints_by_id, update_config,
 };
 use super::template_changes::{self, NextTemplate};
-use super::{release, warm_pool};
+use super::{ami_release, warm_pool};
+use crate::api::kubernetes_version::KubernetesVersion;
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
-use crate::api::version::KubernetesVersion;
-use crate::engine::{Change, How};
+use crate::engine::{Change, Correction};
 
 /// The input of UpdateNodegroupVersion.
 #[derive(Debug, Default, PartialEq)]
@@ -39,7 +39,7 @@ pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> O
     }
     // For a new template version alone, the request repeats the AMI release; EKS would update it otherwise. A custom
     // AMI has its own version, and EKS rejects a release for it.
-    let keeps_release = version.is_none() && current.ami_type != release::CUSTOM;
+    let keeps_release = version.is_none() && current.ami_type != ami_release::CUSTOM;
     let release = release.or_else(|| keeps_release.then(|| current.release.clone()));
     Some(Replacement { version, release, launch_template })
 }
@@ -85,7 +85,7 @@ fn next_version(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Opti
         return None;
     }
     // The kubelet of a custom AMI comes with the AMI; an exact release supports only its own version.
-    let possible = current.ami_type != release::CUSTOM && version_mismatch(spec, target, current).is_none();
+    let possible = current.ami_type != ami_release::CUSTOM && version_mismatch(spec, target, current).is_none();
     (newer && possible).then(|| wanted.clone())
 }
 
@@ -100,18 +100,18 @@ pub fn too_new(version: Option<&str>, target: &Target) -> Option<String> {
 /// The AMI release to update to. With a new version, EKS uses its newest release unless the spec sets an exact one.
 fn next_release(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let version = next_version(spec, target, current);
-    if current.ami_type == release::CUSTOM || !target.replace && version.is_none() {
+    if current.ami_type == ami_release::CUSTOM || !target.replace && version.is_none() {
         return None;
     }
     match spec.release_version() {
         ReleaseVersion::Pinned => None,
         ReleaseVersion::Latest => {
             let newest = current.newest_release.as_ref().filter(|_| version.is_none());
-            newest.filter(|newest| release::is_newer(newest, &current.release)).cloned()
+            newest.filter(|newest| ami_release::is_newer(newest, &current.release)).cloned()
         }
         ReleaseVersion::Exact(exact) => {
             let fits = version_mismatch(spec, target, current).is_none();
-            let possible = fits && !release::is_newer(&current.release, exact);
+            let possible = fits && !ami_release::is_newer(&current.release, exact);
             (possible && exact != current.release).then(|| exact.to_owned())
         }
     }
@@ -120,7 +120,7 @@ fn next_release(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Opti
 /// The Kubernetes versions of the exact release and of the nodes, if they differ.
 fn version_mismatch(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<(String, String)> {
     let ReleaseVersion::Exact(exact) = spec.release_version() else { return None };
-    let of = release::kubernetes_version(exact, &current.ami_type)?;
+    let of = ami_release::kubernetes_version(exact, &current.ami_type)?;
     let wanted = target.version.as_deref().and_then(|version| version.parse::<KubernetesVersion>().ok());
     let nodes = wanted.max(current.version.parse().ok())?.to_string();
     (of != nodes).then(|| (of.to_owned(), nodes))
@@ -133,9 +133,9 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
     found.nodes(spec, target, current);
     found.fixed(spec, current);
     let waits = waits_for_no_nodes(current);
-    for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == How::InPlace) {
+    for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == Correction::InPlace) {
         if waits {
-            change.how = How::Reported(NO_NODES.to_owned());
+            change.how = Correction::Reported(NO_NODES.to_owned());
         } else {
             change.disruption = Some(format!("{REPLACES_NODES}, {}", describe_pace(spec, current)));
         }
@@ -183,12 +183,12 @@ impl Differences {
             self.in_place("update.strategy", from, config.update_strategy.map_or(from.to_owned(), |s| s.to_string()));
         }
         if let Some(wanted) = &spec.repair {
-            self.fields("repair", &repair::wanted(wanted, &current.repair).fields(), &current.repair.fields());
+            self.fields("repair", &repair::desired(wanted, &current.repair).fields(), &current.repair.fields());
         }
         if let Some(wanted) = &spec.warm_pool {
             self.fields(
                 "warmPool",
-                &warm_pool::wanted(wanted, &current.warm_pool).fields(),
+                &warm_pool::desired(wanted, &current.warm_pool).fields(),
                 &current.warm_pool.fields(),
             );
         }
@@ -230,7 +230,7 @@ impl Differences {
             && let (Ok(own), Ok(observed)) = (own.parse::<KubernetesVersion>(), current.version.parse())
             && own < observed
             // EKS does not know which version a custom AMI runs.
-            && current.ami_type != release::CUSTOM
+            && current.ami_type != ami_release::CUSTOM
         {
             let why = format!(
                 "nodes are never downgraded: set version: \"{observed}\", or create a NodeGroup with the lower \
@@ -239,7 +239,7 @@ impl Differences {
             self.0.push(Change::forbidden("version", observed, own, why));
         }
         let template = template_changes::changes(spec, target, current);
-        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec, current));
+        let behind = spec.version.as_ref().zip(ami_release::own_ami_is_behind(spec, current));
         if let Some((own, why)) = behind.filter(|_| template.is_empty()) {
             self.0.push(Change::forbidden("version", &current.version, own, why));
         }
@@ -253,14 +253,14 @@ impl Differences {
     }
 
     fn exact_release(&mut self, exact: &str, version_mismatch: Option<(String, String)>, current: &Detail) {
-        let why = if current.ami_type == release::CUSTOM {
+        let why = if current.ami_type == ami_release::CUSTOM {
             "its AMI comes from the launch template: set releaseVersion: Latest, and choose the AMI there".to_owned()
         } else if let Some((of, nodes)) = version_mismatch {
             format!(
                 "it is a release for Kubernetes {of}, but the nodes are to run {nodes}: set a release for {nodes}, \
                  or Latest"
             )
-        } else if release::is_newer(&current.release, exact) {
+        } else if ami_release::is_newer(&current.release, exact) {
             format!("nodes are never downgraded: set {} or a newer release, or Latest", current.release)
         } else {
             return;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use aws_sdk_eks::types::{Taint, WarmPoolConfig};
 
-use super::super::observation::LaunchTemplate;
+use super::super::observed_node_group::LaunchTemplate;
 use super::super::settings::{Config, config};
 use super::*;
 
@@ -35,8 +35,10 @@ fn repaired() -> repair::Repair {
     repair::Repair { enabled: true, max_unhealthy, max_parallel, overrides }
 }
 
-fn warm() -> warm_pool::Warm {
-    warm_pool::Warm::from(&WarmPoolConfig::builder().enabled(true).min_size(1).max_group_prepared_capacity(8).build())
+fn warm() -> warm_pool::ObservedWarmPool {
+    warm_pool::ObservedWarmPool::from(
+        &WarmPoolConfig::builder().enabled(true).min_size(1).max_group_prepared_capacity(8).build(),
+    )
 }
 
 fn spec(more: Value) -> NodeGroupSpec {
@@ -82,9 +84,9 @@ fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
     let mut lines: Vec<String> = Vec::new();
     for Change { field, from, to, how, .. } in changes(spec, target, current) {
         lines.push(match how {
-            crate::engine::How::InPlace => format!("  {field}: {from} -> {to}"),
-            crate::engine::How::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),
-            crate::engine::How::Reported(why) => format!("  REPORTED {field}: {from} -> {to}: {why}"),
+            crate::engine::Correction::InPlace => format!("  {field}: {from} -> {to}"),
+            crate::engine::Correction::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),
+            crate::engine::Correction::Reported(why) => format!("  REPORTED {field}: {from} -> {to}: {why}"),
         });
     }
     if let Some(Config { scaling, labels, taints, update, repair, warm_pool }) = config(spec, current) {

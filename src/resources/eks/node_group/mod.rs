@@ -3,12 +3,12 @@
 //! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. An autoscaler or the user
 //! owns the size: `desired` is only the initial one.
 
+mod ami_release;
 mod changes;
 mod newest;
-pub mod observation;
+pub mod observed_node_group;
 mod own_template;
 pub mod owned;
-mod release;
 pub mod repair;
 mod replacement_part;
 mod settings;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_eks::types::{AmiTypes, CapacityTypes, Nodegroup, NodegroupScalingConfig, UpdateType};
 
+use super::cluster;
 use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::aws::Service;
@@ -34,7 +35,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::tag_calls::OwnerTags;
-use newest::Newest;
+use newest::NewestRelease;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
@@ -56,7 +57,7 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
     ]);
 pub use changes::REPLACES_NODES;
 pub use newest::pending_release;
-pub use observation::Detail;
+pub use observed_node_group::Detail;
 pub use replacement_part::ReplacementPart;
 pub use target::{Target, UpdateHold};
 
@@ -85,9 +86,9 @@ pub fn key(name: &str) -> Key {
     KIND.named(name)
 }
 
-/// The gate that opens when the cluster can take nodes.
+/// The gate that opens when the cluster can take nodes. In the graph of a NodeGroup it stands for the control plane, and has its key.
 pub fn cluster_gate() -> Key {
-    Key::single("cluster")
+    cluster::key()
 }
 
 impl NodeGroup {
@@ -127,7 +128,7 @@ impl NodeGroup {
     }
 
     fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
-        observation::to_observation(&self.name, group, newest_release)
+        observed_node_group::to_observation(&self.name, group, newest_release)
     }
 
     async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {
@@ -236,7 +237,7 @@ impl Resource for NodeGroup {
         }
         let newest = match options.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
-            Goal::Deleted | Goal::Retained => Newest::default(),
+            Goal::Deleted | Goal::Retained => NewestRelease::default(),
         };
         let mut observed = self.to_observation(&group, newest.offered);
         observed.detail.pending_release = newest.pending;

@@ -9,7 +9,7 @@ use crate::resources::cloud::Cloud;
 
 /// The newest AMI release to update to, or the one that EKS does not accept yet, with the reason.
 #[derive(Default)]
-pub(super) struct Newest {
+pub(super) struct NewestRelease {
     pub(super) offered: Option<String>,
     pub(super) pending: Option<(String, String)>,
 }
@@ -23,14 +23,19 @@ pub fn pending_release(observed: &AnyObservation) -> Option<String> {
 impl NodeGroup {
     /// The newest AMI release for the nodes. If it cannot be read, the last known one is used and nothing is blocked. A
     /// release that EKS recently rejected is pending, with the reason.
-    pub(super) async fn newest_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Detail>) -> Newest {
+    pub(super) async fn newest_release(
+        &self,
+        cloud: &Cloud,
+        group: &Nodegroup,
+        last: Option<&Detail>,
+    ) -> NewestRelease {
         let newest = self.announced_release(cloud, group, last).await;
         let ami_type = group.ami_type().map_or("", AmiTypes::as_str);
         let refused =
             |release: &String| cloud.aws.snapshots.refused_releases().why(ami_type, release, self.intervals.rare());
         match newest.as_ref().and_then(refused) {
-            Some(why) => Newest { offered: None, pending: newest.zip(Some(why)) },
-            None => Newest { offered: newest, pending: None },
+            Some(why) => NewestRelease { offered: None, pending: newest.zip(Some(why)) },
+            None => NewestRelease { offered: newest, pending: None },
         }
     }
 

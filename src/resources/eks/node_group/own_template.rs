@@ -3,7 +3,7 @@
 use aws_sdk_eks::types::LaunchTemplateSpecification;
 
 use super::changes::Replacement;
-use super::observation::OwnTemplate;
+use super::observed_node_group::OwnTemplate;
 use super::template_changes::NextTemplate;
 use super::{Detail, NodeGroup, template_changes};
 use crate::api::node_group::{CapacityType, LaunchTemplate};
@@ -12,7 +12,7 @@ use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
 use crate::resources::eks::lists::create_failure;
-use crate::resources::eks::node_template::versions::{self, Ensured};
+use crate::resources::eks::node_template::versions::{self, EnsuredVersion};
 
 /// What a launch template sets itself.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl NodeGroup {
         refs: &Refs,
         current: &Detail,
     ) -> Result<Result<LaunchTemplateSpecification, Failure>, Failure> {
-        let Some(content) = template_changes::wanted(&self.target, current) else {
+        let Some(content) = template_changes::desired(&self.target, current) else {
             let message = format!("node group {}: its cluster is not observed yet", self.name);
             return Err(Failure::new(Class::Busy, message));
         };
@@ -85,8 +85,10 @@ impl NodeGroup {
         let id = refs.id(&launch_template::key(&self.name))?;
         let used = current.launch_template.as_ref().map(|template| template.version.as_str());
         Ok(match versions::ensure(cloud, id, &content, used).await? {
-            Ensured::Version(version) => Ok(LaunchTemplateSpecification::builder().id(id).version(version).build()),
-            Ensured::StoredDifferently(failure) => Err(failure),
+            EnsuredVersion::Version(version) => {
+                Ok(LaunchTemplateSpecification::builder().id(id).version(version).build())
+            }
+            EnsuredVersion::StoredDifferently(failure) => Err(failure),
         })
     }
 

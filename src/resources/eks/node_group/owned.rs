@@ -3,7 +3,7 @@
 use aws_sdk_eks::types::Nodegroup;
 use jiff::Timestamp;
 
-use super::observation::Detail;
+use super::observed_node_group::Detail;
 use super::{Target, changes};
 use crate::api::NodeGroupSpec;
 use crate::aws::tags::Tags;
@@ -13,7 +13,7 @@ use crate::resources::eks::lists;
 
 /// A node group that an object owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
+pub struct OwnedNodeGroup {
     pub name: String,
     pub created_at: Option<Timestamp>,
     /// It has other values than the spec of what EKS cannot change.
@@ -29,13 +29,13 @@ pub async fn find(
     cluster: &str,
     spec: &NodeGroupSpec,
     is_candidate: impl Fn(&str) -> bool,
-) -> Result<Vec<Owned>, Failure> {
+) -> Result<Vec<OwnedNodeGroup>, Failure> {
     let mut found = Vec::new();
     for name in lists::node_group_names_if_any(&cloud.aws, cluster).await?.into_iter().filter(|name| is_candidate(name))
     {
         let Some(group) = lists::node_group(&cloud.aws, cluster, &name).await? else { continue };
         if Tags::from_eks(group.tags()).is_owned_by(&cloud.owner.uid) {
-            found.push(Owned { created_at: created_at(&group), differs: differs(spec, &group), name });
+            found.push(OwnedNodeGroup { created_at: created_at(&group), differs: differs(spec, &group), name });
         }
     }
     Ok(found)

@@ -135,7 +135,7 @@ fn action(action: RepairAction) -> &'static str {
 }
 
 /// What the spec sets, and otherwise the current settings.
-pub fn wanted(spec: &NodeRepair, current: &Repair) -> Repair {
+pub fn desired(spec: &NodeRepair, current: &Repair) -> Repair {
     let NodeRepair {
         enabled,
         max_unhealthy_count,
@@ -159,11 +159,11 @@ pub fn wanted(spec: &NodeRepair, current: &Repair) -> Repair {
 
 /// For an update; `None` if nothing differs.
 pub fn config(spec: Option<&NodeRepair>, current: &Repair) -> Option<NodeRepairConfig> {
-    let wanted = wanted(spec?, current);
+    let wanted = desired(spec?, current);
     (wanted != *current).then(|| wanted.to_config(!current.overrides.is_empty()))
 }
 
 /// For a new node group; `None`: the spec does not set it.
 pub fn initial(spec: Option<&NodeRepair>) -> Option<NodeRepairConfig> {
-    Some(wanted(spec?, &Repair::default()).to_config(false))
+    Some(desired(spec?, &Repair::default()).to_config(false))
 }

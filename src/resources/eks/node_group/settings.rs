@@ -9,12 +9,12 @@ use aws_sdk_eks::types::{
     UpdateLabelsPayload, UpdateTaintsPayload, WarmPoolConfig,
 };
 
-use super::observation::{Detail, TaintId};
+use super::observed_node_group::{Detail, TaintId};
 use super::repair;
 use super::warm_pool;
 use crate::api::node_group::{
-    CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, NodeUpdate, Scaling, Taint as WantedTaint,
-    TaintEffect as WantedEffect, UpdateStrategy,
+    CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, NodeUpdate, Scaling, Taint as DesiredTaint,
+    TaintEffect as DesiredEffect, UpdateStrategy,
 };
 
 /// EKS's default.
@@ -32,11 +32,11 @@ pub(super) fn desired(scaling: &Scaling, current: i32) -> i32 {
     }
 }
 
-fn effect(effect: WantedEffect) -> TaintEffect {
+fn effect(effect: DesiredEffect) -> TaintEffect {
     match effect {
-        WantedEffect::NoSchedule => TaintEffect::NoSchedule,
-        WantedEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
-        WantedEffect::NoExecute => TaintEffect::NoExecute,
+        DesiredEffect::NoSchedule => TaintEffect::NoSchedule,
+        DesiredEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
+        DesiredEffect::NoExecute => TaintEffect::NoExecute,
     }
 }
 
@@ -57,12 +57,12 @@ pub fn capacity(capacity: CapacityType) -> &'static str {
 }
 
 /// A taint in EKS's form.
-pub fn taint(taint: &WantedTaint) -> Taint {
+pub fn taint(taint: &DesiredTaint) -> Taint {
     Taint::builder().key(&taint.key).set_value(taint.value.clone()).effect(effect(taint.effect)).build()
 }
 
-pub(super) fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
-    let id = |taint: &WantedTaint| (taint.key.clone(), effect(taint.effect).as_str().to_owned());
+pub(super) fn taints_by_id(taints: &[DesiredTaint]) -> BTreeMap<TaintId, String> {
+    let id = |taint: &DesiredTaint| (taint.key.clone(), effect(taint.effect).as_str().to_owned());
     taints.iter().map(|taint| (id(taint), taint.value.clone().unwrap_or_default())).collect()
 }
 

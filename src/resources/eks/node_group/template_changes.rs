@@ -4,7 +4,7 @@
 use aws_sdk_eks::types::LaunchTemplateSpecification;
 
 use super::Target;
-use super::observation::{Detail, LaunchTemplate, OwnTemplate};
+use super::observed_node_group::{Detail, LaunchTemplate, OwnTemplate};
 use crate::api::node_group::NodeGroupSpec;
 use crate::engine::Change;
 use crate::resources::eks::node_template::content::{Content, Efa};
@@ -50,7 +50,7 @@ pub fn describe(next: &NextTemplate) -> String {
 }
 
 /// The desired contents, with what only EC2 knows.
-pub fn wanted(target: &Target, current: &Detail) -> Option<Content> {
+pub fn desired(target: &Target, current: &Detail) -> Option<Content> {
     let wanted = target.node.clone()?;
     Some(match current.efa_cards {
         Some(cards) => wanted.with_cards(cards),
@@ -60,7 +60,7 @@ pub fn wanted(target: &Target, current: &Detail) -> Option<Content> {
 
 /// The fields of the contents that differ.
 fn own_changes(target: &Target, current: &Detail) -> Vec<Change> {
-    let Some(mut wanted) = wanted(target, current) else { return Vec::new() };
+    let Some(mut wanted) = desired(target, current) else { return Vec::new() };
     match &current.own_template {
         OwnTemplate::Unknown => Vec::new(),
         OwnTemplate::VersionGone => {

@@ -131,7 +131,9 @@ fn node_group_with_another_template_or_none_is_refused() {
     ] {
         let change = other_template(&of_spec, own, current).expect("a refusal");
         assert_eq!(change.from, from);
-        assert!(matches!(change.how, crate::engine::How::Forbidden(why) if why.contains("create a new NodeGroup")));
+        assert!(
+            matches!(change.how, crate::engine::Correction::Forbidden(why) if why.contains("create a new NodeGroup"))
+        );
     }
     assert_eq!(other_template(&spec(Value::Null), Some("lt-2"), &running), None, "without spec.node");
 }

@@ -2,8 +2,8 @@
 
 use aws_sdk_eks::types::NodegroupStatus;
 
-use super::observation::Detail;
-use super::{NodeGroup, changes, release, settings};
+use super::observed_node_group::Detail;
+use super::{NodeGroup, ami_release, changes, settings};
 use crate::aws::Service;
 use crate::engine::{Class, Failure, Observation, Refs};
 use crate::resources::cloud::Cloud;
@@ -76,7 +76,7 @@ impl NodeGroup {
             .set_force(force.then_some(true))
             .client_request_token(self.token(cloud, &observed, &step));
         let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
-            Err(error) if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error, newest)) => {
+            Err(error) if newest.as_ref().is_some_and(|newest| ami_release::is_release_rejected(&error, newest)) => {
                 // The user did not choose this release: the nodes are as specified, and the next observation reports
                 // the pending release.
                 let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());

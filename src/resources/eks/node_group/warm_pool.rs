@@ -26,9 +26,9 @@ impl Default for Pool {
 
 /// The warm pool, if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Warm(Option<Pool>);
+pub struct ObservedWarmPool(Option<Pool>);
 
-impl From<&WarmPoolConfig> for Warm {
+impl From<&WarmPoolConfig> for ObservedWarmPool {
     fn from(config: &WarmPoolConfig) -> Self {
         Self((config.enabled() == Some(true)).then(|| Pool {
             min_size: config.min_size().unwrap_or_default(),
@@ -47,7 +47,7 @@ fn state(state: PoolState) -> WarmPoolState {
     }
 }
 
-impl Warm {
+impl ObservedWarmPool {
     /// Its members, by the spec's names.
     pub fn fields(&self) -> Fields {
         let enabled = [("enabled", Some(self.0.is_some().to_string()))];
@@ -91,10 +91,10 @@ impl Warm {
 }
 
 /// What the spec sets, and otherwise the current settings.
-pub fn wanted(spec: &WarmPool, current: &Warm) -> Warm {
+pub fn desired(spec: &WarmPool, current: &ObservedWarmPool) -> ObservedWarmPool {
     let WarmPool { enabled, min_size, max_group_prepared_capacity, pool_state, reuse_on_scale_in } = spec;
     let now = current.0.clone().unwrap_or_default();
-    Warm(enabled.then(|| Pool {
+    ObservedWarmPool(enabled.then(|| Pool {
         min_size: min_size.unwrap_or(now.min_size),
         max_prepared: max_group_prepared_capacity.or(now.max_prepared),
         state: pool_state.map_or(now.state, state),
@@ -103,12 +103,12 @@ pub fn wanted(spec: &WarmPool, current: &Warm) -> Warm {
 }
 
 /// For an update; `None` if nothing differs.
-pub fn config(spec: Option<&WarmPool>, current: &Warm) -> Option<WarmPoolConfig> {
-    let wanted = wanted(spec?, current);
+pub fn config(spec: Option<&WarmPool>, current: &ObservedWarmPool) -> Option<WarmPoolConfig> {
+    let wanted = desired(spec?, current);
     (wanted != *current).then(|| wanted.to_config())
 }
 
 /// For a new node group; `None`: the spec sets none.
 pub fn initial(spec: Option<&WarmPool>) -> Option<WarmPoolConfig> {
-    config(spec, &Warm::default())
+    config(spec, &ObservedWarmPool::default())
 }

@@ -29,7 +29,7 @@ pub struct Version {
 
 /// A version for the desired contents.
 #[derive(Debug)]
-pub enum Ensured {
+pub enum EnsuredVersion {
     /// Its number.
     Version(String),
     /// EC2 stores other contents than it is sent: what differs, and what to do.
@@ -138,14 +138,19 @@ fn own(all: &[Version], content: &Content, caller: &str) -> Option<i64> {
 ///
 /// # Errors
 /// Those of the calls.
-pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Option<&str>) -> Result<Ensured, Failure> {
+pub async fn ensure(
+    cloud: &Cloud,
+    template: &str,
+    content: &Content,
+    used: Option<&str>,
+) -> Result<EnsuredVersion, Failure> {
     let all = list(&cloud.aws, template).await?;
     let own = own(&all, content, &cloud.aws.caller_arn).filter(|_| used.is_none());
     if let Some(number) = find(&all, content).or(own) {
-        return Ok(Ensured::Version(number.to_string()));
+        return Ok(EnsuredVersion::Version(number.to_string()));
     }
     if let Some(failure) = stored_differently(&all, template, content) {
-        return Ok(Ensured::StoredDifferently(failure));
+        return Ok(EnsuredVersion::StoredDifferently(failure));
     }
     delete(&cloud.aws, template, obsolete(&all, used)).await?;
     let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
@@ -162,7 +167,7 @@ pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Opti
         .client_token(client_token(&cloud.owner.uid, 0, &step));
     let answer = cloud.aws.call(Service::Ec2, "CreateLaunchTemplateVersion", template, request.send()).await?;
     let created = answer.launch_template_version.and_then(|version| version.version_number);
-    created.map(|number| Ensured::Version(number.to_string())).ok_or_else(|| {
+    created.map(|number| EnsuredVersion::Version(number.to_string())).ok_or_else(|| {
         Failure::new(
             Class::Unavailable,
             format!("EC2 returned no number for a new version of launch template {template}"),

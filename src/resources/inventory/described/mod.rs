@@ -1,7 +1,7 @@
 //! An [`Inventory`] from descriptions in EKS's notation, such as others keep of a cluster: the state of Terraform, the objects of
 //! Cluster API. Pure. What a description lacks, AWS is not asked for.
 
-mod node_group;
+mod described_node_group;
 mod values;
 
 use aws_sdk_eks::types::{
@@ -13,7 +13,7 @@ use aws_sdk_eks::types::{
 };
 use serde_json::Value;
 
-use node_group::node_group;
+use described_node_group::node_group;
 use values::{flag, list, map, part, text, texts};
 
 use super::{FoundAddon, FoundEntry, Inventory};
