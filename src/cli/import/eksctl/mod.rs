@@ -6,6 +6,7 @@ mod access;
 mod addon_policies;
 mod addons;
 mod ami;
+mod bottlerocket;
 mod boundaries;
 mod capabilities;
 mod cluster;

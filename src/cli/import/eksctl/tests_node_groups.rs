@@ -184,3 +184,29 @@ fn tags_that_do_not_fit_an_auto_scaling_group_are_named() {
     assert!(items[1]["spec"]["autoScalingGroupTags"].is_null());
     assert!(report.left_out.iter().any(|remark| remark.what.contains("46 tags")), "{:?}", report.left_out);
 }
+
+#[test]
+fn what_a_managed_node_group_has_in_another_way_is_a_difference() {
+    for (fields, path, words) in [
+        ("instancePrefix: x", "instancePrefix", "tag Name"),
+        ("instanceName: x", "instanceName", "tag Name"),
+        ("iam: {withAddonPolicies: {fsx: true}}", "iam.withAddonPolicies.fsx", "AmazonFSxFullAccess: every node"),
+    ] {
+        let (_, report) = good(&group(fields));
+        let path = format!("managedNodeGroups[0].{path}");
+        let remark = report.differs.iter().find(|remark| remark.path == path);
+        assert!(remark.is_some_and(|remark| remark.what.contains(words)), "{fields}: {:?}", report.differs);
+        assert!(report.left_out.is_empty(), "{fields}: {:?}", report.left_out);
+    }
+}
+
+#[test]
+fn boundaries_of_nodes_and_of_pods_are_settings_of_their_own() {
+    let account = "iam: {withOIDC: true, serviceAccounts: [{metadata: {name: a}, attachPolicyARNs: \
+                   ['arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'], permissionsBoundary: pods}]}\n";
+    let (_, report) = good(&(account.to_owned() + &group("iam: {instanceRolePermissionsBoundary: nodes}")));
+    for field in ["workloadPermissionsBoundaryArn: pods", " permissionsBoundaryArn: nodes"] {
+        assert!(report.differs.iter().any(|remark| remark.what.contains(field)), "{field}: {:?}", report.differs);
+    }
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+}
