@@ -1,5 +1,6 @@
 //! `keelson plan`: previews the plan of a manifest, from nothing, or with `--live` from the state of AWS.
 
+mod advice;
 mod document;
 mod from_nothing;
 mod images;
@@ -30,6 +31,7 @@ use super::connection::Connection;
 use super::errors;
 use super::output::{self, Structured};
 use crate::agents::validate::SourcePolicy;
+pub use advice::{Hint, hints};
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
