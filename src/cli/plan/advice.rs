@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::access::AuthenticationMode;
 use crate::api::network::{IpFamily, Nat, Vpc};
 use crate::api::node_group::SubnetTier;
 use crate::api::policy::AdoptionPolicy;
@@ -29,8 +30,13 @@ pub fn hints(cluster: &EksCluster, groups: &[&NodeGroup]) -> Vec<Hint> {
     if spec.adoption_policy == AdoptionPolicy::Adopt || cluster.status.is_some() {
         return Vec::new();
     }
-    let all =
-        [nodes_without_images(spec, groups), no_cni(spec, groups), no_pod_identity_agent(spec), private_only(spec)];
+    let all = [
+        nodes_without_images(spec, groups),
+        no_cni(spec, groups),
+        no_pod_identity_agent(spec),
+        auto_mode_without_entries(spec),
+        private_only(spec),
+    ];
     all.into_iter().flatten().collect()
 }
 
@@ -94,6 +100,16 @@ fn no_pod_identity_agent(spec: &EksClusterSpec) -> Option<Hint> {
         format!("{what}: without the agent of EKS Pod Identity, Pods get no credentials"),
         "list eks-pod-identity-agent in addons, unless you install the agent yourself",
     ))
+}
+
+fn auto_mode_without_entries(spec: &EksClusterSpec) -> Option<Hint> {
+    let is_config_map = spec.access.authentication_mode == AuthenticationMode::ConfigMap;
+    (is_config_map && spec.has_auto_mode()).then(|| {
+        hint(
+            "nodes of EKS Auto Mode join with an access entry, and authenticationMode: ConfigMap has none".to_owned(),
+            "set access.authenticationMode: ApiAndConfigMap or Api",
+        )
+    })
 }
 
 fn private_only(spec: &EksClusterSpec) -> Option<Hint> {
@@ -163,6 +179,10 @@ mod tests {
             ),
             (", addons: [{name: coredns}]", "nodes stay NotReady"),
             (format!(", addons: [{{name: vpc-cni}}], {identity}").as_str(), "podIdentities of a/b: without the agent"),
+            (
+                ", autoMode: {nodePools: [system]}, access: {authenticationMode: ConfigMap}",
+                "nodes of EKS Auto Mode join with an access entry",
+            ),
             (", endpointAccess: {public: false}", "the operator must reach the VPC, by a peering"),
             (
                 format!(", endpointAccess: {{public: false}}, {closed}, {flux}").as_str(),
