@@ -88,7 +88,9 @@ fn format_kube_error(error: &kube::Error) -> String {
         }
         // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
-            "the API server's answer cannot be read: does this keelson have the version of the CRDs?".to_owned()
+            "the API server's answer cannot be read: is the server in the kubeconfig that of Kubernetes, and not a proxy or a \
+             login page, and does this keelson have the version of the CRDs?"
+                .to_owned()
         }
         other => format_causes(other),
     }
