@@ -36,7 +36,7 @@ pub fn format_error(error: &anyhow::Error) -> String {
 pub fn format_yaml_error(error: &serde_saphyr::Error) -> String {
     const LIMITS: [&str; 2] = ["YAML document too large or too complex: limits breached: ", "budget breached: "];
     let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-    let plain = |line: &str| match LIMITS.iter().find_map(|limit| line.split_once(limit)) {
+    let plain = |line: &str| match LIMITS.iter().find_map(|limit| line.split_once(*limit)) {
         Some((before, _)) => format!("{before}it is too large, or what its aliases stand for is"),
         None => line.to_owned(),
     };

@@ -112,7 +112,9 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
 
 /// AWS and other tools write the same values as `ON_DEMAND` or `onDemand`.
 fn spelling(value: &Value, allowed: &[&str]) -> String {
-    let letters = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    fn letters(text: &str) -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+    }
     let wanted = value.as_str().map(letters);
     let found = allowed.iter().find(|one| Some(letters(one)) == wanted);
     found.map(|one| format!("; did you mean {one:?}?")).unwrap_or_default()
