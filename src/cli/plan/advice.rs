@@ -35,6 +35,7 @@ pub fn hints(cluster: &EksCluster, groups: &[&NodeGroup]) -> Vec<Hint> {
         no_cni(spec, groups),
         no_pod_identity_agent(spec),
         auto_mode_without_entries(spec),
+        git_out_of_reach(spec),
         private_only(spec),
     ];
     all.into_iter().flatten().collect()
@@ -112,20 +113,26 @@ fn auto_mode_without_entries(spec: &EksClusterSpec) -> Option<Hint> {
     })
 }
 
-fn private_only(spec: &EksClusterSpec) -> Option<Hint> {
-    if spec.endpoint_access.public {
-        return None;
-    }
-    let source = match spec.gitops.as_ref().filter(|_| closed_vpc(spec).is_some()) {
-        Some(_) => ", and the VPC the agent's source",
-        None => "",
-    };
+/// The agent of the cluster runs on its nodes.
+fn git_out_of_reach(spec: &EksClusterSpec) -> Option<Hint> {
+    closed_vpc(spec)?;
+    let gitops = spec.gitops.as_ref()?;
+    let of_flux = gitops.flux.as_ref().map(|flux| flux.source.git.is_some());
+    let of_argo_cd = gitops.argocd.as_ref().map(|argo_cd| argo_cd.source.git.is_some());
+    of_flux.or(of_argo_cd).filter(|is_git| *is_git)?;
     Some(hint(
-        format!(
-            "the API endpoint is private: the operator must reach the VPC{source}, by a peering, a VPN or a transit gateway of yours"
-        ),
-        "docs/how-to/private-cluster.md says what has to be there",
+        "private subnets have no NAT gateway: the agent reaches its Git repository only by a route of yours".to_owned(),
+        "push manifests and images to ECR (docs/how-to/private-cluster.md), or set network.vpc.nat: Single",
     ))
+}
+
+fn private_only(spec: &EksClusterSpec) -> Option<Hint> {
+    (!spec.endpoint_access.public && spec.gitops.is_some()).then(|| {
+        hint(
+            "the API endpoint is private, and the operator installs the agent through it".to_owned(),
+            "run the operator in the VPC or a connected one, or with --workload-proxy (docs/how-to/private-cluster.md)",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -160,6 +167,12 @@ mod tests {
             (", network: {vpc: {nat: None, endpoints: [ec2, ecr.api, ecr.dkr, s3]}}", ""),
             (", network: {vpc: {nat: None}}, kubernetesNetwork: {ipFamily: IPv6}", ""),
             (", addons: [], autoMode: {nodePools: [system]}", ""),
+            (", endpointAccess: {public: false}", ""),
+            (
+                ", network: {vpc: {nat: None, endpoints: [private]}}, gitops: {flux: {path: a, source: {oci: {url: 'oci://example.com/a', \
+                 ref: {tag: a}}}}}",
+                "",
+            ),
             (format!("{flux}, addons: [{{name: coredns}}]").as_str(), ""),
         ] {
             assert_eq!(of(spec, group), Vec::<String>::new(), "{spec}");
@@ -183,11 +196,11 @@ mod tests {
                 ", autoMode: {nodePools: [system]}, access: {authenticationMode: ConfigMap}",
                 "nodes of EKS Auto Mode join with an access entry",
             ),
-            (", endpointAccess: {public: false}", "the operator must reach the VPC, by a peering"),
             (
-                format!(", endpointAccess: {{public: false}}, {closed}, {flux}").as_str(),
-                "reach the VPC, and the VPC the agent's source",
+                format!(", endpointAccess: {{public: false}}, {flux}").as_str(),
+                "the operator installs the agent through it",
             ),
+            (format!(", {closed}, {flux}").as_str(), "the agent reaches its Git repository only by a route of yours"),
         ] {
             let found = of(spec, "");
             assert!(found.len() == 1 && found[0].contains(words), "{spec}: {found:?}");
