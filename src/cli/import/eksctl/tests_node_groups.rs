@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::tests::{good, group};
+use super::{Placing, comments, needs, write};
 
 #[test]
 fn each_node_group_field_is_converted() {
@@ -209,4 +210,17 @@ fn boundaries_of_nodes_and_of_pods_are_settings_of_their_own() {
         assert!(report.differs.iter().any(|remark| remark.what.contains(field)), "{field}: {:?}", report.differs);
     }
     assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+}
+
+#[test]
+fn what_the_account_must_allow_is_listed() {
+    let file =
+        "iam: {withOIDC: true, serviceAccounts: [{metadata: {name: a}, wellKnownPolicies: {externalDNS: true}}]}\n";
+    let (objects, report) = good(&(file.to_owned() + &group("iam: {attachPolicyARNs: ['arn:aws:iam::aws:policy/a']}")));
+    let manifest = write::manifest(&comments(&report), objects.as_array().unwrap()).unwrap();
+    let text = needs(&manifest).unwrap().describe_new(&Placing::default());
+    assert!(text.contains("AwsAccount default must allow it:") && !text.contains("adoption"), "{text}");
+    for list in ["allowedWorkloadPolicies: [ExternalDNS]", "allowedPolicyArns: [\"arn:aws:iam::aws:policy/a\"]"] {
+        assert!(text.contains(list), "{text}");
+    }
 }
