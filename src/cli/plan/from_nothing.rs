@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::advice::{Hint, hints};
+use super::hints::{Hint, hints};
 use super::planned::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::node_group::SubnetTier;

@@ -1,8 +1,8 @@
 //! `keelson plan`: previews the plan of a manifest, from nothing, or with `--live` from the state of AWS.
 
-mod advice;
 mod document;
 mod from_nothing;
+mod hints;
 mod images;
 pub mod live;
 mod management;
@@ -31,9 +31,9 @@ use super::connection::Connection;
 use super::errors;
 use super::output::{self, Structured};
 use crate::agents::validate::SourcePolicy;
-pub use advice::{Hint, hints};
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
+pub use hints::{Hint, hints};
 use manifest::Manifest;
 pub use planned::{Planned, Wanted, about, named, wanted};
 pub use sources::read as read_files;
