@@ -92,6 +92,16 @@ def test_without_live_nothing_is_asked(doctor):
     assert doctor.on.calls(mark) == []
 
 
+def test_what_the_operator_accepts_and_will_not_work_is_a_warning(doctor):
+    group = node_group("demo")
+    closed = cluster("demo", network={"vpc": {"nat": "None", "endpoints": ["s3"]}})
+    warnings = [one for one in doctor.findings(closed, group, flags=()) if one["outcome"] == "warning"]
+    assert [one["check"] for one in warnings] == ["manifest"]
+    assert "no endpoints of ec2, ecr.api, ecr.dkr" in warnings[0]["message"] and "nat: Single" in warnings[0]["advice"]
+    private = cluster("demo", network={"vpc": {"nat": "None", "endpoints": ["private"]}})
+    assert [one["outcome"] for one in doctor.findings(private, group, flags=())] == ["passed"]
+
+
 def test_manifests_may_be_in_several_files_and_folders(doctor):
     """As those of `keelson plan`."""
     clusters, groups = doctor.directory / "clusters", doctor.directory / "nodes.yaml"

@@ -41,11 +41,16 @@ impl Connection {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         if let Some(path) = &self.kubeconfig {
             let place = || format!("{} (--kubeconfig)", path.display());
-            let kubeconfig = Kubeconfig::read_from(path).map_err(describe)?;
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
+                // Others name the file.
+                KubeconfigError::Parse(_) => describe(error).context(place()),
+                other => describe(other),
+            })?;
             return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(describe).with_context(place);
         }
         match (Config::from_kubeconfig(&options).await, self.context.is_some()) {
             (Ok(config), _) => Ok(config),
+            (Err(error @ KubeconfigError::ReadConfig(..)), true) => Err(describe(error).context(NO_CLUSTER)),
             (Err(error), true) => Err(describe(error)),
             (Err(error), false) => Config::incluster().map_err(|_| describe(error).context(NO_CLUSTER)),
         }
@@ -60,6 +65,11 @@ fn describe(error: KubeconfigError) -> anyhow::Error {
         }
         KubeconfigError::LoadContext(name) => anyhow::anyhow!("the kubeconfig has no context {name}"),
         KubeconfigError::LoadClusterOfContext(name) => anyhow::anyhow!("the kubeconfig has no cluster {name}"),
+        KubeconfigError::CurrentContextNotSet => {
+            anyhow::anyhow!("the kubeconfig has no current context: choose one with --context")
+        }
+        // The lines that the parser quotes may hold a token.
+        KubeconfigError::Parse(error) => anyhow::anyhow!("is no kubeconfig: {}", error.without_snippet()),
         other => other.into(),
     }
 }
@@ -136,5 +146,28 @@ where
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_kubeconfig_show_none_of_its_lines() {
+        let error = |text: &str| describe(Kubeconfig::from_yaml(text).unwrap_err()).to_string();
+        let broken = error("users:\n- name: a\n  user: {token: hunter2\nclusters: [\n");
+        assert!(broken.starts_with("is no kubeconfig: ") && !broken.contains("hunter2"), "{broken}");
+        assert!(describe(KubeconfigError::CurrentContextNotSet).to_string().contains("choose one with --context"));
+    }
+
+    #[tokio::test]
+    async fn kubeconfig_that_cannot_be_parsed_is_named() {
+        let path = std::env::temp_dir().join(format!("keelson-kubeconfig-{}", std::process::id()));
+        std::fs::write(&path, "users: [").unwrap();
+        let connection = Connection { kubeconfig: Some(path.clone()), context: None };
+        let error = format!("{:#}", connection.config().await.unwrap_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.starts_with(&path.display().to_string()) && error.contains("is no kubeconfig"), "{error}");
     }
 }

@@ -12,7 +12,8 @@ pub fn format_error(error: &anyhow::Error) -> String {
             Some(error) => (format_causes(error), format_kube_error(error)),
             None => {
                 // An error that includes a Kubernetes error includes its raw form, which follows in readable form.
-                let cause = cause.to_string();
+                let of_yaml = cause.downcast_ref::<serde_saphyr::Error>();
+                let cause = of_yaml.map_or_else(|| cause.to_string(), format_yaml_error);
                 let cause = raw.as_ref().map_or(cause.clone(), |raw| cause.replace(raw.as_str(), ""));
                 let cause = cause.trim_end_matches([':', ' ']).to_owned();
                 (cause.clone(), cause)
@@ -29,6 +30,17 @@ pub fn format_error(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// An error of the YAML parser, without its options and types.
+pub fn format_yaml_error(error: &serde_saphyr::Error) -> String {
+    const LIMITS: [&str; 2] = ["YAML document too large or too complex: limits breached: ", "budget breached: "];
+    let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    let plain = |line: &str| match LIMITS.iter().find_map(|limit| line.split_once(*limit)) {
+        Some((before, _)) => format!("{before}it is too large, or what its aliases stand for is"),
+        None => line.to_owned(),
+    };
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// The text with single spaces: some errors break the lines of their cause.
@@ -76,7 +88,9 @@ fn format_kube_error(error: &kube::Error) -> String {
         }
         // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
-            "the API server's answer cannot be read: does this keelson have the version of the CRDs?".to_owned()
+            "the API server's answer cannot be read: is the server in the kubeconfig that of Kubernetes, and not a proxy or a \
+             login page, and does this keelson have the version of the CRDs?"
+                .to_owned()
         }
         other => format_causes(other),
     }
@@ -119,6 +133,23 @@ mod tests {
         let chain = anyhow::anyhow!("no credentials. Attempted:\n  Environment")
             .context("no credentials. Attempted: Environment. Log in");
         assert_eq!(format_error(&chain), "no credentials. Attempted: Environment. Log in");
+    }
+
+    #[test]
+    fn errors_of_yaml_have_no_words_of_the_library() {
+        let error = |text: &str| {
+            let parsed = serde_saphyr::from_multiple::<serde_json::Value>(text);
+            format_error(&parsed.map(drop).context("is not YAML").unwrap_err())
+        };
+        let twice = error("a: 1\na: 2\n");
+        assert!(twice.contains("duplicate mapping key") && !twice.contains("Policy"), "{twice}");
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..9 {
+            let all = vec![format!("*a{}", n - 1); 10].join(", ");
+            bomb += &format!("a{n}: &a{n} [{all}]\n");
+        }
+        let large = error(&bomb);
+        assert!(large.contains("too large") && !large.contains(" { "), "{large}");
     }
 
     fn status(code: u16, message: &str, name: &str) -> kube::Error {

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::super::plan::{self, ManifestCluster, Obstacle, Planned, live};
 use super::super::reading;
 use super::report::Report;
-use super::{needs, reach};
+use super::{MANIFEST, needs, reach};
 use crate::api::listing::counted;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
@@ -28,7 +28,9 @@ const CREDENTIALS: &str = "credentials";
 
 /// The report on one cluster. `live`: also of AWS and the agent's source.
 pub async fn examine(wanted: &ManifestCluster<'_>, live: bool, proxy: Option<&Proxy>) -> Report {
-    let mut findings = vec![Finding::passed("manifest", "the operator accepts it")];
+    let mut findings = vec![Finding::passed(MANIFEST, "the operator accepts it")];
+    let hints = plan::hints(wanted.cluster, &wanted.groups).into_iter();
+    findings.extend(hints.map(|plan::Hint { message, advice }| Finding::warning(MANIFEST, message, advice)));
     if live {
         findings.extend(check_aws(wanted, proxy).await);
         if let Some(gitops) = &wanted.cluster.spec.gitops {

@@ -9,8 +9,11 @@ use crate::controllers::account::named::{Kind, ResourceReference};
 /// What the AwsAccount of imported clusters must allow.
 #[derive(Debug, Default)]
 pub struct Needs {
+    /// Names in EKS of the clusters to adopt.
     clusters: BTreeSet<String>,
     lists: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Whether an object writes policy documents of its own.
+    inline_policies: bool,
 }
 
 impl Needs {
@@ -39,8 +42,10 @@ impl Needs {
                 // With their VPC.
                 Kind::Subnet => continue,
                 Kind::WorkloadPolicy => "allowedWorkloadPolicies",
-                // An import names only what exists.
-                Kind::InlinePolicy => continue,
+                Kind::InlinePolicy => {
+                    self.inline_policies = true;
+                    continue;
+                }
             };
             self.lists.entry(list).or_default().insert(value);
         }
@@ -50,6 +55,12 @@ impl Needs {
     pub fn describe(&self, placing: &ObjectPlacement) -> String {
         let first = "next: keelson plan -f FILE --live, which shows only adoptions; then apply the file\n\
                      before that, ";
+        format!("{first}{}", self.describe_account(placing))
+    }
+
+    /// The next steps of clusters that are created anew, for a person.
+    pub fn describe_new(&self, placing: &ObjectPlacement) -> String {
+        let first = "next: keelson plan -f FILE; then apply the file\nbefore that, ";
         format!("{first}{}", self.describe_account(placing))
     }
 
@@ -64,11 +75,15 @@ impl Needs {
         let mut lines = vec![
             format!("the spec of AwsAccount {account} must allow it:"),
             format!("  allowedNamespaces: [{namespace}]"),
-            format!(
-                "  adoption: {{policy: Allow, clusterNames: [{}], namespaces: [{namespace}]}}",
-                flow(&self.clusters)
-            ),
         ];
+        if !self.clusters.is_empty() {
+            let names = flow(&self.clusters);
+            lines.push(format!("  adoption: {{policy: Allow, clusterNames: [{names}], namespaces: [{namespace}]}}"));
+        }
+        if self.inline_policies {
+            lines.push("  allowInlinePolicies: true".to_owned());
+            lines.push("  workloadPermissionsBoundaryArn: ARN   # deploy/iam-workload-boundary.json".to_owned());
+        }
         lines.extend(self.lists.iter().map(|(list, values)| format!("  {list}: [{}]", flow(values))));
         lines.join("\n")
     }
@@ -98,6 +113,26 @@ mod tests {
           allowedRoleArns: ["arn:aws:iam::111122223333:role/eks"]
           allowedSecurityGroupIds: [sg-1, sg-2]
           allowedVpcIds: [vpc-1]
+        "#);
+    }
+
+    #[test]
+    fn nothing_is_adopted_of_clusters_that_are_created_anew() {
+        let mut needs = Needs::default();
+        let named = |kind, value: &str| Named { field: "spec".into(), kind, value: value.into() };
+        needs.add(vec![
+            named(Kind::WorkloadPolicy, "ExternalDNS"),
+            named(Kind::InlinePolicy, "a policy document"),
+            named(Kind::WorkloadPolicy, "CertManager"),
+        ]);
+        let placing = ObjectPlacement { namespace: None, account_ref: Some("prod".into()) };
+        insta::assert_snapshot!(needs.describe_new(&placing), @r#"
+        next: keelson plan -f FILE; then apply the file
+        before that, the spec of AwsAccount prod must allow it:
+          allowedNamespaces: [NAMESPACE]
+          allowInlinePolicies: true
+          workloadPermissionsBoundaryArn: ARN   # deploy/iam-workload-boundary.json
+          allowedWorkloadPolicies: [CertManager, ExternalDNS]
         "#);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::hints::{Hint, hints};
 use super::planned::{ManifestCluster, NOT_THERE, Planned, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::node_group::SubnetTier;
@@ -35,7 +36,11 @@ pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>
     // A cluster that exists already has its own subnets and version.
     let view = known_view(cluster).unwrap_or_else(|| placeholder_view(cluster, &graph));
     let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
-    let mut all = vec![planned.with_addons_of(spec).with_tags_of(grant, &spec.tags)];
+    let mut planned = planned.with_addons_of(spec).with_tags_of(grant, &spec.tags);
+    planned
+        .notices
+        .extend(hints(cluster, groups).into_iter().map(|Hint { message, advice }| format!("{message}: {advice}")));
+    let mut all = vec![planned];
     for group in groups {
         let graph =
             node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), SecondNodeGroup::Nothing))?;

@@ -29,11 +29,12 @@ pub async fn complete(manifest: &mut Manifest, client: &Client) -> anyhow::Resul
             manifest.add_context(found);
         }
     }
+    manifest.knows_accounts = true;
     for name in manifest.missing_accounts() {
         match Api::<AwsAccount>::all(client.clone()).get_opt(&name).await {
             Ok(found) => manifest.accounts.extend(found),
             // Somebody may read clusters and not accounts.
-            Err(kube::Error::Api(status)) if status.code == 403 => {}
+            Err(kube::Error::Api(status)) if status.code == 403 => manifest.knows_accounts = false,
             Err(error) => return Err(error).with_context(|| format!("AwsAccount {name}")),
         }
     }

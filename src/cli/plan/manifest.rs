@@ -15,6 +15,7 @@ use super::schema;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, GROUP, NodeGroup, PlanApproval};
 use crate::cli::errors;
 use crate::cli::terminal::one_line;
+use crate::controllers::account::named;
 
 /// Namespace of objects that name none.
 const DEFAULT: &str = "default";
@@ -30,6 +31,8 @@ pub struct Manifest {
     /// Namespaces and names of the clusters that exist in the management cluster and are in no file: their node groups
     /// are planned, and they are not.
     context: BTreeSet<(String, String)>,
+    /// Whether an AwsAccount that is not there does not exist. Otherwise nothing is known of it.
+    pub knows_accounts: bool,
     /// Namespace of the objects that name none.
     namespace: Option<String>,
     /// The objects in the files, as the API server would store them.
@@ -58,7 +61,7 @@ impl Manifest {
 
     /// Objects that exist.
     pub fn of(clusters: Vec<EksCluster>, groups: Vec<NodeGroup>, accounts: Vec<AwsAccount>) -> Self {
-        Self { clusters, groups, accounts, ..Self::default() }
+        Self { clusters, groups, accounts, knows_accounts: true, ..Self::default() }
     }
 
     /// The objects of all documents.
@@ -79,10 +82,8 @@ impl Manifest {
             serde_saphyr::from_multiple(text).with_context(|| format!("{place}the manifest is not YAML"))?;
         let mut refused = Vec::new();
         for (n, document) in documents.into_iter().enumerate() {
-            if !document.is_null()
-                && let Err(error) = self.add(&format!("{place}document {}", n + 1), document, notes_others)
-            {
-                refused.push(error);
+            for (at, object) in objects_of(format!("{place}document {}", n + 1), document) {
+                refused.extend(self.add(&at, object, notes_others).err());
             }
         }
         match refused.len() {
@@ -119,6 +120,11 @@ impl Manifest {
         named.filter(|name| self.account(name).is_none()).map(str::to_owned).collect()
     }
 
+    /// Whether nothing is known of the AwsAccount of a cluster: it is not there, and may exist.
+    pub fn is_account_unknown(&self, cluster: &EksCluster) -> bool {
+        !self.knows_accounts && self.account(cluster.spec.account_name()).is_none()
+    }
+
     /// An AwsAccount by name.
     pub fn account(&self, name: &str) -> Option<&AwsAccount> {
         self.accounts.iter().find(|account| account.name_any() == name)
@@ -132,7 +138,10 @@ impl Manifest {
         let place = format!("{at}, {kind} {shown}");
         if version.split('/').next() != Some(GROUP) {
             if notes_others {
-                self.notes.push(format!("{at} is left out: {version} {kind} is not Keelson's"));
+                self.notes.push(match kind.as_str() {
+                    "" => format!("{at} is left out: it has no kind"),
+                    kind => format!("{at} is left out: {version} {kind} is not Keelson's"),
+                });
             }
             return Ok(());
         }
@@ -186,6 +195,19 @@ impl Manifest {
                 ));
             }
         }
+        for cluster in &self.clusters {
+            let named = named::by_cluster(&cluster.spec);
+            let own = named.iter().find(|one| one.kind == named::Kind::InlinePolicy);
+            if let Some(own) = own.filter(|_| self.is_account_unknown(cluster)) {
+                self.notes.push(format!(
+                    "AwsAccount {} is not in the manifest: for {} of EksCluster {} it has to set allowInlinePolicies and \
+                     workloadPermissionsBoundaryArn",
+                    cluster.spec.account_name(),
+                    own.field,
+                    cluster.name_any()
+                ));
+            }
+        }
         for group in &self.groups {
             let name = &group.spec.cluster_ref.name;
             let found = self.clusters.iter().any(|c| c.name_any() == *name && c.namespace() == group.namespace());
@@ -196,6 +218,20 @@ impl Manifest {
                 ));
             }
         }
+    }
+}
+
+/// The objects of a document, each with its place: none, one, or the items of a list, as `kubectl get -o yaml` prints it.
+fn objects_of(at: String, mut document: Value) -> Vec<(String, Value)> {
+    if document.is_null() {
+        return Vec::new();
+    }
+    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match document.get_mut("items").filter(|items| is_list && items.is_array()).map(Value::take) {
+        Some(Value::Array(items)) => {
+            items.into_iter().enumerate().map(|(n, item)| (format!("{at}, item {}", n + 1), item)).collect()
+        }
+        _ => vec![(at, document)],
     }
 }
 
@@ -210,7 +246,7 @@ pub fn describe_missing(namespace: &str, name: &str) -> String {
 pub fn without_source(error: &anyhow::Error) -> String {
     let parser = |cause: &(dyn std::error::Error + 'static)| {
         let found = cause.downcast_ref::<serde_saphyr::Error>();
-        found.map_or_else(|| cause.to_string(), |error| error.without_snippet().to_string())
+        found.map_or_else(|| cause.to_string(), |error| errors::format_yaml_error(error.without_snippet()))
     };
     if error.chain().any(|cause| cause.is::<serde_saphyr::Error>()) {
         return error.chain().map(parser).collect::<Vec<_>>().join(": ");

@@ -2,6 +2,7 @@
 
 mod document;
 mod from_nothing;
+mod hints;
 mod images;
 pub mod live;
 mod management;
@@ -32,6 +33,7 @@ use super::output::{self, Structured};
 use crate::agents::validate_source::SourcePolicy;
 use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
+pub use hints::{Hint, hints};
 use manifest::Manifest;
 pub use plan_summary::{Obstacle, obstacles};
 pub use planned::{ManifestCluster, Planned, about, manifest_clusters, named};

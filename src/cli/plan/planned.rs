@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::manifest::Manifest;
 use crate::agents::validate_source::SourcePolicy;
+use crate::api::listing::first_few;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, NodeGroupSpec};
@@ -134,7 +135,11 @@ pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::
             account.name_any()
         );
     }
-    anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster and no NodeGroup in the manifest");
+    if manifest.clusters.is_empty() {
+        let others = first_few(&manifest.notes, 3);
+        let others = if others.is_empty() { others } else { format!(": {others}") };
+        anyhow::bail!("there is no EksCluster and no NodeGroup in the manifest{others}");
+    }
     let mut all = Vec::new();
     for cluster in &manifest.clusters {
         let name = named("EksCluster", cluster);
@@ -152,8 +157,11 @@ pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::
             let adoption = if adopt { Adoption::AllowedWithRetained } else { Adoption::Forbidden };
             Grant { adoption, ..Grant::ambient() }
         };
-        // Who owns the other resources that they name, only AWS shows.
-        owned::check(&grant, &named::by_cluster(&cluster.spec)).map_err(refused)?;
+        // Who owns the other resources that they name, only AWS shows; and what an account allows that is not here, a note says.
+        let is_unknown = manifest.is_account_unknown(cluster);
+        if !is_unknown {
+            owned::check(&grant, &named::by_cluster(&cluster.spec)).map_err(refused)?;
+        }
         let refers = |group: &&NodeGroup| {
             group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
         };
@@ -162,7 +170,9 @@ pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::
             let name = named("NodeGroup", *group);
             let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
             node_group::valid(group).map_err(refused)?;
-            owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
+            if !is_unknown {
+                owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
+            }
         }
         all.push(ManifestCluster { cluster, groups, grant });
     }
@@ -250,4 +260,55 @@ pub fn node_group_graph(
         intervals: Intervals::default(),
     };
     expand::node_group(&input).with_context(|| named("NodeGroup", group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = "apiVersion: keelson.dev/v1alpha1\nkind: EksCluster\nmetadata: {name: demo}\nspec: {region: eu-west-1, version: \
+                           \"1.34\", podIdentities: [{namespace: a, serviceAccount: b, role: {policy: {Version: \"2012-10-17\"}}}]}\n";
+    const ACCOUNT: &str = "---\napiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {name: default}\nspec: {accountId: \
+                           \"111122223333\", allowedNamespaces: [default]}\n";
+
+    fn refusal(manifest: &Manifest) -> Option<String> {
+        wanted(manifest, SourcePolicy::default()).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_an_unknown_account_has_to_allow_is_a_note() {
+        let manifest = Manifest::parse(CLUSTER).unwrap();
+        assert_eq!(refusal(&manifest), None);
+        let note = "for spec.podIdentities[a/b].role.policy of EksCluster demo it has to set allowInlinePolicies";
+        assert!(manifest.notes.iter().any(|one| one.contains(note)), "{:?}", manifest.notes);
+        // One that is known has to allow it, and without any the operator's own credentials do not.
+        let known = Manifest::parse(&format!("{CLUSTER}{ACCOUNT}")).unwrap();
+        assert!(refusal(&known).unwrap().contains("does not allow policy documents"));
+        assert!(known.notes.is_empty(), "{:?}", known.notes);
+        let none = Manifest::of(Manifest::parse(CLUSTER).unwrap().clusters, Vec::new(), Vec::new());
+        assert!(refusal(&none).unwrap().contains("without an AwsAccount, does not allow policy documents"));
+    }
+
+    #[test]
+    fn items_of_a_list_are_objects() {
+        let item = CLUSTER.replace('\n', "\n  ");
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {item}\n- {}\n", item.replace("demo", "other"));
+        let manifest = Manifest::parse(&list).unwrap();
+        assert_eq!(manifest.clusters.len(), 2);
+        let wrong = list.replacen("eu-west-1", "Ireland", 1);
+        let error = Manifest::parse(&wrong).err().unwrap().to_string();
+        assert!(error.starts_with("document 1, item 1, EksCluster demo:"), "{error}");
+    }
+
+    #[test]
+    fn manifest_without_objects_says_what_it_holds() {
+        let refused = |text: &str| refusal(&Manifest::parse(text).unwrap()).unwrap();
+        let other = refused("apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\nmetadata: {name: a}\n");
+        assert!(
+            other.ends_with(": document 1 is left out: eksctl.io/v1alpha5 ClusterConfig is not Keelson's"),
+            "{other}"
+        );
+        assert!(refused("just text").ends_with("document 1 is left out: it has no kind"));
+        assert!(refused("---\n").ends_with("in the manifest"));
+    }
 }

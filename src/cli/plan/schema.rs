@@ -37,7 +37,7 @@ fn check(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>
         && !allowed.contains(value)
     {
         let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
-        errors.push(format!("{field}: {value} is not one of {}", allowed.join(", ")));
+        errors.push(format!("{field}: {value} is not one of {}{}", allowed.join(", "), spelling(value, &allowed)));
         return;
     }
     match (schema["type"].as_str().unwrap_or_default(), &mut *value) {
@@ -110,6 +110,16 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
     }
 }
 
+/// AWS and other tools write the same values as `ON_DEMAND` or `onDemand`.
+fn spelling(value: &Value, allowed: &[&str]) -> String {
+    fn letters(text: &str) -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+    }
+    let wanted = value.as_str().map(letters);
+    let found = allowed.iter().find(|one| Some(letters(one)) == wanted);
+    found.map(|one| format!("; did you mean {one:?}?")).unwrap_or_default()
+}
+
 /// The most similar known field, or all of them if there are few.
 fn suggestion(name: &str, known: &serde_json::Map<String, Value>) -> String {
     let near = known.keys().map(|field| (distance(name, field), field)).min();
@@ -176,5 +186,27 @@ fn range(number: Option<f64>, least: &Value, most: &Value, field: &str, errors: 
     }
     if most.as_f64().is_some_and(|most| number > most) {
         errors.push(format!("{field}: {number} is more than {most}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_in_the_spelling_of_other_tools_are_recognised() {
+        let schema = json!({"type": "string", "enum": ["OnDemand", "Spot", "CapacityBlock"]});
+        for (value, ending) in [
+            (json!("ON_DEMAND"), "; did you mean \"OnDemand\"?"),
+            (json!("spot"), "; did you mean \"Spot\"?"),
+            (json!("Sometimes"), "of OnDemand, Spot, CapacityBlock"),
+            (json!(1), "of OnDemand, Spot, CapacityBlock"),
+        ] {
+            let mut errors = Vec::new();
+            check(&schema, &mut value.clone(), "spec.capacityType", &mut errors);
+            assert!(errors.len() == 1 && errors[0].ends_with(ending), "{errors:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Converts an AWSManagedControlPlane to EKS's notation. Pure.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::object::Object;
 use super::own_fields::OF_CONTROL_PLANES;
@@ -64,6 +64,7 @@ pub fn describe(
     let access_entries = access_entries(&mut spec, &mode);
     let addons = addons(&mut spec, &object.status);
     let oidc_provider = spec.flag("associateOIDCProvider").unwrap_or_default();
+    let identity_provider = identity_provider(&mut spec);
     aws_auth(&mut spec);
     if spec.section("bastion").is_some_and(|mut bastion| {
         let enabled = bastion.flag("enabled") == Some(true);
@@ -82,7 +83,9 @@ pub fn describe(
         }
     }
     spec.refuse_each(&OF_CONTROL_PLANES);
-    (Description { cluster, addons, access_entries, oidc_provider, ..Description::default() }, network)
+    let description =
+        Description { cluster, addons, access_entries, identity_provider, oidc_provider, ..Description::default() };
+    (description, network)
 }
 
 /// The version of EKS: `v1.33.2` is 1.33.
@@ -177,6 +180,25 @@ fn access_entries(spec: &mut Section<'_>, mode: &str) -> Vec<Value> {
         found.clear();
     }
     found
+}
+
+/// The OIDC identity provider, whose fields have EKS's names.
+fn identity_provider(spec: &mut Section<'_>) -> Option<Value> {
+    const FIELDS: [&str; 8] = [
+        "identityProviderConfigName",
+        "issuerUrl",
+        "clientId",
+        "usernameClaim",
+        "usernamePrefix",
+        "groupsClaim",
+        "groupsPrefix",
+        "requiredClaims",
+    ];
+    let mut config = spec.section("oidcIdentityProviderConfig")?;
+    let provider: Map<_, _> =
+        FIELDS.into_iter().filter_map(|name| Some((name.to_owned(), config.value(name)?))).collect();
+    config.refuse("tags", "tags of the identity provider stay as they are");
+    (!provider.is_empty()).then_some(Value::Object(provider))
 }
 
 /// The mapped principals. An access entry would be new, and an adoption creates nothing.

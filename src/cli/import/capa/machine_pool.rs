@@ -85,8 +85,8 @@ pub fn node_group(
         }
     }
     if min.is_none() || max.is_none() {
-        let why =
-            "minSize or maxSize is missing, so the node group is not in the manifest: write both, as EKS has them";
+        let why = "minSize or maxSize is missing, so the node group is not in the manifest: write both into the file, as `aws eks \
+                   describe-nodegroup --query nodegroup.scalingConfig` shows them, and convert it again";
         spec.report_left_out("scaling", why);
         return None;
     }

@@ -49,7 +49,7 @@ fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::
     let (objects, others) = object::read(text)?;
     let planes: Vec<_> = objects.iter().filter(|object| object.kind == "AWSManagedControlPlane").collect();
     if planes.is_empty() {
-        bail!("holds no AWSManagedControlPlane: only clusters of EKS can be converted, not those on EC2 (AWSCluster)");
+        bail!("holds no AWSManagedControlPlane: {}", why_no_cluster(&objects));
     }
     let (mut shared, mut converted, mut used) = (Shared::default(), Converted::default(), Vec::new());
     let wanted = |plane: &&&Object| options.name.as_deref().is_none_or(|name| name_of(plane).as_deref() == Some(name));
@@ -73,6 +73,18 @@ fn convert(text: &str, placing: &ObjectPlacement, options: &Options) -> anyhow::
     converted.remarks.extend(left(&objects, &others, &used, options));
     converted.next = next::describe(&used, &shared.needs, placing);
     Ok(converted)
+}
+
+/// Why a file without a control plane of EKS is not converted, and what to do.
+fn why_no_cluster(objects: &[Object]) -> &'static str {
+    let has = |kind: &str| objects.iter().any(|object| object.kind == kind);
+    if has("ClusterClass") || has("AWSManagedControlPlaneTemplate") {
+        "pass the objects that Cluster API created from this ClusterClass, as kubectl get -o yaml prints them"
+    } else if has("AWSManagedMachinePool") {
+        "pass that of the node groups in the same file"
+    } else {
+        "only clusters of EKS can be converted, not those on EC2 (AWSCluster)"
+    }
 }
 
 /// The objects of a cluster.
@@ -182,6 +194,6 @@ fn left(objects: &[Object], others: &[String], used: &[&Object], options: &Optio
         .filter(|one| !is_used(one) && options.name.is_none())
         .map(|one| format!("not converted: {}: {}", one.path(), why(one)))
         .collect();
-    lines.extend(others.iter().map(|other| format!("not converted: {other}: is no object of Cluster API")));
+    lines.extend(others.iter().map(|other| format!("not converted: {other}")));
     lines
 }

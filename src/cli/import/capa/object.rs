@@ -43,7 +43,7 @@ impl Object {
     }
 }
 
-/// The objects of Cluster API in a file, and the names of others.
+/// The objects of Cluster API in a file, and the names of others, each with why it is left.
 ///
 /// # Errors
 /// A text that is not YAML, or an object of a version that cannot be read.
@@ -71,7 +71,7 @@ fn add(item: &Value, found: &mut Vec<Object>, others: &mut Vec<String>) -> anyho
         bail!("holds an object without kind or metadata.name");
     }
     if !GROUPS.contains(&group) {
-        others.push(format!("{kind}/{name}"));
+        others.push(format!("{kind}/{name}: {}", why_left(group)));
         return Ok(());
     }
     let namespace = text("/metadata/namespace");
@@ -80,6 +80,12 @@ fn add(item: &Value, found: &mut Vec<Object>, others: &mut Vec<String>) -> anyho
         !text.starts_with('-')
             && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c))
     };
+    if [&name, &namespace].into_iter().any(|text| text.contains("${")) {
+        bail!(
+            "is a template of clusterctl, such as {kind} {name}: pass the objects that were created from it, as kubectl get -o yaml \
+             prints them"
+        );
+    }
     if !is_plain(&name) || !is_plain(&namespace) {
         bail!("holds an object whose name or namespace Kubernetes would not accept: {kind} {namespace:?} {name:?}");
     }
@@ -98,4 +104,14 @@ fn add(item: &Value, found: &mut Vec<Object>, others: &mut Vec<String>) -> anyho
         status: item["status"].clone(),
     });
     Ok(())
+}
+
+/// Why an object of another group is not converted.
+fn why_left(group: &str) -> &'static str {
+    match group {
+        "bootstrap.cluster.x-k8s.io" => "what nodes of a node group use of it is in their launch template, which stays",
+        "addons.cluster.x-k8s.io" => "Keelson installs nothing but an agent: put the objects that it applies into Git",
+        other if other.ends_with("cluster.x-k8s.io") => "has no counterpart in Keelson",
+        _ => "is no object of Cluster API",
+    }
 }

@@ -10,7 +10,7 @@ const ROLE: &str = "the role stays as it is: Keelson refers to it by ARN, and do
 const NODES: &str = "the launch template or AMI of the nodes stays as it is";
 
 /// Of an AWSManagedControlPlane.
-pub const OF_CONTROL_PLANES: [(&str, &str); 15] = [
+pub const OF_CONTROL_PLANES: [(&str, &str); 14] = [
     ("roleAdditionalPolicies", ROLE),
     ("rolePermissionsBoundary", ROLE),
     ("sshKeyName", "Keelson does not set keys: the launch template of a node group can"),
@@ -18,7 +18,6 @@ pub const OF_CONTROL_PLANES: [(&str, &str); 15] = [
     ("imageLookupFormat", NODES),
     ("imageLookupOrg", NODES),
     ("imageLookupBaseOS", NODES),
-    ("oidcIdentityProviderConfig", "the manifest does not have it: the identity provider stays associated as it is"),
     ("tokenMethod", "Keelson writes no kubeconfig by itself: see writeKubeconfigToSecretRef"),
     ("vpcCni", CNI),
     ("disableVPCCNI", CNI),

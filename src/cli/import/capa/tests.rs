@@ -65,7 +65,16 @@ fn what_only_the_management_cluster_has_is_asked_for() {
         ("  region: us-gov-west-1\n", "", "AWSManagedControlPlane/shop.spec.region: is missing"),
         ("cluster.x-k8s.io/v1beta1", "cluster.x-k8s.io/v1alpha4", "has version v1alpha4"),
         ("  name: shop-old\n", "  name: 'shop;x'\n", "Kubernetes would not accept: MachinePool \"\" \"shop;x\""),
-        ("kind: AWSManagedControlPlane\nmetadata", "kind: AWSCluster\nmetadata", "holds no AWSManagedControlPlane"),
+        (
+            "  name: shop-old\n",
+            "  name: ${CLUSTER_NAME}-old\n",
+            "is a template of clusterctl, such as MachinePool ${CLUSTER_NAME}-old",
+        ),
+        (
+            "kind: AWSManagedControlPlane\nmetadata",
+            "kind: AWSCluster\nmetadata",
+            "holds no AWSManagedControlPlane: pass that of the node groups",
+        ),
     ] {
         assert!(EXISTING_NETWORK.contains(from), "{from}");
         let error = error(&EXISTING_NETWORK.replace(from, to), &with_account());
@@ -123,4 +132,52 @@ fn account_is_that_of_the_identity_that_the_control_plane_names() {
         EXISTING_NETWORK.replace(from, &named) + &identity("other", "777788889999") + &identity("shop", "222233334444");
     let Converted { manifest, .. } = converted(&text, &Options::default());
     assert!(manifest.contains("arn:aws-us-gov:iam::222233334444:role/shop-cluster"), "{manifest}");
+}
+
+#[test]
+fn file_without_a_cluster_says_what_to_pass() {
+    let object = |kind: &str| format!("apiVersion: cluster.x-k8s.io/v1beta1\nkind: {kind}\nmetadata: {{name: a}}\n");
+    for (kind, message) in [
+        ("ClusterClass", "created from this ClusterClass"),
+        ("AWSManagedMachinePool", "pass that of the node groups"),
+        ("AWSCluster", "only clusters of EKS"),
+    ] {
+        let error = error(&object(kind), &Options::default());
+        assert!(error.contains("holds no AWSManagedControlPlane") && error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn identity_provider_is_adopted() {
+    let from = "  region: us-gov-west-1\n";
+    let to = "  oidcIdentityProviderConfig:\n    identityProviderConfigName: corp\n    issuerUrl: https://login.example.com\n    \
+              clientId: k8s\n    groupsClaim: groups\n    tags: {a: b}\n";
+    let text = EXISTING_NETWORK.replacen(from, &format!("{from}{to}"), 1);
+    let Converted { manifest, remarks, .. } = converted(&text, &with_account());
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&manifest).unwrap();
+    let expected = serde_json::json!({
+        "name": "corp", "issuerUrl": "https://login.example.com", "clientId": "k8s", "groupsClaim": "groups",
+    });
+    let cluster = documents.iter().find(|one| one["kind"] == "EksCluster").unwrap();
+    assert_eq!(cluster["spec"]["access"]["oidcIdentityProvider"], expected);
+    let of_it: Vec<_> =
+        remarks.iter().flat_map(|one| one.lines()).filter(|line| line.contains("oidcIdentityProviderConfig")).collect();
+    assert!(of_it.len() == 1 && of_it[0].contains("oidcIdentityProviderConfig.tags: "), "{of_it:?}");
+}
+
+#[test]
+fn other_objects_are_named_with_the_reason() {
+    let other = |api: &str, kind: &str| format!("---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: a}}\n");
+    let text = EXISTING_NETWORK.to_owned()
+        + &other("bootstrap.cluster.x-k8s.io/v1beta2", "NodeadmConfig")
+        + &other("addons.cluster.x-k8s.io/v1beta1", "ClusterResourceSet")
+        + &other("v1", "ConfigMap");
+    let remarks = converted(&text, &with_account()).remarks.join("\n");
+    for line in [
+        "not converted: NodeadmConfig/a: what nodes of a node group use of it",
+        "not converted: ClusterResourceSet/a: Keelson installs nothing but an agent",
+        "not converted: ConfigMap/a: is no object of Cluster API",
+    ] {
+        assert!(remarks.contains(line), "{remarks}");
+    }
 }

@@ -1,5 +1,5 @@
 //! Permissions boundaries of the roles that eksctl creates. In Keelson an AwsAccount has one for the roles of clusters and
-//! nodes, and one for those of Pods, so one ARN in the whole file is a setting of the AwsAccount. Pure.
+//! nodes, and one for those of Pods, so one ARN for all roles of a kind is a setting of the AwsAccount. Pure.
 
 use std::collections::BTreeSet;
 
@@ -24,19 +24,21 @@ struct Boundary {
     arn: String,
 }
 
-/// Takes the boundaries out of the document, if the whole file has one ARN, and reports them. `account`: name of the AwsAccount.
+/// Takes the boundaries out of the document, if all for the same field of the AwsAccount have one ARN, and reports them. `account`:
+/// name of the AwsAccount.
 pub fn take(document: &mut Value, report: &mut Report, account: &str) {
     let mut all = Vec::new();
     collect("", "", document, &mut all);
-    let arns: BTreeSet<&str> = all.iter().map(|boundary| boundary.arn.as_str()).collect();
-    if arns.len() != 1 {
-        return;
-    }
+    let arns: BTreeSet<_> = all.iter().map(|one| (is_of_the_cluster(&one.path), one.arn.clone())).collect();
     for Boundary { pointer, path, arn } in all {
+        let of_the_cluster = is_of_the_cluster(&path);
+        if arns.iter().filter(|(other, _)| *other == of_the_cluster).count() > 1 {
+            continue;
+        }
         let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
         let Some(fields) = document.pointer_mut(parent).and_then(Value::as_object_mut) else { continue };
         fields.remove(name);
-        let (field, roles) = if is_of_the_cluster(&path) {
+        let (field, roles) = if of_the_cluster {
             ("permissionsBoundaryArn", "every role that Keelson creates for clusters and nodes")
         } else {
             ("workloadPermissionsBoundaryArn", "every role that Keelson creates for Pods and add-ons")

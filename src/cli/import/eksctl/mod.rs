@@ -6,6 +6,7 @@ mod access;
 mod addon_policies;
 mod addons;
 mod ami;
+mod bottlerocket;
 mod boundaries;
 mod capabilities;
 mod cluster_config;
@@ -38,11 +39,14 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+use super::next_steps::Needs;
 use super::section::{Report, Section};
 use super::{ObjectPlacement, section, write_manifest};
 use crate::api::KubernetesVersion;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::aws::tags::is_reserved;
+use crate::cli::plan::manifest::Manifest;
+use crate::controllers::account::named;
 
 /// What the user decides beside the file.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +57,7 @@ pub struct Options {
     pub self_managed_as_managed: bool,
 }
 
-/// Prints the manifest, and on standard error what is not converted.
+/// Prints the manifest, and on standard error what is not converted and what to do next.
 pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
     let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
@@ -64,7 +68,18 @@ pub fn run(path: &Path, placing: &ObjectPlacement, options: &Options) -> anyhow:
     }
     let manifest = write_manifest::manifest(&comments, &objects)?;
     crate::cli::print_document(&manifest)?;
-    check(&manifest, placing).context("the manifest is invalid: correct it before you apply it")
+    check(&manifest, placing).context("the manifest is invalid: correct it before you apply it")?;
+    crate::cli::note(&needs(&manifest)?.describe_new(placing));
+    Ok(())
+}
+
+/// What the AwsAccount of the objects must allow.
+fn needs(manifest: &str) -> anyhow::Result<Needs> {
+    let Manifest { clusters, groups, .. } = Manifest::parse(manifest)?;
+    let mut needs = Needs::default();
+    clusters.iter().for_each(|cluster| needs.add(named::by_cluster(&cluster.spec)));
+    groups.iter().for_each(|group| needs.add(named::by_node_group(&group.spec)));
+    Ok(needs)
 }
 
 /// Whether the operator would accept the objects with an AwsAccount that allows whatever they name: what it must allow is among the

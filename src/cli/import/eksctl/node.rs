@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::bottlerocket;
 use crate::cli::import::section::Section;
 
 const DEFAULT_VOLUME_GIB: i64 = 80;
@@ -15,10 +16,8 @@ const NO_FIELD: &str =
     "node has no field for it: Keelson leaves it to EC2. A launch template of yours, in launchTemplate.id, may set it";
 
 /// Fields that `node` has no equal of, for whatever reason they are not converted.
-const WITHOUT_EQUAL: [(&str, &str); 5] = [
-    ("instancePrefix", "Keelson names instances CLUSTER/NODEGROUP, in their tag Name"),
-    ("instanceName", "Keelson names instances CLUSTER/NODEGROUP, in their tag Name"),
-    ("bottlerocket", "write these settings as TOML into node.userData"),
+const WITHOUT_EQUAL: [(&str, &str); 3] = [
+    ("bottlerocket", "these settings are for amiFamily: Bottlerocket"),
     ("instanceMarketOptions", NO_FIELD),
     ("overrideBootstrapCommand", "only the script of an AMI of your own that is set in ami becomes node.userData"),
 ];
@@ -61,14 +60,21 @@ pub fn node(item: &mut Section<'_>, spec: &mut Value, family: &str) {
         spec["diskSizeGiB"] = json!(item.number("volumeSize").unwrap_or(DEFAULT_VOLUME_GIB));
     }
     item.refuse_each(&WITHOUT_EQUAL);
+    for field in ["instancePrefix", "instanceName"] {
+        item.differ(field, "Keelson names instances CLUSTER/NODEGROUP, in their tag Name");
+    }
     for field in ["ebsOptimized", "enableDetailedMonitoring"] {
         item.refuse_unless(field, false, NO_FIELD);
     }
 }
 
+fn is_bottlerocket(family: &str) -> bool {
+    family.starts_with("Bottlerocket")
+}
+
 /// Bottlerocket's data volume; the root volume of others.
 fn default_device(family: &str) -> &'static str {
-    if family.starts_with("Bottlerocket") {
+    if is_bottlerocket(family) {
         "/dev/xvdb"
     } else if family.starts_with("AmazonLinux") {
         "/dev/xvda"
@@ -110,6 +116,11 @@ fn volume(item: &mut Section<'_>, device: Option<&str>) -> Option<Value> {
 
 /// `imageId`, `nodeConfig` and `userData`.
 fn image_and_user_data(item: &mut Section<'_>, spec: &mut Value, node: &mut Map<String, Value>, family: &str) {
+    if is_bottlerocket(family)
+        && let Some(settings) = bottlerocket::user_data(item)
+    {
+        node.insert("userData".to_owned(), json!(settings));
+    }
     let max_pods = item.number("maxPodsPerNode").filter(|pods| *pods > 0);
     if max_pods.is_some() && family != AL2023 {
         item.report_left_out("maxPodsPerNode", "write it into node.userData, in the settings of the nodes' system");

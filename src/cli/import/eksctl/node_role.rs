@@ -11,15 +11,17 @@ const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistry
 /// The additional policy that deploy/iam-policy-roles.json lets the operator attach.
 const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
 /// AWS policies that eksctl attaches by a switch.
-const SWITCHES: [(&str, &str); 4] = [
+const SWITCHES: [(&str, &str); 5] = [
     ("imageBuilder", "AmazonEC2ContainerRegistryPowerUser"),
     ("cloudWatch", "CloudWatchAgentServerPolicy"),
     ("ebs", "service-role/AmazonEBSCSIDriverPolicy"),
     // The same permissions as eksctl's own.
     ("xRay", "AWSXRayDaemonWriteAccess"),
+    // As AWS documents it for the driver.
+    ("fsx", "AmazonFSxFullAccess"),
 ];
 /// Switches for which eksctl writes inline policies into the role, and no policy of AWS or of Keelson grants the same.
-const INLINE_SWITCHES: [&str; 3] = ["appMesh", "appMeshPreview", "fsx"];
+const INLINE_SWITCHES: [&str; 2] = ["appMesh", "appMeshPreview"];
 const INLINE: &str = "Keelson writes no inline policies: create a policy and list it in additionalRolePolicies, or \
                       better, give the workload its own role under podIdentities";
 

@@ -78,11 +78,12 @@ fn purchase_options(item: &mut Section<'_>) {
             ),
         );
     }
-    if is_spot || percentage < 100 {
-        mix.refuse("maxPrice", "EKS sets no price limit: a Spot instance costs no more than on demand");
+    let price = if is_spot {
+        "EKS sets no limit of its own: a Spot instance costs no more than on demand"
     } else {
-        mix.differ("maxPrice", "is for Spot instances, and all of these are on demand");
-    }
+        "is for Spot instances, and all of these are on demand"
+    };
+    mix.differ("maxPrice", price);
     let allocation = "EKS chooses the Spot instances, with capacity rebalancing";
     for field in ["spotAllocationStrategy", "spotInstancePools", "capacityRebalance"] {
         mix.differ(field, if is_spot { allocation } else { "is for Spot instances, and these are on demand" });

@@ -229,7 +229,7 @@ fn unconverted_fields_are_reported_with_the_reason() {
             "managedNodeGroups[0].overrideBootstrapCommand",
             "files of eksctl",
         ),
-        (group("amiFamily: Bottlerocket, maxPodsPerNode: 9"), "managedNodeGroups[0].maxPodsPerNode", "userData"),
+        (group("amiFamily: Ubuntu2404, maxPodsPerNode: 9"), "managedNodeGroups[0].maxPodsPerNode", "userData"),
         (group("volumeKmsKeyID: k, volumeEncrypted: true"), "managedNodeGroups[0].volumeKmsKeyID", "kmsKeyArn"),
         (
             group("additionalVolumes: [{volumeName: /dev/xvdc, snapshotID: snap-1}]"),
@@ -241,7 +241,7 @@ fn unconverted_fields_are_reported_with_the_reason() {
             "managedNodeGroups[0].capacityReservation.capacityReservationPreference",
             "EC2",
         ),
-        (group("instancePrefix: x"), "managedNodeGroups[0].instancePrefix", "tag Name"),
+        (group("bottlerocket: {settings: {}}"), "managedNodeGroups[0].bottlerocket", "amiFamily: Bottlerocket"),
         (group("launchTemplate: {id: lt-1}, volumeType: gp3"), "managedNodeGroups[0].volumeType", "launch template"),
         (group("amiFamily: Ubuntu2404"), "managedNodeGroups[0].amiFamily", "Ubuntu2404"),
         (group("instanceSelector: {vCPUs: 2}"), "managedNodeGroups[0]", "--dry-run"),
@@ -251,8 +251,8 @@ fn unconverted_fields_are_reported_with_the_reason() {
             "number",
         ),
         (
-            group("iam: {withAddonPolicies: {fsx: true}}"),
-            "managedNodeGroups[0].iam.withAddonPolicies.fsx",
+            group("iam: {withAddonPolicies: {appMesh: true}}"),
+            "managedNodeGroups[0].iam.withAddonPolicies.appMesh",
             "podIdentities",
         ),
         ("vpc: {natt: {gateway: Single}}", "vpc.natt.gateway", "unknown to Keelson"),

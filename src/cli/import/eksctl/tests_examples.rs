@@ -46,7 +46,7 @@ fn most_usual_files_are_converted_with_nothing_left() {
     // As many as eksctl has, and two with fields that its newer versions have.
     assert_eq!(examples().len(), 49 + 2);
     assert_eq!(whole(&Options::default(), true), 44);
-    assert_eq!(whole(&as_managed(), false), 39);
+    assert_eq!(whole(&as_managed(), false), 40);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::tests::{good, group};
+use super::{ObjectPlacement, comments, needs, write_manifest};
 
 #[test]
 fn each_node_group_field_is_converted() {
@@ -183,4 +184,43 @@ fn tags_that_do_not_fit_an_auto_scaling_group_are_named() {
     let (items, report) = good(&group(&format!("propagateASGTags: true, labels: {{{}}}", many.join(", "))));
     assert!(items[1]["spec"]["autoScalingGroupTags"].is_null());
     assert!(report.left_out.iter().any(|remark| remark.what.contains("46 tags")), "{:?}", report.left_out);
+}
+
+#[test]
+fn what_a_managed_node_group_has_in_another_way_is_a_difference() {
+    for (fields, path, words) in [
+        ("instancePrefix: x", "instancePrefix", "tag Name"),
+        ("instanceName: x", "instanceName", "tag Name"),
+        ("iam: {withAddonPolicies: {fsx: true}}", "iam.withAddonPolicies.fsx", "AmazonFSxFullAccess: every node"),
+    ] {
+        let (_, report) = good(&group(fields));
+        let path = format!("managedNodeGroups[0].{path}");
+        let remark = report.differs.iter().find(|remark| remark.path == path);
+        assert!(remark.is_some_and(|remark| remark.what.contains(words)), "{fields}: {:?}", report.differs);
+        assert!(report.left_out.is_empty(), "{fields}: {:?}", report.left_out);
+    }
+}
+
+#[test]
+fn boundaries_of_nodes_and_of_pods_are_settings_of_their_own() {
+    let account = "iam: {withOIDC: true, serviceAccounts: [{metadata: {name: a}, attachPolicyARNs: \
+                   ['arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'], permissionsBoundary: pods}]}\n";
+    let (_, report) = good(&(account.to_owned() + &group("iam: {instanceRolePermissionsBoundary: nodes}")));
+    for field in ["workloadPermissionsBoundaryArn: pods", " permissionsBoundaryArn: nodes"] {
+        assert!(report.differs.iter().any(|remark| remark.what.contains(field)), "{field}: {:?}", report.differs);
+    }
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+}
+
+#[test]
+fn what_the_account_must_allow_is_listed() {
+    let file =
+        "iam: {withOIDC: true, serviceAccounts: [{metadata: {name: a}, wellKnownPolicies: {externalDNS: true}}]}\n";
+    let (objects, report) = good(&(file.to_owned() + &group("iam: {attachPolicyARNs: ['arn:aws:iam::aws:policy/a']}")));
+    let manifest = write_manifest::manifest(&comments(&report), objects.as_array().unwrap()).unwrap();
+    let text = needs(&manifest).unwrap().describe_new(&ObjectPlacement::default());
+    assert!(text.contains("AwsAccount default must allow it:") && !text.contains("adoption"), "{text}");
+    for list in ["allowedWorkloadPolicies: [ExternalDNS]", "allowedPolicyArns: [\"arn:aws:iam::aws:policy/a\"]"] {
+        assert!(text.contains(list), "{text}");
+    }
 }

@@ -1,9 +1,11 @@
 //! Attributes of the AWS provider that need no place in a manifest, and why others have none. Pure.
 
+use std::cell::RefCell;
+
 use serde_json::{Map, Value, json};
 
 use super::state::Instance;
-use crate::cli::import::section::{Origin, Section};
+use crate::cli::import::section::{Origin, Remark, Report, Section};
 
 /// The file is a state of Terraform.
 pub static TERRAFORM: Origin =
@@ -54,7 +56,7 @@ const NEEDED: &str = "is marked as sensitive in the state, and not printed; with
                       use keelson import --name, which reads AWS";
 
 /// The attributes of a resource, to be taken one by one.
-pub fn section<'r>(of: &Instance, report: &'r std::cell::RefCell<crate::cli::import::section::Report>) -> Section<'r> {
+pub fn section<'r>(of: &Instance, report: &'r RefCell<Report>) -> Section<'r> {
     let mut values = of.values.clone();
     // With the tags of the provider's configuration.
     if let Some(all) = values.remove("tags_all") {
@@ -69,6 +71,22 @@ pub fn section<'r>(of: &Instance, report: &'r std::cell::RefCell<crate::cli::imp
         }
     }
     section
+}
+
+/// Reports tags of a part of the cluster that the cluster itself does not have: only node groups have tags of their own in a manifest.
+pub fn report_tags(of: &Instance, cluster: &Instance, report: &RefCell<Report>) {
+    let tags = |one: &Instance| {
+        let all = one.values.get("tags_all").or_else(|| one.values.get("tags"));
+        all.and_then(Value::as_object).cloned().unwrap_or_default()
+    };
+    let of_cluster = tags(cluster);
+    let own = tags(of).into_iter().filter(|(key, value)| of_cluster.get(key) != Some(value));
+    let own: Vec<_> = own.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    if !own.is_empty() {
+        let why = "stay as they are: the manifest has spec.tags for all resources of a cluster, and no others here";
+        let remark = Remark { path: format!("{}.tags", of.address), what: format!("{} {why}", own.join(", ")) };
+        report.borrow_mut().left_out.push(remark);
+    }
 }
 
 /// Ends a section: what is left of it is unknown, except for what is computed.

@@ -39,7 +39,7 @@ pub fn cluster(mut of: Section<'_>) -> (Value, String) {
         cluster.insert("encryptionConfig".to_owned(), json!([{"provider": provider}]));
         end(encryption);
     }
-    move_block(&mut of, &mut cluster, "access_config", &["authentication_mode"]);
+    access_config(&mut of, &mut cluster);
     move_block(&mut of, &mut cluster, "upgrade_policy", &["support_type"]);
     move_block(&mut of, &mut cluster, "zonal_shift_config", &["enabled"]);
     move_block(&mut of, &mut cluster, "compute_config", &["enabled", "node_pools", "node_role_arn"]);
@@ -62,6 +62,19 @@ pub fn cluster(mut of: Section<'_>) -> (Value, String) {
     let issuer = oidc["issuer"].as_str().unwrap_or_default().trim_start_matches("https://").to_owned();
     end(of);
     (Value::Object(cluster), issuer)
+}
+
+/// Versions of the AWS provider before 5.33 do not know the mode. Their clusters have the ConfigMap alone, unless somebody changed that
+/// since; and no mode takes anybody's access away but `Api`, from which EKS does not go back.
+fn access_config(of: &mut Section<'_>, cluster: &mut Map<String, Value>) {
+    move_block(of, cluster, "access_config", &["authentication_mode"]);
+    let mode = cluster.get("accessConfig").and_then(|config| config["authenticationMode"].as_str());
+    if mode.is_none_or(str::is_empty) {
+        cluster.insert("accessConfig".to_owned(), json!({"authenticationMode": "CONFIG_MAP"}));
+        let how = "is not in the state: became authenticationMode: ConfigMap, as clusters of versions of the AWS provider before 5.33 have it. If \
+                   the plan shows another mode in AWS, write that one into the manifest";
+        of.report_difference("access_config", how);
+    }
 }
 
 /// A managed node group.
@@ -176,4 +189,60 @@ pub fn fargate_profile(mut of: Section<'_>) -> Value {
     move_blocks(&mut of, &mut profile, ("selector", "selectors"), &["namespace", "labels"]);
     end(of);
     Value::Object(profile)
+}
+
+/// An OIDC identity provider.
+pub fn identity_provider(mut of: Section<'_>) -> Option<Value> {
+    let mut oidc = of.sections("oidc").into_iter().next()?;
+    let names = [
+        "identity_provider_config_name",
+        "issuer_url",
+        "client_id",
+        "username_claim",
+        "username_prefix",
+        "groups_claim",
+        "groups_prefix",
+        "required_claims",
+    ];
+    let provider = take(&mut oidc, &names);
+    end(oidc);
+    end(of);
+    Some(Value::Object(provider))
+}
+
+/// A capability.
+pub fn capability(mut of: Section<'_>) -> Value {
+    let mut capability = take(&mut of, &["capability_name", "type", "role_arn"]);
+    // EKS knows no other.
+    of.value("delete_propagation_policy");
+    // The version that EKS runs.
+    of.value("version");
+    if let Some(mut configuration) = of.sections("configuration").into_iter().next() {
+        let argo = configuration.sections("argo_cd").into_iter().next().map(argo_cd);
+        end(configuration);
+        capability.insert("configuration".to_owned(), json!({"argoCd": argo}));
+    }
+    end(of);
+    Value::Object(capability)
+}
+
+fn argo_cd(mut of: Section<'_>) -> Value {
+    let mut argo = take(&mut of, &["namespace"]);
+    if let Some(mut idc) = of.sections("aws_idc").into_iter().next() {
+        argo.insert("awsIdc".to_owned(), Value::Object(take(&mut idc, &["idc_instance_arn", "idc_region"])));
+        // EKS creates it.
+        idc.value("idc_managed_application_arn");
+        end(idc);
+    }
+    of.value("server_url");
+    move_block(&mut of, &mut argo, "network_access", &["vpce_ids"]);
+    let mappings = of.sections("rbac_role_mapping").into_iter().map(|mut one| {
+        let mut mapping = take(&mut one, &["role"]);
+        move_blocks(&mut one, &mut mapping, ("identity", "identities"), &["id", "type"]);
+        end(one);
+        Value::Object(mapping)
+    });
+    argo.insert("rbacRoleMappings".to_owned(), json!(mappings.collect::<Vec<_>>()));
+    end(of);
+    Value::Object(argo)
 }

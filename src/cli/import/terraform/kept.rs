@@ -26,8 +26,8 @@ const REASONS: [(&str, &str); 24] = [
         "tags of Auto Scaling groups: autoScalingGroupTags of the NodeGroup takes them over, and `keelson import --name` writes it",
     ),
     ("aws_autoscaling_", "self-managed nodes: they have no NodeGroup"),
-    ("aws_eks_identity_provider_config", "identity providers: the manifest does not have them"),
-    ("aws_eks_capability", "EKS capabilities: the manifest does not have them"),
+    ("aws_eks_identity_provider_config", "identity providers: a cluster that is converted here has no other"),
+    ("aws_eks_capability", "EKS capabilities that the manifest does not have: a remark says why"),
     (
         "aws_eks_access_",
         "access of nodes and services, which EKS arranges itself, and policies whose access entry is not in the state",

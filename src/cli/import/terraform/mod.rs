@@ -26,7 +26,7 @@ use super::adopted::{self, Shared};
 use super::converted::Converted;
 use super::section::{self, Report};
 use crate::resources::inventory::described::{self, Description};
-use attributes::section;
+use attributes::{report_tags, section};
 use state::Instance;
 use state_resource::Member;
 
@@ -106,6 +106,9 @@ fn describe<'s>(
     let mut policies = Vec::new();
     for (member, instance) in &members {
         let of = || section(instance, report);
+        if !matches!(member, Member::Cluster | Member::NodeGroup { .. }) {
+            report_tags(instance, cluster, report);
+        }
         match member {
             Member::Cluster => {}
             Member::AccessPolicy { principal } => policies.push((principal, convert::access_policy(of()))),
@@ -113,6 +116,8 @@ fn describe<'s>(
             Member::PodIdentity { .. } => description.pod_identities.push(convert::pod_identity(of())),
             Member::Addon { .. } => description.addons.push(convert::addon(of())),
             Member::FargateProfile { .. } => description.fargate_profiles.push(convert::fargate_profile(of())),
+            Member::Capability { .. } => description.capabilities.push(convert::capability(of())),
+            Member::IdentityProvider => description.identity_provider = convert::identity_provider(of()),
             Member::NodeGroup { .. } => description.node_groups.push(convert::node_group(of())),
             Member::OidcProvider => description.oidc_provider = true,
             Member::LogGroup => {

@@ -14,6 +14,8 @@ pub enum Member {
     PodIdentity { namespace: String, service_account: String },
     Addon { name: String },
     FargateProfile { name: String },
+    Capability { name: String },
+    IdentityProvider,
     NodeGroup { name: String },
     OidcProvider,
     Cluster,
@@ -40,6 +42,8 @@ impl Member {
             }
             "aws_eks_addon" => Self::Addon { name: text("addon_name") },
             "aws_eks_fargate_profile" => Self::FargateProfile { name: text("fargate_profile_name") },
+            "aws_eks_capability" => Self::Capability { name: text("capability_name") },
+            "aws_eks_identity_provider_config" => Self::IdentityProvider,
             "aws_eks_node_group" => Self::NodeGroup { name: text("node_group_name") },
             _ => return None,
         };
@@ -59,6 +63,8 @@ impl Member {
             Self::NodeGroup { name } => adopted.node_groups.contains(name),
             Self::Addon { name } => has("/addons", &|one| one["name"] == **name),
             Self::FargateProfile { name } => has("/fargateProfiles", &|one| one["name"] == **name),
+            Self::Capability { name } => has("/capabilities", &|one| one["name"] == **name),
+            Self::IdentityProvider => !spec["access"]["oidcIdentityProvider"].is_null(),
             Self::PodIdentity { namespace, service_account } => has("/podIdentities", &|one| {
                 one["namespace"] == **namespace && one["serviceAccount"] == **service_account
             }),

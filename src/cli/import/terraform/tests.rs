@@ -118,3 +118,84 @@ fn other_states_are_refused_with_what_to_do() {
     });
     assert!(error(&half, None).contains("role_arn: is missing in the state"));
 }
+
+/// The resources of the module.
+fn resources(state: &mut Value) -> &mut Vec<Value> {
+    state.pointer_mut("/values/root_module/child_modules/0/resources").and_then(Value::as_array_mut).unwrap()
+}
+
+/// The state of the module with one more resource of its cluster.
+fn with_resource(type_: &str, values: &Value) -> String {
+    edited(MODULE, |state| {
+        let address = format!("module.eks.{type_}.this[0]");
+        let mut values = values.clone();
+        values["cluster_name"] = json!("payments");
+        resources(state).push(json!({"address": address, "mode": "managed", "type": type_, "values": values}));
+    })
+}
+
+fn spec_of_cluster(manifest: &str) -> Value {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(manifest).unwrap();
+    documents.into_iter().find(|one| one["kind"] == "EksCluster").unwrap()["spec"].take()
+}
+
+#[test]
+fn cluster_of_an_older_provider_keeps_its_config_map() {
+    let text = edited(MODULE, |state| {
+        resources(state).retain(|one| !one["type"].as_str().unwrap().starts_with("aws_eks_access_"));
+        resources(state)[0]["values"]["access_config"] = json!([]);
+    });
+    let Converted { manifest, remarks, .. } = converted(&text, None);
+    assert_eq!(spec_of_cluster(&manifest)["access"]["authenticationMode"], "ConfigMap");
+    assert!(remarks.join("\n").contains("access_config: is not in the state"), "{remarks:?}");
+    assert!(!converted(MODULE, None).remarks.join("\n").contains("access_config"));
+}
+
+#[test]
+fn identity_provider_and_capability_are_adopted() {
+    let oidc = json!({"identity_provider_config_name": "corp", "issuer_url": "https://login.example.com", "client_id": "k8s",
+                      "groups_claim": "groups", "groups_prefix": "", "required_claims": {"tenant": "a"}});
+    let Converted { manifest, remarks, next } =
+        converted(&with_resource("aws_eks_identity_provider_config", &json!({"oidc": [oidc]})), None);
+    assert_eq!(
+        spec_of_cluster(&manifest)["access"]["oidcIdentityProvider"],
+        json!({"name": "corp", "issuerUrl": "https://login.example.com", "clientId": "k8s", "groupsClaim": "groups",
+               "requiredClaims": {"tenant": "a"}})
+    );
+    assert!(!remarks.join("\n").contains("oidc"), "{remarks:?}");
+    assert!(forgotten(&next).contains(&"module.eks.aws_eks_identity_provider_config.this[0]".to_owned()), "{next}");
+
+    let center = "arn:aws:sso:::instance/ssoins-0123456789abcdef";
+    let argo = json!({
+        "namespace": "argocd", "server_url": "https://x", "network_access": [],
+        "aws_idc": [{"idc_instance_arn": center, "idc_region": "eu-west-1", "idc_managed_application_arn": "x"}],
+        "rbac_role_mapping": [{"role": "ADMIN", "identity": [{"id": "0a-1", "type": "SSO_GROUP"}]}],
+    });
+    let values = json!({
+        "arn": "x", "capability_name": "argocd", "type": "ARGOCD", "version": "v3", "delete_propagation_policy": "RETAIN",
+        "role_arn": "arn:aws:iam::111122223333:role/argocd", "configuration": [{"argo_cd": [argo]}],
+    });
+    let Converted { manifest, remarks, next } = converted(&with_resource("aws_eks_capability", &values), None);
+    let capability = &spec_of_cluster(&manifest)["capabilities"][0];
+    assert_eq!((&capability["name"], &capability["type"]), (&json!("argocd"), &json!("ArgoCd")));
+    let argo = &capability["configuration"]["argoCd"];
+    assert_eq!(argo["awsIdc"], json!({"idcInstanceArn": center, "idcRegion": "eu-west-1"}));
+    let mapping = json!({"role": "Admin", "identities": [{"id": "0a-1", "type": "SsoGroup"}]});
+    assert_eq!(argo["rbacRoleMappings"], json!([mapping]));
+    assert!(!remarks.join("\n").contains("aws_eks_capability"), "{remarks:?}");
+    assert!(forgotten(&next).contains(&"module.eks.aws_eks_capability.this[0]".to_owned()), "{next}");
+}
+
+#[test]
+fn tags_of_parts_are_named_unless_the_cluster_has_them() {
+    let identity = |tags: Value| {
+        let role = "arn:aws:iam::111122223333:role/a";
+        json!({"namespace": "a", "service_account": "b", "role_arn": role, "association_id": "a-1", "tags_all": tags})
+    };
+    let remarks = |tags| {
+        let text = with_resource("aws_eks_pod_identity_association", &identity(tags));
+        converted(&text, None).remarks.join("\n")
+    };
+    assert!(remarks(json!({"cost": "7"})).contains("this[0].tags: cost=7 stay as they are"));
+    assert!(!remarks(json!({"team": "payments"})).contains("aws_eks_pod_identity_association"));
+}

@@ -2,6 +2,7 @@
 //! Cluster API. Pure. What a description lacks, AWS is not asked for.
 
 mod described_node_group;
+mod extensions;
 mod values;
 
 use aws_sdk_eks::types::{
@@ -14,6 +15,7 @@ use aws_sdk_eks::types::{
 use serde_json::Value;
 
 use described_node_group::node_group;
+use extensions::{capability, identity_provider};
 use values::{flag, list, map, part, text, texts};
 
 use super::{FoundAddon, FoundEntry, Inventory};
@@ -34,6 +36,10 @@ pub struct Description {
     pub fargate_profiles: Vec<Value>,
     /// As of DescribeNodegroup.
     pub node_groups: Vec<Value>,
+    /// As of DescribeIdentityProviderConfig, of its member `oidc`.
+    pub identity_provider: Option<Value>,
+    /// As of DescribeCapability.
+    pub capabilities: Vec<Value>,
     /// The days that the control plane's logs are kept, and the ARN of their key.
     pub log_retention: Option<(i32, Option<String>)>,
     /// Whether there is an IAM OIDC provider for its issuer.
@@ -56,8 +62,8 @@ pub fn inventory(of: &Description) -> Inventory {
         node_groups: of.node_groups.iter().map(node_group).collect(),
         group_tags: Default::default(),
         log_group,
-        identity_provider: None,
-        capabilities: Vec::new(),
+        identity_provider: of.identity_provider.as_ref().map(identity_provider),
+        capabilities: of.capabilities.iter().map(capability).collect(),
         oidc_provider: of.oidc_provider,
         subnets_gone: Vec::new(),
         other_instances: Vec::new(),
