@@ -38,6 +38,7 @@ NAMESPACES = (TEAM, PAYMENTS, SHOP, "team-a", "fleet", "monitoring", "clusters")
 # EKS and the operator are quick here, and one test deletes more than a user does.
 QUICK_OPERATOR = {"driftInterval": "3s", "readAfterWriteWindow": "1s", "loadBalancerTimeout": "5s", "maxDeletions": 100, "maxDeletionsTotal": 100}
 LOGS = "kubectl -n keelson-system logs deployment/keelson"
+DRY_RUN = " --dry-run=server"
 STEPS = "{range .status.plan.steps[*]}"
 DEMO, DEMO_NODES = cluster("demo"), node_group("demo")
 SOON = 30
@@ -70,17 +71,17 @@ def installed(on: Environment, reader: Reader) -> Iterator[None]:
     """What docs/install.md does, from the permissions in AWS to a first cluster; at the end everything is removed, as it says."""
     guide = Guide(INSTALL)
     permissions(guide, reader)
-    with_kustomize(guide, reader)
     with_helm(guide, reader)
     check_an_account(guide, reader)
     first_cluster(guide, reader)
     events(guide, reader)
     assert restore.installation(on) in reader.run(guide.take("configmap keelson-installation"))
     yield
-    remove = guide.take("helm uninstall keelson")
-    reader.run(remove)
+    reader.run(guide.take("helm uninstall keelson"))
     assert not on.api.find("v1", "Namespace", SYSTEM)
     assert on.account(ACCOUNT).tagged() == {}
+    with_the_chart_alone(reader)
+    with_kustomize(guide, reader)
     guide.end()
 
 
@@ -120,17 +121,19 @@ def with_kustomize(guide: Guide, reader: Reader) -> None:
     crds = "'https://github.com/OWNER/keelson//crds?ref=v0.1.0'"
     printed = reader.run(guide.take("rollout status deployment/keelson", **{crds: "crds"}))
     assert "successfully rolled out" in printed
-    reader.run("kubectl delete -k .\nkubectl delete -k crds")
+
+
+def with_the_chart_alone(reader: Reader) -> None:
+    """What the short pages say about the chart. Nothing is installed."""
+    chart, short = Guide("deploy/charts/keelson/README.md"), Guide("README.md")
+    for guide in (chart, short):
+        assert "STATUS: pending-install" in reader.run(f"{guide.take('helm install keelson')}{DRY_RUN}")
+        guide.end()
 
 
 def with_helm(guide: Guide, reader: Reader) -> None:
     (values,) = file_blocks(INSTALL, "serviceMonitor:")
     (reader.folder / "values.yaml").write_text(yaml.safe_dump({**yaml.safe_load(values), "operator": QUICK_OPERATOR}))
-    short, chart, checked = Guide("README.md"), Guide("deploy/charts/keelson/README.md"), " --dry-run=server"
-    for other in (chart, short):
-        assert "STATUS: pending-install" in reader.run(other.take("helm install keelson").strip() + checked)
-        other.end()
-    reader.run(f"kubectl delete namespace {SYSTEM}")
     assert "STATUS: deployed" in reader.run(guide.take("helm install keelson"))
     reader.run(guide.take("rolebinding keelson-secrets --namespace=team"))
     monitoring = Guide("docs/monitoring.md")
@@ -378,17 +381,13 @@ def allow(on: Environment, **allowed: object) -> None:
     on.api.patch("keelson.dev/v1alpha1", "AwsAccount", "default", {"spec": allowed}, None)
 
 
-def test_commands_to_create_a_private_cluster(on, reader):
+def test_commands_to_create_a_private_cluster(reader):
     guide = Guide("docs/how-to/private-cluster.md")
-    reader.run(guide.take("aws ecr create-repository"))
     reader.write("vault.yaml", *first_manifest("how-to/private-cluster.md"))
     plan, apply = guide.lines("keelson plan -f vault.yaml")
     assert "VPC endpoint" in reader.run(plan)
-    reader.run(apply)
+    assert "ekscluster.keelson.dev/vault created (server dry run)" in reader.run(apply + DRY_RUN)
     guide.end()
-    vault = cluster("vault")
-    until(lambda: on.status(vault).get("arn"), SOON, "the control plane")
-    on.delete(node_group("vault"), vault)
 
 
 def test_commands_to_use_several_accounts(on, reader):
@@ -433,8 +432,8 @@ def adopt(on: Environment, reader: Reader, guide: Guide, printed: str) -> None:
     """The steps that all pages about migration have, with the manifests in payments.yaml. printed: by `keelson import`."""
     allow(on, **{"allowedNamespaces": ["*"], **yaml.safe_load(printed.partition("must allow it:\n")[2])}, allowedRegions=None)
     allow(on, allowedNamespaces=["*"])
-    reader.forget_policy("keelson-adoption")
-    reader.run(guide.take("keelson-adoption"))
+    # The commands of docs/install.md, which have been run.
+    assert guide.lines("keelson-adoption") == Guide(INSTALL).lines("keelson-adoption")
     items = reader.read("payments.yaml")
     reader.write("payments.yaml", {**items[0], "spec": {**items[0]["spec"], "changePolicy": "Observe"}}, *items[1:])
     apply, steps = guide.lines(STEPS)
@@ -453,9 +452,10 @@ def release(on: Environment, reader: Reader) -> None:
     assert active(reader, "payments")
 
 
-def imported(reader: Reader, guide: Guide, part: str) -> str:
-    """Runs a block that writes payments.yaml, whose plan changes nothing. Returns what `keelson import` says to do."""
+def imported(reader: Reader, guide: Guide, imports: Guide, part: str) -> str:
+    """Runs a block that writes payments.yaml, whose plan changes nothing; docs/import.md has the same. Returns what `keelson import` says to do."""
     *get, write, plan = guide.lines(part)
+    assert imports.lines(part) == [*get, write, plan]
     printed = [reader.run(command) for command in (*get, write)][-1]
     assert reader.run(plan).count("0 to create, 0 to update, 0 to delete") == len(reader.read("payments.yaml"))
     return printed
@@ -468,21 +468,18 @@ def test_commands_to_migrate(on, reader, payments):
         "managedNodeGroups": [{"name": "general"}],
     })
     *create, apply = guide.lines("keelson import --eksctl")
-    for text in (imports.take("keelson import --eksctl"), "\n".join(create)):
-        assert "EksCluster team-payments/blue" in reader.run(text)
-    assert "ekscluster.keelson.dev/blue created" in reader.run(apply)
-    on.delete(*reversed(reader.read("payments.yaml")))
+    assert imports.lines("keelson import --eksctl") == create
+    assert "EksCluster team-payments/blue" in reader.run("\n".join(create))
+    assert "ekscluster.keelson.dev/blue created (server dry run)" in reader.run(apply + DRY_RUN)
 
-    imported(reader, imports, "--region eu-west-1")
-    printed = imported(reader, guide, "--region eu-west-1")
+    printed = imported(reader, guide, imports, "--region eu-west-1")
     adopt(on, reader, guide, printed)
     release(on, reader)
     guide.end()
 
     (reader.folder / "state.json").write_text(terraform_state.of(reader.account, "payments").shown())
     guide = Guide("docs/how-to/migrate-from-terraform.md")
-    imported(reader, imports, "--terraform state.json")
-    printed = imported(reader, guide, "--terraform state.json")
+    printed = imported(reader, guide, imports, "--terraform state.json")
     adopt(on, reader, guide, printed)
     release(on, reader)
     guide.end()
@@ -490,8 +487,7 @@ def test_commands_to_migrate(on, reader, payments):
     names = capa(on, reader)
     guide = Guide("docs/how-to/migrate-from-cluster-api.md")
     reader.run(guide.take('{"spec":{"paused":true}}'))
-    imported(reader, imports, "--capa objects.yaml")
-    printed = imported(reader, guide, "--capa objects.yaml")
+    printed = imported(reader, guide, imports, "--capa objects.yaml")
     adopt(on, reader, guide, printed)
     reader.run(guide.take("remove()"))
     assert [name for kind, version, name in names if on.api.find(version, kind, name, "clusters")] == []
@@ -538,10 +534,9 @@ def test_commands_of_people_while_the_operator_is_stopped(on, reader, shop):
     with stopped(on, reader):
         rollouts(on, reader)
         emergency(on, reader)
-        with_recovery = recovery(on, reader, shop)
+        list_all = recovery(on, reader, shop)
     on.ready(*shop)
-    assert "Available" in reader.run(with_recovery.take("kubectl get ekscluster,nodegroup -A"))
-    with_recovery.end()
+    assert "shop-default" in reader.run(list_all)
 
 
 @contextmanager
@@ -600,8 +595,8 @@ def emergency(on: Environment, reader: Reader) -> None:
     guide.end()
 
 
-def recovery(on: Environment, reader: Reader, shop: tuple[dict, dict]) -> Guide:
-    """The objects of a team are lost and applied again: docs/disaster-recovery.md and its how-to, up to the start of the operator."""
+def recovery(on: Environment, reader: Reader, shop: tuple[dict, dict]) -> str:
+    """The objects of a team are lost and applied again: docs/disaster-recovery.md and its how-to. Returns the last command, which shows the result."""
     restore.lose(on, *shop)
     restore.from_git(on, *shop)
     guide, short = Guide("docs/disaster-recovery.md"), Guide("docs/how-to/disaster-recovery.md", {"prod-eu": restore.installation(on)})
@@ -609,7 +604,9 @@ def recovery(on: Environment, reader: Reader, shop: tuple[dict, dict]) -> Guide:
     assert "recoverable" in reader.run(guide.take("keelson recover --dry-run"))
     for command in guide.lines("keelson recover --all"):
         reader.run(command)
-    for command in short.lines("keelson recover --all")[:2]:
+    *repeat, list_all = short.lines("keelson recover --all")
+    for command in repeat:
         reader.run(command)
     guide.end()
-    return short
+    short.end()
+    return list_all

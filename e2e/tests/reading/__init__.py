@@ -74,12 +74,7 @@ class Reader:
         return self.on.account(ACCOUNT)
 
     def run(self, commands: str) -> str:
-        import time  # TIMING
-        t = time.time()  # TIMING
-        try:  # TIMING
-            return self.shell.run(commands)
-        finally:  # TIMING
-            open("/work/adhoc/docs-timing.log", "a").write(f"{time.time() - t:.1f} {time.time():.1f} {commands[:90]!r}\n")  # TIMING
+        return self.shell.run(commands)
 
     def run_in(self, account: str, commands: str) -> str:
         """With credentials of another account."""
@@ -90,13 +85,6 @@ class Reader:
 
     def read(self, name: str) -> list[dict]:
         return [item for item in yaml.safe_load_all((self.folder / name).read_text()) if item]
-
-    def forget_policy(self, name: str) -> None:
-        """So that another page can create it."""
-        iam, arn = self.account.iam, f"arn:aws:iam::{ACCOUNT}:policy/{name}"
-        for role in iam.list_entities_for_policy(PolicyArn=arn)["PolicyRoles"]:
-            iam.detach_role_policy(RoleName=role["RoleName"], PolicyArn=arn)
-        iam.delete_policy(PolicyArn=arn)
 
 
 def file_blocks(page: str, part: str) -> list[str]:
