@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ import pytest
 import yaml
 from botocore import xform_name
 
+from charts.rendering import default_values
 from fleet.guide import NOT_RUN, PAGES_NOT_RUN, RUN_ELSEWHERE, Guide, blocks, commands, to_run
 from fleet.shell import needs_tools
-from keelson_harness.paths import CHECKOUT, CRDS, keelson_binary
+from keelson_harness.paths import CHECKOUT, CRDS, keelson_binary, tools
 from named_commands import VALUE, Named, in_sentence, in_shell, of_files, of_pages, of_source
 
 TESTS = CHECKOUT / "e2e" / "tests"
+CHART = CHECKOUT / "deploy" / "charts" / "keelson"
+OF_KUBERNETES = {"view", "edit", "admin"}
 # They may only become fewer.
 MOST_NOT_RUN = 29
 SOURCES = (of_pages, of_files, of_source)
@@ -54,7 +58,7 @@ def named(program: str) -> list[Named]:
 
 def answer(*line: str) -> subprocess.CompletedProcess[str]:
     """Of a program that is asked for help after its arguments: it refuses those that it does not know, and runs nothing."""
-    return subprocess.run(line, env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}, capture_output=True, text=True, check=False)
+    return subprocess.run(line, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}, capture_output=True, text=True, check=False)
 
 
 @functools.cache
@@ -178,6 +182,46 @@ def test_named_commands_of_aws_exist():
     assert not wrong, "\n".join(wrong)
 
 
+def test_commands_that_do_not_exist_are_refused():
+    program = str(keelson_binary())
+    assert "unexpected argument" in refused(program, "plan", "-f", "x", "--lives")
+    assert "unrecognized subcommand" in refused(program, "rollout", "redo")
+    assert not refused(program, "plan", "--live", "-f")
+    assert aws_options("eks", "describe-clusters") is None and "name" in (aws_options("eks", "describe-cluster") or ())
+    assert list(kinds_of(("get", "-n", "team", "ekscluster,nodegroups/x"))) == ["ekscluster", "nodegroups"]
+    assert {"fr", "nodegroups"} <= kinds() and "eksc" not in kinds()
+
+
+def test_named_commands_of_helm_exist_and_set_values_of_the_chart():
+    helm = str(tools("helm")["helm"])
+    wrong = [f"{one.place}: {' '.join(one.words)}: {why}" for one in named("helm") if (why := refused(helm, *one.words[1:]))]
+    assert not wrong, "\n".join(wrong)
+    texts = [path.read_text() for path in (*(CHECKOUT / page for page in PAGES), CHART / "templates" / "NOTES.txt")]
+    paths = {path for text in texts for path in re.findall(r"--set ([\w.]+)=", text)}
+    assert len(paths) > 4
+    assert [path for path in sorted(paths) if not is_value(path.split("."))] == []
+
+
+def is_value(path: list[str]) -> bool:
+    found: object = default_values()
+    for key in path:
+        if not isinstance(found, dict) or key not in found:
+            return False
+        found = found[key]
+    return True
+
+
+def test_named_roles_and_annotations_exist():
+    """Those that commands bind and set."""
+    words = [(one.place, word) for program in ("kubectl", "keelson") for one in named(program) for word in one.words]
+    roles = {word.partition("=")[2] for _, word in words if word.startswith("--clusterrole=")} - OF_KUBERNETES
+    shipped = "".join(path.read_text() for path in (CHECKOUT / "deploy").rglob("*.yaml"))
+    assert len(roles) > 7 and [role for role in sorted(roles) if not re.search(rf"name: {role}$", shipped, re.MULTILINE)] == []
+    keys = {found[1] for _, word in words if (found := re.match(r"((?:[a-z]+\.)?keelson\.dev/[a-z-]+)[=-]", word))}
+    source = "".join(path.read_text() for path in (CHECKOUT / "src").rglob("*.rs"))
+    assert len(keys) > 6 and [key for key in sorted(keys) if not key.startswith("hold.") and f'"{key}"' not in source] == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -210,19 +254,19 @@ def test_commands_of_a_sentence_are_found(text, expected):
 
 @functools.cache
 def opened_guides() -> dict[str, str]:
-    """The file that runs the commands of a page, for each page of which a function opens a `Guide` and reaches its end."""
-    found = {}
-    for path in sorted(TESTS.glob("test_*.py")):
-        tree = ast.parse(path.read_text())
-        constants = {one.targets[0].id: one.value for one in tree.body if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)}
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef):
-                found |= dict.fromkeys(pages_of(function, constants), path.name)
-    return found
+    """The file that runs the commands of a page, for each page of which a function opens a `Guide` and reaches an end."""
+    files = [*sorted(TESTS.glob("test_*.py")), *sorted((TESTS / "reading").glob("*.py"))]
+    trees = {path.name: ast.parse(text) for path in files if "Guide(" in (text := path.read_text())}
+    assigned = [node for tree in trees.values() for node in tree.body if isinstance(node, ast.Assign)]
+    constants = {node.targets[0].id: node.value for node in assigned if isinstance(node.targets[0], ast.Name)}
+    functions = [(name, node) for name, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {page: name for name, function in functions for page in pages_of(function, constants)}
 
 
 def pages_of(function: ast.FunctionDef, constants: dict[str, ast.expr]) -> list[str]:
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    if not any(isinstance(call.func, ast.Attribute) and call.func.attr == "end" for call in calls):
+        return []
     opened = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Guide"]
     pages = [constants.get(page.id, page) if isinstance(page, ast.Name) else page for page in opened]
     return [page.value for page in pages if isinstance(page, ast.Constant)]

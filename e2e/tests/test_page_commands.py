@@ -21,27 +21,33 @@ from fleet.guide import Guide
 from fleet.manifests import cluster, key_of, namespace, node_group, secret
 from fleet.shell import needs_tools
 from fleet.upgrading import SMALL
-from importing import capa_objects, clusters, terraform_state
+from importing import clusters, terraform_state
 from keelson_harness.aws import ACCOUNT, REGION, Durations
-from keelson_harness.demo import greeting
-from keelson_harness.kubeapi import documents
-from keelson_harness.paths import CHECKOUT, EXAMPLES
+from keelson_harness.paths import CHECKOUT
 from keelson_harness.processes import free_port
-from reading import Reader, file_blocks, first_manifest, as_shown
-from test_doctor import Doctor
+from reading import Reader, first_manifest
+from reading.cluster_api import cluster_api_objects
+from reading.installation import (
+    DRY_RUN,
+    INSTALL,
+    SOON,
+    active,
+    create_event_queue,
+    create_first_cluster,
+    check_an_account,
+    grant_permissions,
+    install_with_helm,
+    install_with_kustomize,
+    render_the_chart,
+)
 from test_rollout_cli import Fleet
 
-INSTALL = "docs/install.md"
 RUNBOOKS = "docs/runbooks.md"
 SYSTEM, DEFAULT, TEAM, PAYMENTS, SHOP = "keelson-system", "default", "team", "team-payments", "team-shop"
 NAMESPACES = (TEAM, PAYMENTS, SHOP, "team-a", "fleet", "monitoring", "clusters")
-# EKS and the operator are quick here, and one test deletes more than a user does.
-QUICK_OPERATOR = {"driftInterval": "3s", "readAfterWriteWindow": "1s", "loadBalancerTimeout": "5s", "maxDeletions": 100, "maxDeletionsTotal": 100}
 LOGS = "kubectl -n keelson-system logs deployment/keelson"
-DRY_RUN = " --dry-run=server"
 STEPS = "{range .status.plan.steps[*]}"
 DEMO, DEMO_NODES = cluster("demo"), node_group("demo")
-SOON = 30
 
 
 @pytest.fixture(scope="module")
@@ -70,129 +76,19 @@ def shop(on: Environment, installed: None) -> tuple[dict, dict]:
 def installed(on: Environment, reader: Reader) -> Iterator[None]:
     """What docs/install.md does, from the permissions in AWS to a first cluster; at the end everything is removed, as it says."""
     guide = Guide(INSTALL)
-    permissions(guide, reader)
-    with_helm(guide, reader)
+    grant_permissions(guide, reader)
+    install_with_helm(guide, reader)
     check_an_account(guide, reader)
-    first_cluster(guide, reader)
-    events(guide, reader)
+    create_first_cluster(guide, reader)
+    create_event_queue(guide, reader)
     assert restore.installation(on) in reader.run(guide.take("configmap keelson-installation"))
     yield
     reader.run(guide.take("helm uninstall keelson"))
     assert not on.api.find("v1", "Namespace", SYSTEM)
     assert on.account(ACCOUNT).tagged() == {}
-    with_the_chart_alone(reader)
-    with_kustomize(guide, reader)
+    render_the_chart(reader)
+    install_with_kustomize(guide, reader)
     guide.end()
-
-
-def permissions(guide: Guide, reader: Reader) -> None:
-    eks = reader.account.eks
-    role = reader.account.cluster_role("management")
-    eks.create_cluster(name="MANAGEMENT", roleArn=role, resourcesVpcConfig={"subnetIds": reader.account.network("ab")})
-    by_stack = fresh_account()
-    reader.run_in(by_stack, guide.take("--stack-name keelson-role"))
-    policies = reader.on.account(by_stack).iam.list_attached_role_policies(RoleName="keelson")["AttachedPolicies"]
-    assert {"keelson", "keelson-roles", "keelson-eks"} <= {policy["PolicyName"] for policy in policies}
-
-    reader.run(guide.take("--policy-name keelson-boundary"))
-    (trust,) = file_blocks(INSTALL, "pods.eks.amazonaws.com")
-    (reader.folder / "trust.json").write_text(trust)
-    for part in ("--role-name keelson --assume-role-policy-document", "keelson-workloads", "keelson-karpenter", "keelson-adoption"):
-        reader.run(guide.take(part))
-    attached = reader.account.iam.list_attached_role_policies(RoleName="keelson")["AttachedPolicies"]
-    expected = {"keelson", "keelson-roles", "keelson-eks", "keelson-workloads", "keelson-karpenter", "keelson-adoption"}
-    assert {policy["PolicyName"] for policy in attached} == expected
-
-    found = until(lambda: active(reader, "MANAGEMENT"), SOON, "the management cluster in AWS")
-    reader.run(guide.take("aws eks tag-resource", ARN=found["arn"]))
-    reader.run(guide.take("create-pod-identity-association"))
-    assert eks.list_pod_identity_associations(clusterName="MANAGEMENT")["associations"]
-
-
-def active(reader: Reader, name: str) -> dict | None:
-    found = reader.account.eks.describe_cluster(name=name)["cluster"]
-    return found if found["status"] == "ACTIVE" else None
-
-
-def with_kustomize(guide: Guide, reader: Reader) -> None:
-    (overlay,) = file_blocks(INSTALL, "newName: registry.example.com/keelson")
-    local = overlay.replace("https://github.com/OWNER/keelson//deploy?ref=v0.1.0", "deploy")
-    (reader.folder / "kustomization.yaml").write_text(local)
-    crds = "'https://github.com/OWNER/keelson//crds?ref=v0.1.0'"
-    printed = reader.run(guide.take("rollout status deployment/keelson", **{crds: "crds"}))
-    assert "successfully rolled out" in printed
-
-
-def with_the_chart_alone(reader: Reader) -> None:
-    """What the short pages say about the chart. Nothing is installed."""
-    chart, short = Guide("deploy/charts/keelson/README.md"), Guide("README.md")
-    for guide in (chart, short):
-        assert "STATUS: pending-install" in reader.run(f"{guide.take('helm install keelson')}{DRY_RUN}")
-        guide.end()
-
-
-def with_helm(guide: Guide, reader: Reader) -> None:
-    (values,) = file_blocks(INSTALL, "serviceMonitor:")
-    (reader.folder / "values.yaml").write_text(yaml.safe_dump({**yaml.safe_load(values), "operator": QUICK_OPERATOR}))
-    assert "STATUS: deployed" in reader.run(guide.take("helm install keelson"))
-    reader.run(guide.take("rolebinding keelson-secrets --namespace=team"))
-    monitoring = Guide("docs/monitoring.md")
-    for other in (guide, monitoring):
-        # The values of the page bind it already.
-        reader.run("kubectl delete clusterrolebinding keelson-metrics-reader")
-        reader.run(other.take("clusterrolebinding keelson-metrics-reader"))
-    monitoring.end()
-
-
-def check_an_account(guide: Guide, reader: Reader) -> None:
-    """In an account with five VPCs, whose quotas are AWS's."""
-    doctor = Doctor(reader.on, reader.folder)
-    for code, value in {"L-F678F1CE": 5, "L-A4707A72": 5, "L-FE5A380F": 5, "L-0263D0A3": 5, "L-1216C47A": 64, "L-1194D53C": 100}.items():
-        reader.on.aws.control("POST", "quotas", json={"account": doctor.id, "region": REGION, "code": code, "value": value})
-    for _ in range(5):
-        doctor.account.ec2.create_vpc(CidrBlock="10.0.0.0/16")
-    reader.on.cloud.git.repository("fleet").commit(greeting("hello from Git"), message="Add clusters/demo")
-    reader.write("cluster.yaml", doctor.aws_account, *minimal(reader))
-    printed = reader.run_in(doctor.id, f"! {guide.take('keelson doctor -f cluster.yaml --live')}")
-    text = (CHECKOUT / INSTALL).read_text()
-    shown = re.search(r"^```text\n(EksCluster default/demo.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
-    assert as_shown(shown.replace("111122223333", doctor.id), printed), f"shown:\n{shown}\nreal:\n{printed}"
-
-
-def minimal(reader: Reader) -> list[dict]:
-    """examples/minimal.yaml with the reader's repository."""
-    items = documents(EXAMPLES / "minimal.yaml")
-    items[0]["spec"]["gitops"]["flux"]["source"]["git"]["url"] = f"{reader.on.cloud.git.url}/fleet.git"
-    return items
-
-
-def first_cluster(guide: Guide, reader: Reader) -> None:
-    (account,) = documents(EXAMPLES / "account.yaml")
-    account["spec"]["permissionsBoundaryArn"] = f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"
-    account["spec"]["allowedNamespaces"] = ["*"]
-    demo, nodes = minimal(reader)
-    demo["spec"]["access"] = yaml.safe_load(file_blocks(INSTALL, "role/platform")[0])["spec"]["access"]
-    demo["spec"]["access"]["entries"][0]["principalArn"] = reader.account.role("platform", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"})
-    reader.write("account.yaml", account)
-    reader.write("cluster.yaml", demo, nodes)
-    doctor, plan, apply, status, kubeconfig = guide.lines("keelson doctor -f account.yaml -f cluster.yaml --live")
-    assert "passed" in reader.run(doctor)
-    assert "EksCluster default/demo" in reader.run(plan)
-    reader.run(apply)
-    reader.shell.watch(status, r"Ready \(Available\)", 120)
-    reader.on.ready(demo, nodes)
-    context = reader.run("kubectl config current-context").strip()
-    for commands in (kubeconfig, guide.take("kubectl get nodes")):
-        printed = reader.run(commands)
-        assert "demo" in reader.run("kubectl config current-context")
-        reader.run(f"kubectl config use-context {context}")
-    assert " Ready " in printed
-
-
-def events(guide: Guide, reader: Reader) -> None:
-    reader.run(guide.take("--stack-name keelson-events"))
-    queue = reader.account.client("sqs").get_queue_url(QueueName="keelson-events")["QueueUrl"]
-    reader.run(guide.take("aws sqs receive-message", URL=queue))
 
 
 # Operation
@@ -484,7 +380,7 @@ def test_commands_to_migrate(on, reader, payments):
     release(on, reader)
     guide.end()
 
-    names = capa(on, reader)
+    names = cluster_api_objects(on, reader)
     guide = Guide("docs/how-to/migrate-from-cluster-api.md")
     reader.run(guide.take('{"spec":{"paused":true}}'))
     printed = imported(reader, guide, imports, "--capa objects.yaml")
@@ -497,33 +393,6 @@ def test_commands_to_migrate(on, reader, payments):
     on.delete(*reversed(items))
     guide.end()
     imports.end()
-
-
-def capa(on: Environment, reader: Reader) -> list[tuple[str, str, str]]:
-    """The objects of Cluster API for a cluster in AWS, without its controllers. Returns kind, apiVersion and name of each."""
-    items = [*yaml.safe_load_all(capa_objects.of(reader.account, "payments", "general", "payments"))]
-    infrastructure = {"apiVersion": "infrastructure.cluster.x-k8s.io/v1beta2", "metadata": {"name": "payments", "namespace": "clusters"}, "spec": {}}
-    items.append({**infrastructure, "kind": "AWSManagedCluster"})
-    kinds = {(item["apiVersion"], item["kind"]) for item in items} | {(infrastructure["apiVersion"], "AWSFargateProfile")}
-    on.api.apply_all([open_crd(*version.split("/"), kind) for version, kind in sorted(kinds)])
-    for item in items:
-        on.api.create({**item, "metadata": {**item["metadata"], "finalizers": ["cluster.x-k8s.io/finalizer"]}})
-    return [(item["kind"], item["apiVersion"], item["metadata"]["name"]) for item in items]
-
-
-def open_crd(group: str, version: str, kind: str) -> dict:
-    """A CRD whose objects may have any field."""
-    plural, anything = f"{kind.lower()}s", {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        # Of an API that belongs to Kubernetes.
-        "metadata": {"name": f"{plural}.{group}", "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
-        "spec": {
-            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-            "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}],
-        },
-    }
 
 
 # Without the operator
