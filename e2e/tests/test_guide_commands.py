@@ -12,35 +12,15 @@ import yaml
 
 from fleet.account import fresh_account
 from fleet.environment import Environment, environment, until
+from fleet.guide import Guide
 from fleet.manifests import cluster, key_of, node_group
-from fleet.shell import BLOCK, Shell, needs_tools
+from fleet.shell import Shell, needs_tools
 from fleet.upgrading import SMALL, far_window
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import documents
-from keelson_harness.paths import CHECKOUT, DEPLOY, keelson_binary
+from keelson_harness.paths import DEPLOY, keelson_binary
 
-GUIDES = CHECKOUT / "docs" / "how-to"
 HOLD = "hold.keelson.dev/freeze"
-
-
-class Guide:
-    """The blocks of commands of a page. Each is to be taken once."""
-
-    def __init__(self, name: str):
-        self._left = [text for kind, text in BLOCK.findall((GUIDES / name).read_text()) if kind == "sh"]
-
-    def take(self, part: str) -> str:
-        """The block with that text."""
-        (found,) = (block for block in self._left if part in block)
-        self._left.remove(found)
-        return found
-
-    def lines(self, part: str) -> list[str]:
-        """The commands of that block, without their comments."""
-        return [re.sub(r"\s+#.*$", "", line) for line in self.take(part).splitlines()]
-
-    def end(self) -> None:
-        assert self._left == [], "commands that no test runs"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +78,7 @@ def write(path: Path, *items: dict) -> None:
 
 
 def test_commands_to_upgrade_a_cluster(on, account, shell, folder):
-    guide = Guide("upgrade-a-cluster.md")
+    guide = Guide("docs/how-to/upgrade-a-cluster.md")
     target, nodes = shop("1.35")
     write(folder / "shop.yaml", target, nodes)
     shell.run("kubectl apply -f shop.yaml")
@@ -127,7 +107,7 @@ def test_commands_to_upgrade_a_cluster(on, account, shell, folder):
 
 
 def test_commands_of_windows_approvals_and_holds(on, account, shell, folder):
-    guide = Guide("windows-and-approvals.md")
+    guide = Guide("docs/how-to/windows-and-approvals.md")
     target, nodes = shop("1.34", changePolicy="Approval")
     question = "Approve? [y/N]"
     on.apply(target, nodes)
@@ -187,7 +167,7 @@ def test_commands_of_windows_approvals_and_holds(on, account, shell, folder):
 
 
 def test_commands_to_restrict_a_tenant(on, shell, folder):
-    guide = Guide("restrict-a-tenant.md")
+    guide = Guide("docs/how-to/restrict-a-tenant.md")
     on.api.apply_all([*documents(DEPLOY / "namespace.yaml"), *documents(DEPLOY / "rbac-users.yaml")])
     shell.run(guide.take("create namespace team-payments"))
     create, patch, apply = guide.lines("auth can-i create ekscluster")

@@ -14,6 +14,8 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,16 @@ class Shell:
             text = terminal.until(shown, seconds)
             os.killpg(terminal.process.pid, signal.SIGINT)
             return text
+
+    @contextmanager
+    def running(self, command: str) -> Iterator[OnTerminal]:
+        """Runs a command on a terminal for a block, and ends it with Ctrl-C."""
+        with OnTerminal(self, command) as terminal:
+            try:
+                yield terminal
+            finally:
+                if terminal.process.poll() is None:
+                    os.killpg(terminal.process.pid, signal.SIGINT)
 
     def answer(self, command: str, question: str, reply: str) -> tuple[int, str]:
         """Runs a command on a terminal, and answers its question. Returns its exit code and output."""

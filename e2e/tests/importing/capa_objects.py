@@ -10,8 +10,8 @@ from keelson_harness.aws import REGION
 NAMESPACE = "clusters"
 
 
-def of(account: Account, name: str, group: str) -> str:
-    """A Cluster, its control plane, and a MachinePool for the node group."""
+def of(account: Account, name: str, group: str, cluster_object: str = "shop") -> str:
+    """A Cluster of that name, its control plane, and a MachinePool for the node group. name, group: in EKS."""
     eks = account.eks
     cluster = eks.describe_cluster(name=name)["cluster"]
     vpc = cluster["resourcesVpcConfig"]
@@ -48,18 +48,20 @@ def of(account: Account, name: str, group: str) -> str:
         "addons": [{"name": addon["addonName"], "version": addon["addonVersion"]} for addon in addons],
         "networkStatus": {"securityGroups": {"node-eks-additional": {"id": vpc["securityGroupIds"][0]}}},
     }
-    reference = {"kind": "AWSManagedControlPlane", "name": "shop-control-plane"}
+    reference = {"kind": "AWSManagedControlPlane", "name": f"{cluster_object}-control-plane"}
     services = {"cidrBlocks": [cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"]]}
     documents = [
-        _object("cluster.x-k8s.io/v1beta1", "Cluster", "shop", {"controlPlaneRef": reference, "clusterNetwork": {"services": services}}),
-        _object("controlplane.cluster.x-k8s.io/v1beta2", "AWSManagedControlPlane", "shop-control-plane", spec, status),
-        *_machine_pool(eks.describe_nodegroup(clusterName=name, nodegroupName=group)["nodegroup"]),
+        _object("cluster.x-k8s.io/v1beta1", "Cluster", cluster_object, {"controlPlaneRef": reference, "clusterNetwork": {"services": services}}),
+        _object("controlplane.cluster.x-k8s.io/v1beta2", "AWSManagedControlPlane", f"{cluster_object}-control-plane", spec, status),
+        *_machine_pool(eks.describe_nodegroup(clusterName=name, nodegroupName=group)["nodegroup"], cluster_object),
     ]
+    for item in documents:
+        item["metadata"]["labels"] = {"cluster.x-k8s.io/cluster-name": cluster_object}
     return yaml.safe_dump_all(documents)
 
 
 def _object(version: str, kind: str, name: str, spec: dict, status: dict | None = None) -> dict:
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"cluster.x-k8s.io/cluster-name": "shop"}}
+    metadata = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec, "status": status or {}}
 
 
@@ -79,11 +81,11 @@ def _addon(addon: dict) -> dict:
     return {"name": addon["addonName"], "version": "latest", "conflictResolution": "overwrite", "configuration": configuration}
 
 
-def _machine_pool(group: dict) -> list[dict]:
+def _machine_pool(group: dict, cluster_object: str) -> list[dict]:
     scaling, template = group["scalingConfig"], group["launchTemplate"]
-    reference = {"kind": "AWSManagedMachinePool", "name": "shop-general"}
+    reference = {"kind": "AWSManagedMachinePool", "name": f"{cluster_object}-general"}
     pool = {
-        "clusterName": "shop",
+        "clusterName": cluster_object,
         "replicas": scaling["desiredSize"],
         "template": {"spec": {"infrastructureRef": reference, "version": f"v{group['version']}.0"}},
     }
@@ -103,6 +105,6 @@ def _machine_pool(group: dict) -> list[dict]:
     }
     status = {"ready": True, "launchTemplateID": template["id"], "launchTemplateVersion": template["version"]}
     return [
-        _object("cluster.x-k8s.io/v1beta1", "MachinePool", "shop-general", pool),
-        _object("infrastructure.cluster.x-k8s.io/v1beta2", "AWSManagedMachinePool", "shop-general", spec, status),
+        _object("cluster.x-k8s.io/v1beta1", "MachinePool", f"{cluster_object}-general", pool),
+        _object("infrastructure.cluster.x-k8s.io/v1beta2", "AWSManagedMachinePool", f"{cluster_object}-general", spec, status),
     ]
