@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn nothing_is_adopted_of_clusters_that_are_created_anew() {
         let mut needs = Needs::default();
-        let named = |kind, value: &str| Named { field: "spec".into(), kind, value: value.into() };
+        let named = |kind, value: &str| ResourceReference { field: "spec".into(), kind, value: value.into() };
         needs.add(vec![
             named(Kind::WorkloadPolicy, "ExternalDNS"),
             named(Kind::InlinePolicy, "a policy document"),

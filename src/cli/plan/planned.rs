@@ -272,7 +272,7 @@ mod tests {
                            \"111122223333\", allowedNamespaces: [default]}\n";
 
     fn refusal(manifest: &Manifest) -> Option<String> {
-        wanted(manifest, SourcePolicy::default()).err().map(|error| error.to_string())
+        manifest_clusters(manifest, SourcePolicy::default()).err().map(|error| error.to_string())
     }
 
     #[test]

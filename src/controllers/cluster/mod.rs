@@ -56,7 +56,7 @@ impl Provisioned for ClusterController {
     type Outcome = Outcome;
     type References = References;
     type Valid = ValidCluster;
-    type DesiredCluster = DesiredCluster;
+    type Desired = DesiredCluster;
     type Executed = Option<Upgrade>;
 
     fn ctx(&self) -> &Arc<Context> {

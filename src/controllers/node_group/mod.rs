@@ -59,7 +59,7 @@ impl Provisioned for NodeGroupController {
     type Outcome = Outcome;
     type References = References;
     type Valid = ValidGroup;
-    type DesiredNodeGroup = DesiredNodeGroup;
+    type Desired = DesiredNodeGroup;
     type Executed = ReportInputs;
 
     fn ctx(&self) -> &Arc<Context> {

@@ -103,7 +103,6 @@ fn inline(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cli::import::eksctl::tests::{good, group};
 
     fn converted(fields: &str) -> (String, Vec<String>) {
