@@ -467,6 +467,7 @@ def emergency(on: Environment, reader: Reader) -> None:
 def recovery(on: Environment, reader: Reader, shop: tuple[dict, dict]) -> str:
     """The objects of a team are lost and applied again: docs/disaster-recovery.md and its how-to. Returns the last command, which shows the result."""
     restore.lose(on, *shop)
+    on.api.delete("coordination.k8s.io/v1", "Lease", "keelson", SYSTEM)
     restore.from_git(on, *shop)
     guide, short = Guide("docs/disaster-recovery.md"), Guide("docs/how-to/disaster-recovery.md", {"prod-eu": restore.installation(on)})
     reader.run(short.take("KEELSON_INSTALLATION_ID="))
