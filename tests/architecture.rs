@@ -64,6 +64,8 @@ const NAMES_AN_AGENT: &[(&str, &str)] = &[
     ("cli/import/eksctl/", "eksctl's own files name it"),
     ("cli/relocate/copied_secrets.rs", "which field of the API names a Secret; the compiler reports a new agent"),
     ("resources/eks/capability", "the capability of EKS, which is no agent of Keelson's, has its name"),
+    ("resources/inventory/described/extensions.rs", "the same, in EKS's notation"),
+    ("cli/import/terraform/convert.rs", "the same"),
     ("agents/install.rs", "a message recommends a command of its command line"),
     ("agents/validate_source.rs", "a message says what it requires of a Secret"),
 ];

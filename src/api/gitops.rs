@@ -52,6 +52,15 @@ impl GitOps {
             (Some(_), Some(_)) => Err(SpecError::new("spec.gitops", "at most one of flux, argocd may be set")),
         }
     }
+
+    /// Whether the requested agent reads a Git repository.
+    pub fn reads_git(&self) -> bool {
+        match self.agent() {
+            Ok(Some(Agent::Flux(flux))) => flux.source.git.is_some(),
+            Ok(Some(Agent::ArgoCd(argocd))) => argocd.source.git.is_some(),
+            Ok(None) | Err(_) => false,
+        }
+    }
 }
 
 /// An identity in AWS with which Pods of an agent pull from ECR.

@@ -117,13 +117,13 @@ fn auto_mode_without_entries(spec: &EksClusterSpec) -> Option<Hint> {
 fn git_out_of_reach(spec: &EksClusterSpec) -> Option<Hint> {
     closed_vpc(spec)?;
     let gitops = spec.gitops.as_ref()?;
-    let of_flux = gitops.flux.as_ref().map(|flux| flux.source.git.is_some());
-    let of_argo_cd = gitops.argocd.as_ref().map(|argo_cd| argo_cd.source.git.is_some());
-    of_flux.or(of_argo_cd).filter(|is_git| *is_git)?;
-    Some(hint(
-        "private subnets have no NAT gateway: the agent reaches its Git repository only by a route of yours".to_owned(),
-        "push manifests and images to ECR (docs/how-to/private-cluster.md), or set network.vpc.nat: Single",
-    ))
+    gitops.reads_git().then(|| {
+        hint(
+            "private subnets have no NAT gateway: the agent reaches its Git repository only by a route of yours"
+                .to_owned(),
+            "push manifests and images to ECR (docs/how-to/private-cluster.md), or set network.vpc.nat: Single",
+        )
+    })
 }
 
 fn private_only(spec: &EksClusterSpec) -> Option<Hint> {

@@ -141,7 +141,7 @@ fn by_file() -> BTreeMap<String, Actions> {
         {
             let code = code(&path);
             let shared = used(&code, &["snapshots.", "reads."]).into_iter().filter_map(|name| reads.get(name));
-            let listed = used(&code, &["lists::", "control_plane::"]).into_iter().filter_map(|name| lists.get(name));
+            let listed = used(&code, &["lists::", "kubernetes_api::"]).into_iter().filter_map(|name| lists.get(name));
             let tagged = TAGGED.iter().filter(|(sign, _)| code.contains(sign)).flat_map(|(_, actions)| *actions);
             let own = called(&code).into_iter().chain(tagged.map(|action| (*action).to_owned()));
             let actions = shared.chain(listed).flatten().cloned().chain(own).collect();
