@@ -106,7 +106,7 @@ pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { MAX_INTERVAL / 4 } else { MAX_INTERVAL };
     // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
-    let shortest = (typical / 24).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_secs(4));
+    let shortest = (typical / 24).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_millis(4500));
     // What takes many minutes (a control plane) does not end in its first seconds.
     let shortest = shortest.max((typical / 65).min(Duration::from_secs(8))).min(longest);
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
@@ -152,7 +152,7 @@ mod tests {
             let (count, late) = poll_until(Duration::from_secs(took), estimate);
             assert!(count <= 80, "{count} polls for {took} s of {typical}");
             assert!(
-                late <= Duration::from_secs(4).max(Duration::from_secs(took) / 4),
+                late <= Duration::from_secs(5).max(Duration::from_secs(took) / 4),
                 "{late:?} late for {took} s of {typical}"
             );
         }
