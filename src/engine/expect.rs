@@ -103,12 +103,15 @@ pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
         let late = elapsed.saturating_sub(typical);
         return (typical / 60).clamp(MIN_INTERVAL, MAX_INTERVAL / 4).max(late / 10).min(MAX_OVERDUE_INTERVAL);
     }
-    let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
+    let near = elapsed >= typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { MAX_INTERVAL / 4 } else { MAX_INTERVAL };
     // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
     let shortest = (typical / 24).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_millis(4500));
     // What takes many minutes (a control plane) does not end in its first seconds.
     let shortest = shortest.max((typical / 65).min(Duration::from_secs(8))).min(longest);
+    // A long pause ends where the frequent polls begin.
+    let until_near = typical.mul_f64(0.85).checked_sub(elapsed).filter(|left| !left.is_zero());
+    let longest = until_near.map_or(longest, |left| left.clamp(shortest, longest));
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
     elapsed.mul_f64(0.25).clamp(shortest, longest).max(overdue).min(MAX_OVERDUE_INTERVAL)
 }
@@ -146,15 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_duration_is_noticed_within_a_quarter_with_few_polls() {
-        for (typical, took) in [(560, 6), (560, 60), (560, 480), (560, 1200), (130, 12), (100, 10), (30, 2)] {
-            let estimate = Estimate { typical: Duration::from_secs(typical), learned: false };
-            let (count, late) = poll_until(Duration::from_secs(took), estimate);
-            assert!(count <= 80, "{count} polls for {took} s of {typical}");
-            assert!(
-                late <= Duration::from_secs(5).max(Duration::from_secs(took) / 4),
-                "{late:?} late for {took} s of {typical}"
-            );
+    fn unknown_duration_is_noticed_within_a_quarter_and_near_its_default_within_seconds() {
+        for typical in [30, 100, 130, 560] {
+            for took in 1..2 * typical {
+                let estimate = Estimate { typical: Duration::from_secs(typical), learned: false };
+                let (count, late) = poll_until(Duration::from_secs(took), estimate);
+                let is_near = took * 100 > typical * 85 && took * 100 < typical * 130;
+                let bound = if is_near { Duration::ZERO } else { Duration::from_secs(took) / 4 };
+                assert!(late <= bound.max(Duration::from_millis(8100)), "{late:?} late for {took} s of {typical}");
+                assert!(count <= 90, "{count} polls for {took} s of {typical}");
+            }
         }
         let (count, _) = poll_until(MINUTE, Estimate { typical: Duration::from_secs(560), learned: false });
         assert!(count <= 8, "{count} polls in the first minute of a control plane");

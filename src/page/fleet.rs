@@ -80,7 +80,7 @@ impl Fleet {
     pub fn apply<K: PageKind>(&mut self, mut object: K, now: Timestamp) -> Vec<Change> {
         object.trim();
         let row = object.row(self, now);
-        self.keep(row, Stored::compressed(object), now)
+        self.keep(row, object.stored(), now)
     }
 
     /// Stores an object that somebody else holds anyway: as it is.

@@ -1,11 +1,14 @@
 //! The kinds of objects that the page has: what it keeps of each, and its row in lists. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::fleet::{Fleet, Objects};
 use super::id::{Id, Kind};
 use super::row::Row;
+use super::stored::Stored;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::controllers::runtime::apply;
 
@@ -14,6 +17,10 @@ pub trait PageKind: apply::Kind + Serialize {
     const KIND: Kind;
     /// Removes what no view shows.
     fn trim(&mut self) {}
+    /// How it is kept: compressed, except for kinds of which lists open each object.
+    fn stored(self) -> Stored<Self> {
+        Stored::compressed(self)
+    }
     fn row(&self, fleet: &Fleet, now: Timestamp) -> Row;
     fn all(fleet: &Fleet) -> &Objects<Self>;
     fn all_mut(fleet: &mut Fleet) -> &mut Objects<Self>;
@@ -111,6 +118,10 @@ impl PageKind for AwsAccount {
 
 impl PageKind for FleetRollout {
     const KIND: Kind = Kind::FleetRollout;
+
+    fn stored(self) -> Stored<Self> {
+        Stored::shared(Arc::new(self))
+    }
 
     fn row(&self, _: &Fleet, _: Timestamp) -> Row {
         Row::of_rollout(self)

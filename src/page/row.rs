@@ -11,6 +11,7 @@ use crate::api::conditions::{self, ConditionType, bounded};
 use crate::api::fleet_rollout_status::ReleaseState;
 use crate::api::policy::DriftPolicy;
 use crate::api::status_cluster::SupportStatus;
+use crate::api::status_progress::GitOpsStatus;
 use crate::api::{AwsAccount, EksCluster, FleetRollout, NodeGroup};
 use crate::cli::rollout::overview::overview;
 use crate::cli::status::problems;
@@ -73,6 +74,10 @@ pub struct Row {
     pub groups: (i32, i32),
     /// The revision that the GitOps agent applied.
     pub revision: String,
+    /// From which version of the agent to which a cluster is on its way.
+    pub agent_transition: String,
+    /// Which revision of its source a cluster may have, and which Git names.
+    pub revision_transition: String,
     /// Labels as `key=value`.
     pub labels: Vec<String>,
     pub is_deleted: bool,
@@ -104,6 +109,8 @@ impl Row {
             nodes: String::new(),
             groups: (0, 0),
             revision: String::new(),
+            agent_transition: String::new(),
+            revision_transition: String::new(),
             labels: labels.take(MAX_LABELS).collect(),
             is_deleted: metadata.deletion_timestamp.is_some(),
             search: String::new(),
@@ -152,6 +159,8 @@ impl Row {
             support: SupportEnds::of(object.status.as_ref().and_then(|status| status.support.as_ref())),
             groups: (counts.ready, counts.total),
             revision: revision.unwrap_or_default(),
+            agent_transition: subject.gitops.as_ref().map(agent_transition).unwrap_or_default(),
+            revision_transition: subject.gitops.as_ref().map(revision_transition).unwrap_or_default(),
             ..Self::of_subject(Kind::EksCluster, &subject, now)
         };
         row.with_search()
@@ -243,6 +252,16 @@ impl Row {
     pub fn requires_intervention(&self, now: Timestamp) -> bool {
         self.state.requires_intervention(self.since, now)
     }
+}
+
+fn agent_transition(of: &GitOpsStatus) -> String {
+    of.upgrade.as_ref().map(|one| format!("{} → {}", one.from, one.to)).unwrap_or_default()
+}
+
+fn revision_transition(of: &GitOpsStatus) -> String {
+    let held = of.held_revision.clone().unwrap_or_default();
+    let part = |word: &str, revision: Option<String>| revision.map(|revision| format!("{word} {revision}"));
+    [part("allowed", held.allowed), part("wanted", held.wanted)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

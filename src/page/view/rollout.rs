@@ -198,33 +198,18 @@ fn parts(wave: &WaveStatus) -> Vec<(&'static str, String, String)> {
 fn ticket(of: &TicketStatus, gate: Gate, context: &Context<'_>) -> Ticket {
     let (namespace, name) = of.cluster.split_once('/').unwrap_or_default();
     let id = Id::new(Kind::EksCluster, namespace, name);
-    let state = context.fleet.row(&id).map_or(State::Unknown, |row| row.state);
+    let row = context.fleet.row(&id);
+    let state = row.map_or(State::Unknown, |row| row.state);
     Ticket {
         cluster: of.cluster.clone(),
         href: id.path(),
         badge: Badge::new(state),
         elapsed: context.elapsed(Some(of.since.0)),
-        detail: transition(gate, &id, context),
-    }
-}
-
-/// From which version of the agent, or revision of its source, to which a cluster is on its way, as far as its status has them.
-fn transition(gate: Gate, cluster: &Id, context: &Context<'_>) -> String {
-    if matches!(gate, Gate::ControlPlane | Gate::NodeGroups) {
-        return String::new();
-    }
-    let opened = context.fleet.clusters.get(&cluster.place()).and_then(FleetObject::open);
-    let gitops = opened.as_ref().and_then(|opened| opened.object.status.as_ref()?.gitops.as_ref());
-    let Some(gitops) = gitops else { return String::new() };
-    match gate {
-        Gate::ControlPlane | Gate::NodeGroups => String::new(),
-        Gate::Agent => gitops.upgrade.as_ref().map(|one| format!("{} → {}", one.from, one.to)).unwrap_or_default(),
-        Gate::Revision => {
-            let held = gitops.held_revision.clone().unwrap_or_default();
-            let part = |word: &str, revision: Option<String>| revision.map(|revision| format!("{word} {revision}"));
-            let parts = [part("allowed", held.allowed), part("wanted", held.wanted)];
-            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-        }
+        detail: match (gate, row) {
+            (Gate::Agent, Some(row)) => row.agent_transition.clone(),
+            (Gate::Revision, Some(row)) => row.revision_transition.clone(),
+            _ => String::new(),
+        },
     }
 }
 
