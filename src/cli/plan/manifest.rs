@@ -31,6 +31,8 @@ pub struct Manifest {
     /// Namespaces and names of the clusters that exist in the management cluster and are in no file: their node groups
     /// are planned, and they are not.
     context: BTreeSet<(String, String)>,
+    /// Namespaces and names of the clusters whose documents have a status: they exist.
+    with_status: BTreeSet<(String, String)>,
     /// Whether an AwsAccount that is not there does not exist. Otherwise nothing is known of it.
     pub knows_accounts: bool,
     /// Namespace of the objects that name none.
@@ -109,6 +111,12 @@ impl Manifest {
         self.context.contains(&(cluster.namespace().unwrap_or_default(), cluster.name_any()))
     }
 
+    /// Whether the cluster is known to exist: its document, or the object in the management cluster, has a status.
+    pub fn exists(&self, cluster: &EksCluster) -> bool {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        cluster.status.is_some() || self.with_status.contains(&key)
+    }
+
     /// Namespaces and names of the clusters that NodeGroups refer to and that are not there.
     pub fn missing_clusters(&self) -> BTreeSet<(String, String)> {
         let named = self.groups.iter().map(|group| (group.namespace(), group.spec.cluster_ref.name.clone()));
@@ -164,7 +172,11 @@ impl Manifest {
         let name = name.to_owned();
         let object = match kind.as_str() {
             "EksCluster" => {
+                let has_status = document["status"].as_object().is_some_and(|status| !status.is_empty());
                 let (cluster, object) = checked(document, &place)?;
+                if has_status {
+                    self.with_status.insert((namespace.clone(), name.clone()));
+                }
                 self.clusters.push(namespaced(cluster, namespace.clone()));
                 object
             }
