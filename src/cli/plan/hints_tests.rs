@@ -51,7 +51,8 @@ fn usual_clusters_get_no_hints() {
         (format!(", {GIT}, addons: [{{name: coredns}}]").as_str(), ""),
         (
             ", addons: [{name: coredns}], capabilities: [{name: argocd, type: ArgoCd, roleArn: \
-             'arn:aws:iam::111122223333:role/argocd'}]",
+             'arn:aws:iam::111122223333:role/argocd', configuration: {argoCd: {awsIdc: {idcInstanceArn: \
+             'arn:aws:sso:::instance/ssoins-0123456789abcdef'}}}}]",
             "",
         ),
     ] {
