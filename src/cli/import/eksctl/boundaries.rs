@@ -101,7 +101,8 @@ mod tests {
         let mut document = json!({"managedNodeGroups": [group], "iam": {"serviceAccounts": [account]}});
         let mut report = Report::default();
         take(&mut document, &mut report, "default");
-        let paths: Vec<_> = report.differs.iter().map(|remark| remark.path.as_str()).collect();
+        let mut paths: Vec<_> = report.differs.iter().map(|remark| remark.path.as_str()).collect();
+        paths.sort_unstable();
         let fields =
             ["iam.serviceAccounts[0].permissionsBoundary", "managedNodeGroups[0].iam.instanceRolePermissionsBoundary"];
         assert_eq!(paths, fields);
