@@ -44,6 +44,11 @@ impl CapabilityType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::ArgoCd, Self::Ack, Self::Kro];
 
+    /// Whether it installs what a Git repository has.
+    pub fn reads_git(self) -> bool {
+        self == Self::ArgoCd
+    }
+
     /// Its name in EKS.
     pub fn in_eks(self) -> &'static str {
         match self {

@@ -53,13 +53,18 @@ impl GitOps {
         }
     }
 
-    /// Whether the requested agent reads a Git repository.
-    pub fn reads_git(&self) -> bool {
+    /// The source of the requested agent.
+    pub fn source(&self) -> Option<&Source> {
         match self.agent() {
-            Ok(Some(Agent::Flux(flux))) => flux.source.git.is_some(),
-            Ok(Some(Agent::ArgoCd(argocd))) => argocd.source.git.is_some(),
-            Ok(None) | Err(_) => false,
+            Ok(Some(Agent::Flux(flux))) => Some(&flux.source),
+            Ok(Some(Agent::ArgoCd(argocd))) => Some(&argocd.source),
+            Ok(None) | Err(_) => None,
         }
+    }
+
+    /// The registry of the requested agent's images, if the spec can name one.
+    pub fn image_registry(&self) -> Option<&str> {
+        self.flux.as_ref().map(|flux| flux.registry.as_str())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The options by which a command finds the management cluster and a namespace in it. I/O: reads the kubeconfig.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -9,6 +10,9 @@ use kube::{Api, Client, Config};
 
 /// What the user is to do if no kubeconfig can be used.
 const NO_CLUSTER: &str = "no management cluster is configured: set KUBECONFIG, or pass --kubeconfig FILE";
+
+/// The environment variable that lists kubeconfig files.
+const VARIABLE: &str = "KUBECONFIG";
 
 /// The management cluster.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -38,23 +42,78 @@ impl Connection {
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
+        self.config_with(std::env::var_os(VARIABLE)).await
+    }
+
+    /// `variable`: the value of KUBECONFIG.
+    async fn config_with(&self, variable: Option<OsString>) -> anyhow::Result<Config> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         if let Some(path) = &self.kubeconfig {
             let place = || format!("{} (--kubeconfig)", path.display());
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
-                // Others name the file.
-                KubeconfigError::Parse(_) => describe(error).context(place()),
-                other => describe(other),
-            })?;
+            let kubeconfig = read(path).with_context(place)?;
             return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(describe).with_context(place);
         }
-        match (Config::from_kubeconfig(&options).await, self.context.is_some()) {
-            (Ok(config), _) => Ok(config),
-            (Err(error @ KubeconfigError::ReadConfig(..)), true) => Err(describe(error).context(NO_CLUSTER)),
-            (Err(error), true) => Err(describe(error)),
-            (Err(error), false) => Config::incluster().map_err(|_| describe(error).context(NO_CLUSTER)),
+        let found = match variable.filter(|value| files(value).next().is_some()) {
+            Some(value) => {
+                of_files(&value, &options).await.with_context(|| format!("{VARIABLE}={}", value.to_string_lossy()))
+            }
+            None => of_default_file(&options).await,
+        };
+        match found {
+            Err(error) if self.context.is_none() => Config::incluster().map_err(|_| error),
+            found => found,
         }
     }
+}
+
+/// The files that KUBECONFIG lists.
+fn files(variable: &OsStr) -> impl Iterator<Item = PathBuf> {
+    std::env::split_paths(variable).filter(|path| !path.as_os_str().is_empty())
+}
+
+async fn of_files(variable: &OsStr, options: &KubeConfigOptions) -> anyhow::Result<Config> {
+    let mut merged = Kubeconfig::default();
+    for path in files(variable) {
+        let next = read(&path).with_context(|| path.display().to_string())?;
+        merged = merged.merge(next).map_err(describe)?;
+    }
+    Config::from_custom_kubeconfig(merged, options).await.map_err(describe)
+}
+
+async fn of_default_file(options: &KubeConfigOptions) -> anyhow::Result<Config> {
+    const PLACE: &str = "~/.kube/config";
+    if let Some(home) = std::env::home_dir() {
+        check_encoding(&home.join(".kube/config")).context(PLACE)?;
+    }
+    Config::from_kubeconfig(options).await.map_err(|error| match error {
+        KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath => describe(error).context(NO_CLUSTER),
+        other => describe(other).context(PLACE),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
+    check_encoding(path)?;
+    Kubeconfig::read_from(path).map_err(|error| match error {
+        // The place names the file.
+        KubeconfigError::ReadConfig(error, _) => anyhow::Error::from(error).context("cannot be read"),
+        other => describe(other),
+    })
+}
+
+/// Refuses the file at which kube's decoder panics: UTF-16 that ends within a character. A pipe can be read only once, and is not
+/// checked.
+fn check_encoding(path: &Path) -> anyhow::Result<()> {
+    if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+        return Ok(());
+    }
+    // That it cannot be read, kube reports.
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    anyhow::ensure!(
+        !is_utf16 || bytes.len().is_multiple_of(2),
+        "is no kubeconfig: it starts as UTF-16, and ends within a character"
+    );
+    Ok(())
 }
 
 /// The error for people.
@@ -161,13 +220,104 @@ mod tests {
         assert!(describe(KubeconfigError::CurrentContextNotSet).to_string().contains("choose one with --context"));
     }
 
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, content: &[u8]) -> Self {
+            let path = std::env::temp_dir().join(format!("keelson-{name}-{}", std::process::id()));
+            std::fs::write(&path, content).unwrap();
+            Self(path)
+        }
+
+        fn shown(&self) -> String {
+            self.0.display().to_string()
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn named(path: &Path) -> Connection {
+        Connection { kubeconfig: Some(path.to_owned()), context: None }
+    }
+
+    /// The error with KUBECONFIG, without and with a context.
+    async fn errors_with_variable(value: &str) -> Vec<String> {
+        let mut errors = Vec::new();
+        for context in [None, Some("a".to_owned())] {
+            let connection = Connection { kubeconfig: None, context };
+            errors.push(format!("{:#}", connection.config_with(Some(value.into())).await.unwrap_err()));
+        }
+        errors
+    }
+
     #[tokio::test]
     async fn kubeconfig_that_cannot_be_parsed_is_named() {
-        let path = std::env::temp_dir().join(format!("keelson-kubeconfig-{}", std::process::id()));
-        std::fs::write(&path, "users: [").unwrap();
-        let connection = Connection { kubeconfig: Some(path.clone()), context: None };
-        let error = format!("{:#}", connection.config().await.unwrap_err());
-        std::fs::remove_file(&path).unwrap();
-        assert!(error.starts_with(&path.display().to_string()) && error.contains("is no kubeconfig"), "{error}");
+        let file = File::new("kubeconfig-broken", b"users: [");
+        let error = format!("{:#}", named(&file.0).config().await.unwrap_err());
+        assert!(error.starts_with(&file.shown()) && error.contains("is no kubeconfig"), "{error}");
+        for error in errors_with_variable(&file.shown()).await {
+            let place = format!("KUBECONFIG={0}: {0}: is no kubeconfig", file.shown());
+            assert!(error.starts_with(&place), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn variable_with_a_missing_file_is_named() {
+        for error in errors_with_variable("/nonexistent/a").await {
+            assert!(error.starts_with("KUBECONFIG=/nonexistent/a: /nonexistent/a: cannot be read: "), "{error}");
+            assert!(!error.contains(NO_CLUSTER), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn variable_with_a_file_without_context_is_named() {
+        let file = File::new("kubeconfig-empty", b"apiVersion: v1\nkind: Config\n");
+        let errors = errors_with_variable(&file.shown()).await;
+        let place = format!("KUBECONFIG={}: the kubeconfig has no ", file.shown());
+        assert_eq!(errors[0], format!("{place}current context: choose one with --context"));
+        assert_eq!(errors[1], format!("{place}context a"));
+    }
+
+    #[tokio::test]
+    async fn utf16_that_ends_within_a_character_is_refused() {
+        for mark in [[0xff, 0xfe], [0xfe, 0xff]] {
+            let file = File::new("kubeconfig-utf16", &[mark[0], mark[1], 0]);
+            let error = format!("{:#}", named(&file.0).config().await.unwrap_err());
+            assert!(error.starts_with(&file.shown()) && error.contains("starts as UTF-16"), "{error}");
+            for error in errors_with_variable(&file.shown()).await {
+                assert!(error.starts_with("KUBECONFIG=") && error.contains("starts as UTF-16"), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn output_of_the_command_for_credentials_is_not_shown() {
+        let credential = r#"{"kind": "ExecCredential", "status": {"token": "SECRET"}}"#;
+        for (script, words) in [
+            (format!("echo welcome; echo '{credential}'"), "printed something else than an ExecCredential"),
+            ("echo SECRET; echo SECRET >&2; exit 3".to_owned(), "failed (exit status: 3)"),
+        ] {
+            let kubeconfig = serde_json::json!({
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "a",
+                "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:9"}}],
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                "users": [{"name": "a", "user": {"exec": {
+                    "apiVersion": "client.authentication.k8s.io/v1",
+                    "command": "sh",
+                    "args": ["-c", script],
+                    "interactiveMode": "Never"
+                }}}]
+            });
+            let file = File::new("kubeconfig-command", kubeconfig.to_string().as_bytes());
+            let error = named(&file.0).client().await.err().expect("the command fails");
+            let text = crate::cli::errors::format_error(&error);
+            assert!(text.contains(words) && !text.contains("SECRET"), "{text}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 
+use crate::workload::credential_command;
+
 /// The error with its causes, without repetition: many errors include their cause.
 pub fn format_error(error: &anyhow::Error) -> String {
     let raw = error.chain().find_map(|cause| cause.downcast_ref::<kube::Error>()).map(ToString::to_string);
@@ -50,6 +52,9 @@ fn on_one_line(text: &str) -> String {
 
 /// A Kubernetes API error, or an error on the way to the API.
 fn format_kube_error(error: &kube::Error) -> String {
+    if let Some(text) = credential_command::describe(error) {
+        return format!("{text}: run it yourself to see what it prints, or log in again");
+    }
     match error {
         kube::Error::Api(status) => {
             let message = status.message.trim_end_matches('.');
@@ -100,6 +105,9 @@ fn format_kube_error(error: &kube::Error) -> String {
 fn format_causes(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
+    }
+    if let Some(text) = credential_command::describe(error) {
+        return text;
     }
     let mut text = String::new();
     let mut source = error.source();

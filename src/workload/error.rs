@@ -221,6 +221,9 @@ pub struct ApplyFailure {
 
 /// The error with its causes, each once: kube reports "service error" and keeps the rest in `source`.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
+    if let Some(text) = super::credential_command::describe(error) {
+        return text;
+    }
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -273,6 +276,14 @@ mod tests {
             assert_eq!(cause, Some(&Unreachable::Timeout));
             assert_eq!(with_causes(error), error.to_string(), "each cause once");
         }
+    }
+
+    #[test]
+    fn output_of_a_command_that_gets_credentials_is_not_shown() {
+        let broken = serde_saphyr::from_str::<u8>("token SECRET").unwrap_err();
+        let broken = kube::client::AuthError::AuthExecParse(Box::new(broken));
+        let text = with_causes(&kube::Error::Service(Box::new(broken)));
+        assert!(text.contains("ExecCredential") && !text.contains("SECRET"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod budgets;
 pub mod client;
 pub mod cluster_identity;
+pub mod credential_command;
 pub mod drain;
 pub mod error;
 pub mod eviction;

@@ -29,8 +29,13 @@ const CREDENTIALS: &str = "credentials";
 /// The report on one cluster. `live`: also of AWS and the agent's source.
 pub async fn examine(wanted: &ManifestCluster<'_>, live: bool, proxy: Option<&Proxy>) -> Report {
     let mut findings = vec![Finding::passed(MANIFEST, "the operator accepts it")];
-    let hints = plan::hints(wanted.cluster, &wanted.groups).into_iter();
-    findings.extend(hints.map(|plan::Hint { message, advice }| Finding::warning(MANIFEST, message, advice)));
+    findings.extend(plan::hints(wanted).into_iter().map(|plan::Hint { message, advice, is_note }| {
+        if is_note {
+            Finding { advice: Some(advice), ..Finding::passed(MANIFEST, message) }
+        } else {
+            Finding::warning(MANIFEST, message, advice)
+        }
+    }));
     if live {
         findings.extend(check_aws(wanted, proxy).await);
         if let Some(gitops) = &wanted.cluster.spec.gitops {
@@ -123,7 +128,7 @@ async fn check_existing(
 
 /// What the spec names in AWS: a line each.
 async fn check_spec(aws: &Session, wanted: &ManifestCluster<'_>, exists: bool, findings: &mut Vec<Finding>) {
-    let ManifestCluster { cluster, groups, grant } = wanted;
+    let ManifestCluster { cluster, groups, grant, .. } = wanted;
     let stage = if exists { Stage::Edited } else { Stage::New };
     let object = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
     // What cannot be read then is said by the checks that read it.

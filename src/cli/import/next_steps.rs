@@ -12,6 +12,8 @@ pub struct Needs {
     /// Names in EKS of the clusters to adopt.
     clusters: BTreeSet<String>,
     lists: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Subnets of networks that clusters use: their VPC is to be allowed, too.
+    subnets: BTreeSet<String>,
     /// Whether an object writes policy documents of its own.
     inline_policies: bool,
 }
@@ -27,7 +29,7 @@ impl Needs {
 
     /// Adds what a spec refers to.
     pub fn add(&mut self, named: Vec<ResourceReference>) {
-        for ResourceReference { kind, value, .. } in named {
+        for ResourceReference { kind, value, field } in named {
             let list = match kind {
                 Kind::Role => "allowedRoleArns",
                 Kind::Policy => "allowedPolicyArns",
@@ -39,8 +41,13 @@ impl Needs {
                 Kind::PlacementGroup => "allowedPlacementGroups",
                 Kind::ElasticIp => "allowedElasticIpAllocationIds",
                 Kind::Vpc => "allowedVpcIds",
-                // With their VPC.
-                Kind::Subnet => continue,
+                // With their VPC; those of parts of the cluster are in the cluster's.
+                Kind::Subnet => {
+                    if field.starts_with("spec.network.") {
+                        self.subnets.insert(value);
+                    }
+                    continue;
+                }
                 Kind::WorkloadPolicy => "allowedWorkloadPolicies",
                 Kind::InlinePolicy => {
                     self.inline_policies = true;
@@ -85,6 +92,9 @@ impl Needs {
             lines.push("  workloadPermissionsBoundaryArn: ARN   # deploy/iam-workload-boundary.json".to_owned());
         }
         lines.extend(self.lists.iter().map(|(list, values)| format!("  {list}: [{}]", flow(values))));
+        if !self.subnets.is_empty() && !self.lists.contains_key("allowedVpcIds") {
+            lines.push(format!("  allowedVpcIds: [VPC]   # of {}", flow(&self.subnets)));
+        }
         lines.join("\n")
     }
 }
@@ -134,5 +144,26 @@ mod tests {
           workloadPermissionsBoundaryArn: ARN   # deploy/iam-workload-boundary.json
           allowedWorkloadPolicies: [CertManager, ExternalDNS]
         "#);
+    }
+
+    #[test]
+    fn account_must_allow_the_vpc_of_subnets() {
+        let lines = |vpc: Option<&str>| {
+            let mut needs = Needs::default();
+            let named = |field: &'static str, kind, value: &str| ResourceReference {
+                field: field.into(),
+                kind,
+                value: value.into(),
+            };
+            needs.add(vec![
+                named("spec.network.existing.subnetIds", Kind::Subnet, "subnet-2"),
+                named("spec.network.existing.subnetIds", Kind::Subnet, "subnet-1"),
+                named("spec.fargateProfiles[a].subnetIds", Kind::Subnet, "subnet-3"),
+            ]);
+            needs.add(vpc.map(|id| named("spec.network.existing.vpcId", Kind::Vpc, id)).into_iter().collect());
+            needs.describe_new(&ObjectPlacement { namespace: None, account_ref: None })
+        };
+        assert!(lines(None).ends_with("\n  allowedVpcIds: [VPC]   # of subnet-1, subnet-2"), "{}", lines(None));
+        assert!(lines(Some("vpc-1")).ends_with("\n  allowedVpcIds: [vpc-1]"), "{}", lines(Some("vpc-1")));
     }
 }

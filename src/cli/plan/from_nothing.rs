@@ -27,7 +27,7 @@ use crate::resources::network::{existing_network, subnet};
 
 /// The plans of a cluster and its node groups when none of them exists.
 pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
-    let ManifestCluster { cluster, groups, grant } = wanted;
+    let ManifestCluster { cluster, groups, grant, .. } = wanted;
     let spec = &cluster.spec;
     let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(cluster, NOT_THERE);
@@ -39,7 +39,7 @@ pub fn from_nothing(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>
     let mut planned = planned.with_addons_of(spec).with_tags_of(grant, &spec.tags);
     planned
         .notices
-        .extend(hints(cluster, groups).into_iter().map(|Hint { message, advice }| format!("{message}: {advice}")));
+        .extend(hints(wanted).into_iter().map(|Hint { message, advice, .. }| format!("{message}: {advice}")));
     let mut all = vec![planned];
     for group in groups {
         let graph =

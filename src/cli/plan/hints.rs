@@ -3,17 +3,20 @@
 
 use std::collections::BTreeSet;
 
+use super::planned::ManifestCluster;
 use crate::api::access::AuthenticationMode;
-use crate::api::network::{IpFamily, Nat, Vpc};
+use crate::api::network::{Nat, Vpc};
 use crate::api::node_group::SubnetTier;
 use crate::api::policy::AdoptionPolicy;
-use crate::api::{EksCluster, EksClusterSpec, NodeGroup};
+use crate::api::{EksClusterSpec, NodeGroup};
 use crate::resources::network::private_endpoints;
 
 /// Services that a node needs to join, whatever runs on it.
 const NEEDED_BY_NODES: [&str; 4] = ["ec2", "ecr.api", "ecr.dkr", "s3"];
 const CNI: &str = "vpc-cni";
 const AGENT: &str = "eks-pod-identity-agent";
+/// The endpoint of CodeCommit's repositories, and how their hosts start.
+const CODECOMMIT: &str = "git-codecommit";
 
 /// A hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,44 +25,48 @@ pub struct Hint {
     pub message: String,
     /// What to do.
     pub advice: String,
+    /// Whether it is a note: what the user has to know, and may have done.
+    pub is_note: bool,
 }
 
 /// The hints about a cluster and its node groups. One that exists, or is adopted, shows itself what does not work.
-pub fn hints(cluster: &EksCluster, groups: &[&NodeGroup]) -> Vec<Hint> {
+pub fn hints(ManifestCluster { cluster, groups, exists, .. }: &ManifestCluster<'_>) -> Vec<Hint> {
     let spec = &cluster.spec;
-    if spec.adoption_policy == AdoptionPolicy::Adopt || cluster.status.is_some() {
+    if spec.adoption_policy == AdoptionPolicy::Adopt || *exists {
         return Vec::new();
     }
     let all = [
         nodes_without_images(spec, groups),
         no_cni(spec, groups),
-        no_pod_identity_agent(spec),
+        no_pod_identity_agent(spec, groups),
         auto_mode_without_entries(spec),
-        git_out_of_reach(spec),
+        agent_out_of_reach(spec, groups),
         private_only(spec),
     ];
     all.into_iter().flatten().collect()
 }
 
 fn hint(message: String, advice: &str) -> Hint {
-    Hint { message, advice: advice.to_owned() }
+    Hint { message, advice: advice.to_owned(), is_note: false }
 }
 
-/// The VPC without a way to the internet, if the cluster has one. With IPv6, subnets have an egress-only gateway.
-fn closed_vpc(spec: &EksClusterSpec) -> Option<&Vpc> {
-    let is_ipv6 = spec.kubernetes_network.ip_family == IpFamily::IPv6;
-    spec.network.vpc.as_ref().filter(|vpc| vpc.nat == Nat::None && !is_ipv6)
-}
-
-fn nodes_without_images(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
-    let vpc = closed_vpc(spec)?;
+/// The VPC, if it has nodes without a way to the internet. An egress-only gateway does not help: ECR's registries have IPv4 only.
+fn closed_vpc<'s>(spec: &'s EksClusterSpec, groups: &[&NodeGroup]) -> Option<&'s Vpc> {
     let is_private = |group: &&NodeGroup| {
         let subnets = &group.spec.subnets;
         subnets.ids.is_none() && subnets.cidrs.is_none() && subnets.tier != Some(SubnetTier::Public)
     };
-    if !spec.has_auto_mode() && !groups.iter().any(is_private) {
-        return None;
-    }
+    let has_private_nodes = spec.has_auto_mode() || groups.iter().any(is_private);
+    spec.network.vpc.as_ref().filter(|vpc| vpc.nat == Nat::None && has_private_nodes)
+}
+
+/// Whether Auto Mode, which brings its own CNI and agent of EKS Pod Identity, runs all nodes.
+fn is_all_auto_mode(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> bool {
+    spec.has_auto_mode() && groups.is_empty()
+}
+
+fn nodes_without_images(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
+    let vpc = closed_vpc(spec, groups)?;
     let endpoints = private_endpoints::services(vpc, &BTreeSet::new(), &[]);
     let missing: Vec<_> = NEEDED_BY_NODES.into_iter().filter(|service| !endpoints.contains(*service)).collect();
     if missing.is_empty() {
@@ -76,8 +83,10 @@ fn nodes_without_images(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<
 }
 
 fn no_cni(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
-    let is_installed = spec.has_auto_mode() || spec.addons.iter().any(|addon| addon.name == CNI);
-    if is_installed || groups.is_empty() || spec.gitops.is_some() {
+    let is_installed = spec.addons.iter().any(|addon| addon.name == CNI);
+    // AWS runs it outside the cluster, so that it can install a CNI.
+    let is_hosted = spec.capabilities.iter().any(|capability| capability.type_.reads_git());
+    if is_installed || groups.is_empty() || spec.gitops.is_some() || is_hosted {
         return None;
     }
     Some(hint(
@@ -89,8 +98,8 @@ fn no_cni(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
 }
 
 /// With a role that Keelson creates, a spec without the agent is refused.
-fn no_pod_identity_agent(spec: &EksClusterSpec) -> Option<Hint> {
-    if spec.has_auto_mode() || spec.addons.iter().any(|addon| addon.name == AGENT) {
+fn no_pod_identity_agent(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
+    if is_all_auto_mode(spec, groups) || spec.addons.iter().any(|addon| addon.name == AGENT) {
         return None;
     }
     let of_pods =
@@ -113,22 +122,32 @@ fn auto_mode_without_entries(spec: &EksClusterSpec) -> Option<Hint> {
     })
 }
 
-/// The agent of the cluster runs on its nodes.
-fn git_out_of_reach(spec: &EksClusterSpec) -> Option<Hint> {
-    closed_vpc(spec)?;
+/// The agent of the cluster runs on its nodes: it and its source have to be within their reach.
+fn agent_out_of_reach(spec: &EksClusterSpec, groups: &[&NodeGroup]) -> Option<Hint> {
+    let vpc = closed_vpc(spec, groups)?;
     let gitops = spec.gitops.as_ref()?;
-    gitops.reads_git().then(|| {
-        hint(
+    let has_codecommit = private_endpoints::services(vpc, &BTreeSet::new(), &[]).contains(CODECOMMIT);
+    let is_reached = |url: &str| has_codecommit && url.contains(&format!("//{CODECOMMIT}."));
+    if gitops.source()?.git.as_ref().is_some_and(|git| !is_reached(&git.url)) {
+        return Some(hint(
             "private subnets have no NAT gateway: the agent reaches its Git repository only by a route of yours"
                 .to_owned(),
             "push manifests and images to ECR (docs/how-to/private-cluster.md), or set network.vpc.nat: Single",
-        )
-    })
+        ));
+    }
+    let registry = gitops.image_registry().filter(|registry| registry.starts_with("ghcr.io/"))?;
+    Some(hint(
+        format!(
+            "private subnets have no NAT gateway: nodes pull the agent's images from {registry} only by a route of yours"
+        ),
+        "copy the images to ECR and set the registry in gitops (docs/how-to/private-cluster.md), or set network.vpc.nat: Single",
+    ))
 }
 
 fn private_only(spec: &EksClusterSpec) -> Option<Hint> {
-    (!spec.endpoint_access.public && spec.gitops.is_some()).then(|| {
-        hint(
+    (!spec.endpoint_access.public && spec.gitops.is_some()).then(|| Hint {
+        is_note: true,
+        ..hint(
             "the API endpoint is private, and the operator installs the agent through it".to_owned(),
             "run the operator in the VPC or a connected one, or with --workload-proxy (docs/how-to/private-cluster.md)",
         )
@@ -136,76 +155,5 @@ fn private_only(spec: &EksClusterSpec) -> Option<Hint> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::plan::manifest::Manifest;
-
-    const GROUP: &str = "---\napiVersion: keelson.dev/v1alpha1\nkind: NodeGroup\nmetadata: {name: g}\nspec: {clusterRef: {name: demo}, \
-                         scaling: {min: 1, max: 2}";
-
-    fn of(spec: &str, group: &str) -> Vec<String> {
-        let cluster = format!(
-            "apiVersion: keelson.dev/v1alpha1\nkind: EksCluster\nmetadata: {{name: demo}}\nspec: {{region: eu-west-1, version: \
-             \"1.34\"{spec}}}\n"
-        );
-        let manifest = Manifest::parse(&format!("{cluster}{GROUP}{group}}}\n")).unwrap();
-        let groups: Vec<_> = manifest.groups.iter().collect();
-        hints(&manifest.clusters[0], &groups)
-            .into_iter()
-            .map(|hint| format!("{}: {}", hint.message, hint.advice))
-            .collect()
-    }
-
-    #[test]
-    fn usual_clusters_get_no_hints() {
-        let flux = ", gitops: {flux: {path: a, source: {git: {url: 'https://example.com/a', ref: {branch: main}}}}}";
-        for (spec, group) in [
-            ("", ""),
-            (flux, ""),
-            (", network: {vpc: {nat: None, publicSubnets: true}}", ", subnets: {tier: Public}"),
-            (", network: {vpc: {nat: None, endpoints: [private]}}", ""),
-            (", network: {vpc: {nat: None, endpoints: [ec2, ecr.api, ecr.dkr, s3]}}", ""),
-            (", network: {vpc: {nat: None}}, kubernetesNetwork: {ipFamily: IPv6}", ""),
-            (", addons: [], autoMode: {nodePools: [system]}", ""),
-            (", endpointAccess: {public: false}", ""),
-            (
-                ", network: {vpc: {nat: None, endpoints: [private]}}, gitops: {flux: {path: a, source: {oci: {url: 'oci://example.com/a', \
-                 ref: {tag: a}}}}}",
-                "",
-            ),
-            (format!("{flux}, addons: [{{name: coredns}}]").as_str(), ""),
-        ] {
-            assert_eq!(of(spec, group), Vec::<String>::new(), "{spec}");
-        }
-    }
-
-    #[test]
-    fn what_will_not_work_is_named_with_what_to_do() {
-        let flux = "gitops: {flux: {path: a, source: {git: {url: 'https://example.com/a', ref: {branch: main}}}}}";
-        let identity =
-            "podIdentities: [{namespace: a, serviceAccount: b, roleArn: 'arn:aws:iam::111122223333:role/x'}]";
-        let closed = "network: {vpc: {nat: None, endpoints: [private]}}";
-        for (spec, words) in [
-            (
-                ", network: {vpc: {nat: None, endpoints: [s3]}}",
-                "no endpoints of ec2, ecr.api, ecr.dkr: nodes pull no images",
-            ),
-            (", addons: [{name: coredns}]", "nodes stay NotReady"),
-            (format!(", addons: [{{name: vpc-cni}}], {identity}").as_str(), "podIdentities of a/b: without the agent"),
-            (
-                ", autoMode: {nodePools: [system]}, access: {authenticationMode: ConfigMap}",
-                "nodes of EKS Auto Mode join with an access entry",
-            ),
-            (
-                format!(", endpointAccess: {{public: false}}, {flux}").as_str(),
-                "the operator installs the agent through it",
-            ),
-            (format!(", {closed}, {flux}").as_str(), "the agent reaches its Git repository only by a route of yours"),
-        ] {
-            let found = of(spec, "");
-            assert!(found.len() == 1 && found[0].contains(words), "{spec}: {found:?}");
-        }
-        let adopted = ", adoptionPolicy: Adopt, addons: [{name: coredns}]";
-        assert_eq!(of(adopted, ""), Vec::<String>::new());
-    }
-}
+#[path = "hints_tests.rs"]
+mod tests;

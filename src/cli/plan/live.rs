@@ -38,7 +38,7 @@ use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addon_versions
 
 /// The plans of a cluster and its node groups against the state of AWS.
 pub async fn plan(wanted: &ManifestCluster<'_>) -> anyhow::Result<Vec<Planned>> {
-    let ManifestCluster { cluster, groups, grant } = wanted;
+    let ManifestCluster { cluster, groups, grant, .. } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, NOT_THERE);
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);

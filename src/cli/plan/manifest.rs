@@ -31,6 +31,8 @@ pub struct Manifest {
     /// Namespaces and names of the clusters that exist in the management cluster and are in no file: their node groups
     /// are planned, and they are not.
     context: BTreeSet<(String, String)>,
+    /// Namespaces and names of the clusters whose documents have a status: they exist.
+    with_status: BTreeSet<(String, String)>,
     /// Whether an AwsAccount that is not there does not exist. Otherwise nothing is known of it.
     pub knows_accounts: bool,
     /// Namespace of the objects that name none.
@@ -82,7 +84,12 @@ impl Manifest {
             serde_saphyr::from_multiple(text).with_context(|| format!("{place}the manifest is not YAML"))?;
         let mut refused = Vec::new();
         for (n, document) in documents.into_iter().enumerate() {
+            let is_list = is_list(&document);
             for (at, object) in objects_of(format!("{place}document {}", n + 1), document) {
+                if is_list && self::is_list(&object) {
+                    refused.push(anyhow::anyhow!("{at} is a List inside a List: move its items to the outer one"));
+                    continue;
+                }
                 refused.extend(self.add(&at, object, notes_others).err());
             }
         }
@@ -102,6 +109,12 @@ impl Manifest {
     /// Whether the cluster is in no file.
     pub fn is_context(&self, cluster: &EksCluster) -> bool {
         self.context.contains(&(cluster.namespace().unwrap_or_default(), cluster.name_any()))
+    }
+
+    /// Whether the cluster is known to exist: its document, or the object in the management cluster, has a status.
+    pub fn exists(&self, cluster: &EksCluster) -> bool {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        cluster.status.is_some() || self.with_status.contains(&key)
     }
 
     /// Namespaces and names of the clusters that NodeGroups refer to and that are not there.
@@ -159,7 +172,11 @@ impl Manifest {
         let name = name.to_owned();
         let object = match kind.as_str() {
             "EksCluster" => {
+                let has_status = document["status"].as_object().is_some_and(|status| !status.is_empty());
                 let (cluster, object) = checked(document, &place)?;
+                if has_status {
+                    self.with_status.insert((namespace.clone(), name.clone()));
+                }
                 self.clusters.push(namespaced(cluster, namespace.clone()));
                 object
             }
@@ -226,13 +243,18 @@ fn objects_of(at: String, mut document: Value) -> Vec<(String, Value)> {
     if document.is_null() {
         return Vec::new();
     }
-    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-    match document.get_mut("items").filter(|items| is_list && items.is_array()).map(Value::take) {
+    let is_list = is_list(&document);
+    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
         Some(Value::Array(items)) => {
             items.into_iter().enumerate().map(|(n, item)| (format!("{at}, item {}", n + 1), item)).collect()
         }
         _ => vec![(at, document)],
     }
+}
+
+/// Whether the document is a list of objects.
+fn is_list(document: &Value) -> bool {
+    document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && document["items"].is_array()
 }
 
 /// That a cluster to which a NodeGroup refers is in no file.
@@ -248,7 +270,9 @@ pub fn without_source(error: &anyhow::Error) -> String {
         let found = cause.downcast_ref::<serde_saphyr::Error>();
         found.map_or_else(|| cause.to_string(), |error| errors::format_yaml_error(error.without_snippet()))
     };
-    if error.chain().any(|cause| cause.is::<serde_saphyr::Error>()) {
+    // Below an error of kube are the output of the user's commands and the server's answers.
+    let of_kube = error.chain().any(|cause| cause.is::<kube::Error>());
+    if !of_kube && error.chain().any(|cause| cause.is::<serde_saphyr::Error>()) {
         return error.chain().map(parser).collect::<Vec<_>>().join(": ");
     }
     errors::format_error(error)
@@ -286,110 +310,5 @@ fn namespaced<K: ResourceExt>(mut object: K, namespace: String) -> K {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: &str = "apiVersion: keelson.dev/v1alpha1\nkind: EksCluster\nmetadata: {name: demo}\nspec:\n  \
-                           region: eu-west-1\n  version: \"1.34\"\n";
-
-    fn refused(text: &str) -> String {
-        format!("{:#}", Manifest::parse(text).err().expect("is refused"))
-    }
-
-    #[test]
-    fn schema_defaults_are_applied() {
-        let manifest = Manifest::parse(CLUSTER).unwrap();
-        let spec = &manifest.clusters[0].spec;
-        assert_eq!(spec.addons.len(), 4);
-        assert_eq!(spec.network.vpc.as_ref().unwrap().cidr, "10.0.0.0/16");
-        assert_eq!(manifest.clusters[0].namespace().as_deref(), Some("default"));
-    }
-
-    #[test]
-    fn errors_name_document_and_field() {
-        let table: Vec<String> = [
-            CLUSTER.replace("region:", "regoin:"),
-            CLUSTER.replace("\"1.34\"", "1.34"),
-            format!("{CLUSTER}  network: {{vpc: {{zoneCount: many}}}}\n"),
-            format!("{CLUSTER}  changePolicy: Sometimes\n"),
-            format!("{CLUSTER}  addons: [{{name: coredns}}, {{name: coredns}}]\n"),
-            CLUSTER.replace("eu-west-1", "Ireland"),
-            format!("{CLUSTER}  network: {{vpc: {{zones: [eu-west-1a, west]}}}}\n"),
-            format!("{CLUSTER}  network: {{vpc: {{}}, existing: {{subnetIds: [subnet-1, subnet-2]}}}}\n"),
-            format!(
-                "{CLUSTER}  access: {{entries: [{{principalArn: \"arn:aws:iam::123456789012:role/a\", policies: \
-                     [{{policyArn: \"arn:aws:eks::aws:cluster-access-policy/A\", scope: {{type: Namespace, namespaces: \
-                     [\"a b\"]}}}}]}}]}}\n"
-            ),
-            format!("{CLUSTER}---\napiVersion: keelson.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: x}}\n"),
-            format!("{CLUSTER}---\napiVersion: keelson.dev/v1\nkind: EksCluster\nmetadata: {{name: x}}\n"),
-            CLUSTER.replace("name: demo", ""),
-        ]
-        .iter()
-        .map(|text| refused(text))
-        .collect();
-        insta::assert_snapshot!(table.join("\n---\n"));
-    }
-
-    #[test]
-    fn mistakes_of_all_documents_are_reported_at_once() {
-        let typo = CLUSTER.replace("region:", "regoin:");
-        let text =
-            format!("{typo}---\n{}---\n{typo}", CLUSTER.replace("demo", "right").replace("eu-west-1", "Ireland"));
-        let refused = refused(&text);
-        let places: Vec<&str> = refused.lines().filter(|line| !line.starts_with(' ')).collect();
-        assert_eq!(
-            places,
-            [
-                "document 1, EksCluster demo:",
-                "document 2, EksCluster right:",
-                "document 3, EksCluster demo is also in document 1: keep one of them",
-            ],
-            "{refused}"
-        );
-        assert!(refused.contains("did you mean \"region\"?"), "{refused}");
-    }
-
-    #[test]
-    fn objects_of_several_files_belong_together() {
-        let group = "apiVersion: keelson.dev/v1alpha1\nkind: NodeGroup\nmetadata: {name: g}\nspec:\n  clusterRef: {name: \
-                     demo}\n  scaling: {min: 1, max: 2}\n";
-        let mut manifest = Manifest::in_namespace(Some("team"));
-        manifest.add_text("a.yaml, ", group, false).unwrap();
-        assert_eq!(manifest.missing_clusters(), [("team".to_owned(), "demo".to_owned())].into());
-        manifest.add_text("b.yaml, ", CLUSTER, false).unwrap();
-        assert!(manifest.missing_clusters().is_empty());
-        assert_eq!(manifest.missing_accounts(), ["default".to_owned()].into());
-        let twice = manifest.add_text("c.yaml, ", CLUSTER, false).unwrap_err().to_string();
-        assert_eq!(twice, "c.yaml, document 1, EksCluster demo is also in b.yaml, document 1: keep one of them");
-    }
-
-    #[test]
-    fn names_in_messages_are_on_one_line() {
-        let text = CLUSTER.replace("name: demo", "name: \"x\\n::error::evil\\e[2J\"");
-        let text = text.replace("region:", "\"re\\n::stop-commands::x\":");
-        let refused = refused(&text);
-        assert!(
-            refused.contains("EksCluster x ::error::evil") && refused.contains("re ::stop-commands::x: unknown"),
-            "{refused}"
-        );
-        assert!(!refused.contains('\u{1b}') && !refused.lines().any(|line| line.trim_start().starts_with("::")));
-    }
-
-    #[test]
-    fn comment_quotes_no_lines_of_a_file() {
-        let error = Manifest::parse("root:x:0:0: [password").err().expect("is refused");
-        assert!(format!("{error:#}").contains("password"), "the excerpt is for the user who reads the file: {error:#}");
-        let text = without_source(&error);
-        assert!(text.starts_with("the manifest is not YAML: ") && !text.contains("password"), "{text}");
-    }
-
-    #[test]
-    fn other_kinds_are_skipped_with_a_note() {
-        let manifest =
-            Manifest::parse(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: x}}\n---\n{CLUSTER}"))
-                .unwrap();
-        assert_eq!(manifest.clusters.len(), 1);
-        assert!(manifest.notes[0].contains("Namespace"));
-    }
-}
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -40,6 +40,8 @@ pub struct ManifestCluster<'m> {
     pub groups: Vec<&'m NodeGroup>,
     /// The access to its account.
     pub grant: Grant,
+    /// Whether the file or the management cluster shows that it exists.
+    pub exists: bool,
 }
 
 /// A maintenance window that is not open.
@@ -174,7 +176,7 @@ pub fn manifest_clusters(manifest: &Manifest, sources: SourcePolicy) -> anyhow::
                 owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
             }
         }
-        all.push(ManifestCluster { cluster, groups, grant });
+        all.push(ManifestCluster { cluster, groups, grant, exists: manifest.exists(cluster) });
     }
     Ok(all)
 }
@@ -199,7 +201,7 @@ pub fn owner(cluster: &EksCluster, uid: &str) -> Owner {
 
 /// The graph that the operator would build.
 pub fn cluster_graph(wanted: &ManifestCluster<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
-    let ManifestCluster { cluster, groups, grant } = wanted;
+    let ManifestCluster { cluster, groups, grant, .. } = wanted;
     let spec = &cluster.spec;
     let zones = match spec.network.kind()? {
         NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned)?,

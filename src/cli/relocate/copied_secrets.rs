@@ -16,6 +16,7 @@ use crate::api::EksClusterSpec;
 use crate::api::gitops::{ArgoCd, Decryption, Flux, GitOps, GitSource, OciSource, Source};
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::{self, SecretUse};
+use crate::cli::errors::format_error;
 
 /// A field that names a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +218,8 @@ impl Move {
                  run: {command}"
             )),
             Err(error) => {
-                self.say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
+                let error = format_error(&error);
+                self.say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error}"))
             }
         }
     }

@@ -36,7 +36,7 @@ pub struct Finding {
     pub outcome: Outcome,
     /// What was found.
     pub message: String,
-    /// What to do; `None` where it passed.
+    /// What to do; `None` where there is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }

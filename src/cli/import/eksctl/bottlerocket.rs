@@ -34,25 +34,45 @@ pub fn user_data(item: &mut Section<'_>) -> Option<String> {
             }
         }
     }
-    if let Some(pods) = item.number("maxPodsPerNode").filter(|pods| *pods > 0) {
-        set(&mut settings, &["kubernetes", "max-pods"], json!(pods));
+    if let Some(pods) = item.number("maxPodsPerNode").filter(|pods| *pods > 0)
+        && !set(&mut settings, &["kubernetes", "max-pods"], json!(pods))
+    {
+        item.report_mistake("maxPodsPerNode", "bottlerocket.settings.kubernetes is not a mapping: keep one of them");
     }
     if let Some(enabled) = admin {
-        set(&mut settings, &["host-containers", "admin", "enabled"], json!(enabled));
+        let path = ["host-containers", "admin", "enabled"];
+        let pointer = format!("/{}", path.join("/"));
+        let other = Value::Object(settings.clone())
+            .pointer(&pointer)
+            .is_some_and(|value| !value.is_null() && *value != enabled);
+        if other || !set(&mut settings, &path, json!(enabled)) {
+            let field = "bottlerocket.enableAdminContainer";
+            item.report_mistake(
+                field,
+                "bottlerocket.settings.host-containers.admin sets it otherwise: keep one of them",
+            );
+        }
     }
     let mut text = String::new();
     table("settings", &settings, &mut text);
     (!text.is_empty()).then(|| text.trim_start().to_owned())
 }
 
-/// Sets a value, unless the file has one there, or no mapping on the way to it.
-fn set(fields: &mut Map<String, Value>, path: &[&str], value: Value) {
-    let [name, rest @ ..] = path else { return };
-    let entry = fields.entry(*name);
-    if rest.is_empty() {
-        entry.or_insert(value);
-    } else if let Value::Object(inner) = entry.or_insert_with(|| json!({})) {
-        set(inner, rest, value);
+/// Sets a value, as eksctl does also if the file has another one there. Whether it could: not if something on the way is no mapping.
+fn set(fields: &mut Map<String, Value>, path: &[&str], value: Value) -> bool {
+    match path {
+        [] => false,
+        [name] => {
+            fields.insert((*name).to_owned(), value);
+            true
+        }
+        [name, rest @ ..] => {
+            let inner = fields.entry(*name).or_insert(Value::Null);
+            if inner.is_null() {
+                *inner = json!({});
+            }
+            inner.as_object_mut().is_some_and(|inner| set(inner, rest, value))
+        }
     }
 }
 
@@ -103,7 +123,7 @@ fn inline(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::import::eksctl::tests::{good, group};
+    use crate::cli::import::eksctl::tests::{bad, good, group};
 
     fn converted(fields: &str) -> (String, Vec<String>) {
         let (objects, report) = good(&group(&format!("amiFamily: Bottlerocket, {fields}")));
@@ -142,13 +162,35 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_file_count_before_those_of_eksctl() {
-        let admin = "settings: {host-containers: {admin: {enabled: false}}}";
-        let (text, _) =
-            converted(&format!("bottlerocket: {{enableAdminContainer: true, {admin}}}, maxPodsPerNode: 30"));
-        assert_eq!(text, "[settings.host-containers.admin]\nenabled = false\n\n[settings.kubernetes]\nmax-pods = 30\n");
-        let odd = "bottlerocket: {settings: {kubernetes: x}}, maxPodsPerNode: 30";
-        assert_eq!(converted(odd).0, "[settings]\nkubernetes = \"x\"\n");
+    fn fields_of_eksctl_replace_settings_of_the_file() {
+        let (text, left) = converted("bottlerocket: {settings: {kubernetes: {max-pods: 9}}}, maxPodsPerNode: 30");
+        assert_eq!((text.as_str(), left), ("[settings.kubernetes]\nmax-pods = 30\n", Vec::new()));
+        let admin = "settings: {host-containers: {admin: {enabled: true}}}";
+        let (text, _) = converted(&format!("bottlerocket: {{enableAdminContainer: true, {admin}}}"));
+        assert_eq!(text, "[settings.host-containers.admin]\nenabled = true\n");
         assert_eq!(converted("bottlerocket: {settings: {}}").0, "");
+    }
+
+    #[test]
+    fn contradictions_are_mistakes() {
+        for (fields, place) in [
+            (
+                "bottlerocket: {enableAdminContainer: true, settings: {host-containers: {admin: {enabled: false}}}}",
+                "managedNodeGroups[0].bottlerocket.enableAdminContainer: ",
+            ),
+            (
+                "bottlerocket: {enableAdminContainer: true, settings: {host-containers: bad}}",
+                "managedNodeGroups[0].bottlerocket.enableAdminContainer: ",
+            ),
+            (
+                "bottlerocket: {settings: {kubernetes: bad}}, maxPodsPerNode: 30",
+                "managedNodeGroups[0].maxPodsPerNode: ",
+            ),
+        ] {
+            let base =
+                "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\nmetadata: {name: demo, region: eu-west-1}\n";
+            let error = bad(&format!("{base}{}", group(&format!("amiFamily: Bottlerocket, {fields}"))));
+            assert!(error.contains(place) && error.contains("keep one of them"), "{error}");
+        }
     }
 }

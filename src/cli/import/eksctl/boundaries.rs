@@ -7,13 +7,18 @@ use serde_json::Value;
 
 use crate::cli::import::section::{Remark, Report};
 
-/// Names of fields that hold a boundary.
-const NAMES: [&str; 5] = [
-    "serviceRolePermissionsBoundary",
-    "fargatePodExecutionRolePermissionsBoundary",
-    "instanceRolePermissionsBoundary",
-    "permissionsBoundaryARN",
-    "permissionsBoundary",
+/// Fields of eksctl that hold a boundary: paths without the indexes of lists. Elsewhere such a name is a label or a tag.
+const FIELDS: [&str; 10] = [
+    "addons.permissionsBoundary",
+    "addons.podIdentityAssociations.permissionsBoundaryARN",
+    "autoModeConfig.permissionsBoundaryARN",
+    "capabilities.permissionsBoundary",
+    "iam.fargatePodExecutionRolePermissionsBoundary",
+    "iam.podIdentityAssociations.permissionsBoundaryARN",
+    "iam.serviceAccounts.permissionsBoundary",
+    "iam.serviceRolePermissionsBoundary",
+    "managedNodeGroups.iam.instanceRolePermissionsBoundary",
+    "nodeGroups.iam.instanceRolePermissionsBoundary",
 ];
 
 /// A boundary of the file.
@@ -54,6 +59,11 @@ fn is_of_the_cluster(path: &str) -> bool {
     of_iam || path == "autoModeConfig.permissionsBoundaryARN" || path.ends_with(".instanceRolePermissionsBoundary")
 }
 
+fn is_boundary(path: &str) -> bool {
+    let parts = path.split('.').map(|part| part.split('[').next().unwrap_or_default());
+    FIELDS.contains(&parts.collect::<Vec<_>>().join(".").as_str())
+}
+
 fn collect(pointer: &str, path: &str, value: &Value, all: &mut Vec<Boundary>) {
     match value {
         Value::Object(fields) => {
@@ -61,7 +71,7 @@ fn collect(pointer: &str, path: &str, value: &Value, all: &mut Vec<Boundary>) {
                 let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 match value {
-                    Value::String(arn) if NAMES.contains(&name.as_str()) && !arn.is_empty() => {
+                    Value::String(arn) if is_boundary(&path) && !arn.is_empty() => {
                         all.push(Boundary { pointer, path, arn: arn.clone() });
                     }
                     other => collect(&pointer, &path, other, all),
@@ -74,5 +84,29 @@ fn collect(pointer: &str, path: &str, value: &Value, all: &mut Vec<Boundary>) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn labels_and_tags_with_the_name_of_a_boundary_stay() {
+        let labels = json!({"permissionsBoundary": "x"});
+        let group = json!({"labels": labels, "tags": labels, "iam": {"instanceRolePermissionsBoundary": "nodes"}});
+        let account = json!({"permissionsBoundary": "pods", "metadata": {"labels": labels}});
+        let mut document = json!({"managedNodeGroups": [group], "iam": {"serviceAccounts": [account]}});
+        let mut report = Report::default();
+        take(&mut document, &mut report, "default");
+        let mut paths: Vec<_> = report.differs.iter().map(|remark| remark.path.as_str()).collect();
+        paths.sort_unstable();
+        let fields =
+            ["iam.serviceAccounts[0].permissionsBoundary", "managedNodeGroups[0].iam.instanceRolePermissionsBoundary"];
+        assert_eq!(paths, fields);
+        assert_eq!(document["managedNodeGroups"][0], json!({"labels": labels, "tags": labels, "iam": {}}));
+        assert_eq!(document["iam"]["serviceAccounts"][0], json!({"metadata": {"labels": labels}}));
     }
 }

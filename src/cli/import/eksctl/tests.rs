@@ -16,7 +16,7 @@ pub(super) fn good(fields: &str) -> (Value, Report) {
     (Value::Array(objects), report)
 }
 
-fn bad(text: &str) -> String {
+pub(super) fn bad(text: &str) -> String {
     match convert(text, &ObjectPlacement::default(), &Options::default()) {
         Ok(_) => panic!("was accepted: {text}"),
         Err(error) => format!("{error:#}"),

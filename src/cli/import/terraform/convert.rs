@@ -8,8 +8,8 @@ use crate::cli::import::section::Section;
 const OVERWRITE: &str = "Keelson resolves conflicts as Preserve, so that the adoption changes nothing: set conflicts: Overwrite \
                          in the manifest if you want that";
 
-/// A cluster, and the URL of its issuer without `https://`.
-pub fn cluster(mut of: Section<'_>) -> (Value, String) {
+/// A cluster, and the URL of its issuer without `https://`. `has_entries`: the state has access entries of it.
+pub fn cluster(mut of: Section<'_>, has_entries: bool) -> (Value, String) {
     for name in ["name", "arn", "version", "role_arn", "vpc_config"] {
         if !of.has(name) {
             of.report_mistake(name, "is missing in the state: run terraform refresh, or use keelson import --name");
@@ -39,7 +39,7 @@ pub fn cluster(mut of: Section<'_>) -> (Value, String) {
         cluster.insert("encryptionConfig".to_owned(), json!([{"provider": provider}]));
         end(encryption);
     }
-    access_config(&mut of, &mut cluster);
+    access_config(&mut of, &mut cluster, has_entries);
     move_block(&mut of, &mut cluster, "upgrade_policy", &["support_type"]);
     move_block(&mut of, &mut cluster, "zonal_shift_config", &["enabled"]);
     move_block(&mut of, &mut cluster, "compute_config", &["enabled", "node_pools", "node_role_arn"]);
@@ -65,14 +65,20 @@ pub fn cluster(mut of: Section<'_>) -> (Value, String) {
 }
 
 /// Versions of the AWS provider before 5.33 do not know the mode. Their clusters have the ConfigMap alone, unless somebody changed that
-/// since; and no mode takes anybody's access away but `Api`, from which EKS does not go back.
-fn access_config(of: &mut Section<'_>, cluster: &mut Map<String, Value>) {
+/// since, as access entries show; and no mode takes anybody's access away but `Api`, from which EKS does not go back.
+fn access_config(of: &mut Section<'_>, cluster: &mut Map<String, Value>, has_entries: bool) {
     move_block(of, cluster, "access_config", &["authentication_mode"]);
     let mode = cluster.get("accessConfig").and_then(|config| config["authenticationMode"].as_str());
     if mode.is_none_or(str::is_empty) {
-        cluster.insert("accessConfig".to_owned(), json!({"authenticationMode": "CONFIG_MAP"}));
-        let how = "is not in the state: became authenticationMode: ConfigMap, as clusters of versions of the AWS provider before 5.33 have it. If \
-                   the plan shows another mode in AWS, write that one into the manifest";
+        let (mode, how) = if has_entries {
+            ("API_AND_CONFIG_MAP", "ApiAndConfigMap, as the state has access entries")
+        } else {
+            ("CONFIG_MAP", "ConfigMap, as clusters of versions of the AWS provider before 5.33 have it")
+        };
+        cluster.insert("accessConfig".to_owned(), json!({"authenticationMode": mode}));
+        let how = format!(
+            "is not in the state: became authenticationMode: {how}. If the plan shows another mode in AWS, write that one into the manifest"
+        );
         of.report_difference("access_config", how);
     }
 }
@@ -236,13 +242,25 @@ fn argo_cd(mut of: Section<'_>) -> Value {
     }
     of.value("server_url");
     move_block(&mut of, &mut argo, "network_access", &["vpce_ids"]);
-    let mappings = of.sections("rbac_role_mapping").into_iter().map(|mut one| {
-        let mut mapping = take(&mut one, &["role"]);
-        move_blocks(&mut one, &mut mapping, ("identity", "identities"), &["id", "type"]);
-        end(one);
-        Value::Object(mapping)
-    });
-    argo.insert("rbacRoleMappings".to_owned(), json!(mappings.collect::<Vec<_>>()));
+    let mappings: Vec<_> = of.sections("rbac_role_mapping").into_iter().map(role_mapping).collect();
+    // With some of them, Keelson would remove the others; without any it manages none.
+    let mappings: Option<Vec<_>> = mappings.into_iter().collect();
+    argo.insert("rbacRoleMappings".to_owned(), json!(mappings.unwrap_or_default()));
     end(of);
     Value::Object(argo)
+}
+
+fn role_mapping(mut of: Section<'_>) -> Option<Value> {
+    const WHY: &str = "lacks a role, or an identity's id or type, in the state: no role mappings are managed until the manifest lists them all";
+    let mut mapping = take(&mut of, &["role"]);
+    move_blocks(&mut of, &mut mapping, ("identity", "identities"), &["id", "type"]);
+    let mapping = Value::Object(mapping);
+    let has_all = |part: &Value, fields: &[&str]| fields.iter().all(|field| part[*field].is_string());
+    let mut identities = mapping["identities"].as_array().into_iter().flatten();
+    if !has_all(&mapping, &["role"]) || !identities.all(|one| has_all(one, &["id", "type"])) {
+        of.leave(WHY);
+        return None;
+    }
+    end(of);
+    Some(mapping)
 }

@@ -99,7 +99,9 @@ fn describe<'s>(
     report: &RefCell<Report>,
 ) -> (Description, Vec<(Member, &'s Instance)>) {
     let name = cluster.text("name");
-    let (value, issuer) = convert::cluster(section(cluster, report));
+    let is_entry = |one: &Instance| one.type_ == "aws_eks_access_entry" && one.text("cluster_name") == name;
+    let has_entries = instances.iter().any(is_entry);
+    let (value, issuer) = convert::cluster(section(cluster, report), has_entries);
     let mut description = Description { cluster: value, ..Description::default() };
     let members = instances.iter().filter_map(|one| Some((Member::of(one, name, &issuer)?, one)));
     let members: Vec<_> = members.collect();

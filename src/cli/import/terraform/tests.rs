@@ -152,6 +152,27 @@ fn cluster_of_an_older_provider_keeps_its_config_map() {
 }
 
 #[test]
+fn cluster_with_entries_and_no_mode_in_the_state_keeps_both() {
+    let text = edited(MODULE, |state| resources(state)[0]["values"]["access_config"] = json!([]));
+    let Converted { manifest, remarks, .. } = converted(&text, None);
+    assert_eq!(spec_of_cluster(&manifest)["access"]["authenticationMode"], "ApiAndConfigMap");
+    assert!(remarks.join("\n").contains("ApiAndConfigMap, as the state has access entries"), "{remarks:?}");
+}
+
+#[test]
+fn mapping_without_the_type_of_an_identity_is_reported() {
+    let argo = json!({
+        "namespace": "argocd",
+        "aws_idc": [{"idc_instance_arn": "arn:aws:sso:::instance/ssoins-0123456789abcdef"}],
+        "rbac_role_mapping": [{"role": "ADMIN", "identity": [{"id": "0a-1"}]}],
+    });
+    let values = json!({"capability_name": "argocd", "type": "ARGOCD", "configuration": [{"argo_cd": [argo]}],
+                        "role_arn": "arn:aws:iam::111122223333:role/argocd"});
+    let remarks = converted(&with_resource("aws_eks_capability", &values), None).remarks.join("\n");
+    assert!(remarks.contains("rbac_role_mapping[0]: lacks a role, or an identity's id or type"), "{remarks}");
+}
+
+#[test]
 fn identity_provider_and_capability_are_adopted() {
     let oidc = json!({"identity_provider_config_name": "corp", "issuer_url": "https://login.example.com", "client_id": "k8s",
                       "groups_claim": "groups", "groups_prefix": "", "required_claims": {"tenant": "a"}});
