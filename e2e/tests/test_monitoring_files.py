@@ -266,27 +266,6 @@ def crd_schema(kind: str) -> dict:
     raise AssertionError(f"no CRD of {kind}")
 
 
-def test_commands_of_the_runbooks_name_fields_that_exist():
-    """The fields of jsonpath expressions; a filter or range in brackets goes into the items of a list."""
-    roots = [crd_schema(kind) for kind in ("EksCluster", "NodeGroup", "AwsAccount", "FleetRollout")]
-    found = set()
-    for block in re.findall(r"^```sh\n(.*?)^```$", RUNBOOKS.read_text(), re.MULTILINE | re.DOTALL):
-        found |= {re.sub(r"\[[^\]]*\]", "", path) for path in re.findall(r"(?<=\.)(?:status|spec)(?:\.\w+(?:\[[^\]]*\])?)+", block)}
-    assert len(found) > 8
-    for path in found:
-        assert any(field_of(root, path.split(".")) for root in roots), path
-
-
-def field_of(schema: dict, path: list[str]) -> bool:
-    """Whether the path exists, through the items of lists."""
-    for part in path:
-        schema = schema.get("items", schema)
-        if part not in schema.get("properties", {}):
-            return False
-        schema = schema["properties"][part]
-    return True
-
-
 def resources() -> list[dict]:
     return yaml.safe_load((MONITORING / "kube-state-metrics.yaml").read_text())["spec"]["resources"]
 

@@ -18,14 +18,15 @@ from charts.rendering import default_values
 from fleet.guide import NOT_RUN, PAGES_NOT_RUN, RUN_ELSEWHERE, Guide, blocks, commands, to_run
 from fleet.shell import needs_tools
 from keelson_harness.paths import CHECKOUT, CRDS, keelson_binary, tools
-from named_commands import VALUE, Named, in_sentence, in_shell, of_files, of_pages, of_source
+from named_commands import TAKE_A_VALUE, VALUE, Named, in_sentence, in_shell, of_files, of_pages, of_source, of_templates, verb_at
+from named_commands.fields import crd_schemas, has_field, named_fields, of_jsonpath
 
 TESTS = CHECKOUT / "e2e" / "tests"
 CHART = CHECKOUT / "deploy" / "charts" / "keelson"
 OF_KUBERNETES = {"view", "edit", "admin"}
 # They may only become fewer.
 MOST_NOT_RUN = 29
-SOURCES = (of_pages, of_files, of_source)
+SOURCES = (of_pages, of_files, of_source, of_templates)
 # What people name beside the kinds of crds/: of Kubernetes, Flux and Cluster API.
 KINDS = {
     "all", "awsfargateprofile", "awsmanagedcluster", "awsmanagedcontrolplane", "awsmanagedmachinepool", "cluster", "cluster-api", "clusterrolebinding",
@@ -37,8 +38,10 @@ VALUES = (VALUE, "1", "127.0.0.1:1", "https://example.com")
 # A name in capitals stands for the reader's own, of which this option takes only some; a plugin of kubectl that is not ours.
 NAMED_ONLY = {("keelson", "completion", "SHELL"), ("kubectl", "oidc-login")}
 ACTS_ON_KIND = ("annotate", "delete", "describe", "edit", "get", "label", "patch", "scale", "wait")
+ACTS_ON_OBJECT = ("exec", "logs", "port-forward")
 GROUPS = ("auth", "config", "create", "rollout", "set")
-VALUED = ("-n", "-f", "-o", "-l", "-k", "-p", "--namespace", "--kubeconfig", "--filename", "--output", "--raw")
+# What follows the name of a program in a sentence that is about the program. Any other word is taken for a verb.
+NO_VERBS = {"keelson": {"has", "have", "is"}, "kubectl": {"or", "takes", "uses"}, "aws": {"account", "is", "needs"}}
 # Of the AWS CLI itself: https://docs.aws.amazon.com/cli/latest/reference.
 AWS_OPTIONS = {"endpoint-url", "no-cli-pager", "output", "profile", "query", "region"}
 AWS_COMMANDS = {
@@ -70,16 +73,14 @@ def refused(program: str, *arguments: str) -> str:
     return "" if answers[-1].returncode == 0 else answers[0].stderr.strip().split("\n")[0]
 
 
-@functools.cache
-def verbs() -> set[str]:
-    lines = answer(str(keelson_binary()), "--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    return {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
+def is_about_the_program(one: Named) -> bool:
+    return one.prose and one.words[1] in NO_VERBS.get(one.words[0], set())
 
 
 def test_named_commands_of_keelson_exist():
     wrong = []
     for one in named("keelson"):
-        if one.prose and one.words[1] not in verbs():
+        if is_about_the_program(one):
             continue
         if why := refused(str(keelson_binary()), *one.words[1:]):
             wrong.append(f"{one.place}: {' '.join(one.words)}: {why}")
@@ -95,22 +96,29 @@ def kinds() -> set[str]:
 
 
 def kinds_of(words: tuple[str, ...]) -> Iterator[str]:
-    """On which kinds kubectl acts."""
-    rest = list(words[1:])
-    while rest and rest[0].startswith("-"):
-        rest = rest[2:] if rest[0] in VALUED else rest[1:]
-    for part in rest[0].split(",") if rest else ():
+    """On which kinds kubectl acts, and for which it makes rules or asks. words: from the verb on."""
+    yield from (kind for word in words if word.startswith("--resource=") for kind in names_of(word.partition("=")[2]))
+    rest = positional(words)
+    if rest[0] in ACTS_ON_KIND:
+        yield from names_of(*rest[1:2])
+    elif rest[:2] == ["auth", "can-i"]:
+        # After the verb that is asked for.
+        yield from names_of(*rest[3:4])
+    elif rest[0] == "rollout" or rest[0] in ACTS_ON_OBJECT:
+        yield from (kind for word in rest[1:3] if "/" in word for kind in names_of(word))
+
+
+def positional(words: tuple[str, ...]) -> list[str]:
+    """Those that are neither options nor their values."""
+    pairs = zip(("", *words), words, strict=False)
+    return [word for before, word in pairs if not word.startswith("-") and before not in TAKE_A_VALUE]
+
+
+def names_of(*kinds_or_objects: str) -> Iterator[str]:
+    for part in (part for word in kinds_or_objects for part in word.split(",")):
         kind = part.partition("/")[0].partition(".")[0]
         if kind != VALUE and not kind.isupper() and not kind.startswith(("$", "{")):
             yield kind
-
-
-def verb_of(words: tuple[str, ...]) -> int:
-    """Where the verb is: options may be before it."""
-    at = 1
-    while at < len(words) - 1 and words[at].startswith("-"):
-        at += 2 if words[at] in VALUED else 1
-    return at
 
 
 def with_value(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,16 +128,17 @@ def with_value(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def test_named_commands_of_kubectl_exist():
     needs_tools("kubectl")
-    known = {line.split()[0] for line in answer("kubectl", "--help").stdout.splitlines() if line.startswith("  ")}
     wrong: list[str] = []
     by_verb: dict[tuple[str, ...], list[tuple[Named, tuple[str, ...]]]] = {}
     for one in named("kubectl"):
-        at = verb_of(one.words)
-        verb, words = one.words[at], one.words[at:]
-        if one.prose and verb not in known or verb == "keelson":
+        at = verb_at(one.words[1:])
+        # A plugin of ours: `kubectl keelson`.
+        if at is None or is_about_the_program(one) or one.words[1 + at] == "keelson":
             continue
-        if verb in ACTS_ON_KIND:
-            wrong += [f"{one.place}: kubectl {' '.join(words)}: no kind {kind}" for kind in kinds_of(words) if kind not in kinds()]
+        # The options before the verb are of all verbs.
+        before, words = one.words[1 : 1 + at], one.words[1 + at :]
+        verb, words = words[0], (*words, *before)
+        wrong += [f"{one.place}: kubectl {' '.join(words)}: no kind {kind}" for kind in kinds_of(words) if kind not in kinds()]
         shape = words[:2] if verb in GROUPS and len(words) > 1 else words[:1]
         by_verb.setdefault(shape, []).append((one, words[len(shape) :]))
     for shape, found in by_verb.items():
@@ -141,6 +150,32 @@ def test_named_commands_of_kubectl_exist():
             wrong += reasons or [f"{found[0][0].place}: kubectl {' '.join(shape)}: {answered.stderr.strip() or 'no such command'}"]
     assert not wrong, "\n".join(wrong)
     assert len(by_verb) > 20
+
+
+def test_named_fields_exist():
+    """In the CRD of the kind on which the command acts."""
+    schemas, wrong, found = crd_schemas(), [], 0
+    for one in named("kubectl"):
+        at = verb_at(one.words[1:])
+        if one.prose or at is None:
+            continue
+        words = one.words[1 + at :]
+        for kind in kinds_of(words):
+            paths = list(named_fields(words)) if kind in schemas else []
+            found += len(paths)
+            wrong += [f"{one.place}: {kind} has no {path}" for path in paths if not has_field(schemas[kind], path)]
+    assert not wrong, "\n".join(wrong)
+    assert found > 40
+
+
+def test_fields_that_no_crd_has_are_found():
+    cluster = crd_schemas()["ekscluster"]
+    known = '{range .status.plan.steps[*]}{.state} {.action}{"\\n"}{end}{.status.conditions[?(@.type=="Ready")].message}{.metadata.name}'
+    assert [path for path in of_jsonpath(known) if not has_field(cluster, path)] == []
+    unknown = '{range .status.plan.steps[*]}{.stat}{end}{.status.conditions[?(@.typ=="Ready")].message}{.status.plan[*].hash}{.spec.x}'
+    assert [path for path in of_jsonpath(unknown) if has_field(cluster, path)] == [".status.plan.steps[*]"]
+    assert list(named_fields(("get", "x", "-o", "custom-columns=A:.kind,B:.status.x"))) == [".kind", ".status.x"]
+    assert list(named_fields(("wait", "--for=jsonpath={.status.replicas}=3", "nodegroup/x"))) == [".status.replicas"]
 
 
 @functools.cache
@@ -168,7 +203,7 @@ def test_named_commands_of_aws_exist():
     services = set(aws().get_available_services())
     wrong = []
     for one in named("aws"):
-        if one.prose and one.words[1] not in services or len(one.words) < 3:
+        if is_about_the_program(one) or len(one.words) < 3:
             continue
         service, operation, *arguments = one.words[1:]
         options = aws_options(service, operation) if service in services else None
@@ -189,6 +224,9 @@ def test_commands_that_do_not_exist_are_refused():
     assert not refused(program, "plan", "--live", "-f")
     assert aws_options("eks", "describe-clusters") is None and "name" in (aws_options("eks", "describe-cluster") or ())
     assert list(kinds_of(("get", "-n", "team", "ekscluster,nodegroups/x"))) == ["ekscluster", "nodegroups"]
+    assert list(kinds_of(("auth", "can-i", "patch", "eksclusterz", "-n", "team"))) == ["eksclusterz"]
+    assert list(kinds_of(("create", "role", "x", "--verb=get", "--resource=secrets,eksclusters.keelson.dev"))) == ["secrets", "eksclusters"]
+    assert list(kinds_of(("rollout", "status", "deployment/x"))) == list(kinds_of(("logs", "deployment/x", "--previous"))) == ["deployment"]
     assert {"fr", "nodegroups"} <= kinds() and "eksc" not in kinds()
 
 
@@ -229,6 +267,8 @@ def test_named_roles_and_annotations_exist():
         ('hash=$(kubectl get ekscluster shop -o jsonpath="{.status}")', ["kubectl get ekscluster shop -o jsonpath={.status}"]),
         ("a && ! keelson rollout retry main  # why", ["keelson rollout retry main"]),
         ("kubectl create role x \\\n  --verb=get", ["kubectl create role x --verb=get"]),
+        ("kubectl -n x logs deployment/y --previous", ["kubectl -n x logs deployment/y --previous"]),
+        ("kubectl --kubeconfig x get nodes | grep y", ["kubectl --kubeconfig x get nodes"]),
     ],
 )
 def test_commands_of_a_shell_are_found(text, expected):
@@ -241,6 +281,8 @@ def test_commands_of_a_shell_are_found(text, expected):
         ("approve it (keelson approve x -n x), or", ["keelson approve x -n x"]),
         ("keelson status x -n x -w shows it", ["keelson status x -n x -w"]),
         ("`kubectl -n keelson-system`", []),
+        ("see kubectl -n x logs deployment/x --previous, then", ["kubectl -n x logs deployment/x --previous"]),
+        ("aws eks x --service-account keelson --role-arn x", ["aws eks x --service-account"]),
         ("keelson rollout retry x x. Then", ["keelson rollout retry x x"]),
         ("see `aws eks list-insights`", ["aws eks list-insights"]),
     ],
@@ -264,12 +306,31 @@ def opened_guides() -> dict[str, str]:
 
 
 def pages_of(function: ast.FunctionDef, constants: dict[str, ast.expr]) -> list[str]:
-    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
-    if not any(isinstance(call.func, ast.Attribute) and call.func.attr == "end" for call in calls):
-        return []
-    opened = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Guide"]
-    pages = [constants.get(page.id, page) if isinstance(page, ast.Name) else page for page in opened]
-    return [page.value for page in pages if isinstance(page, ast.Constant)]
+    """The pages whose variable reaches its `end()` before another page is assigned to it."""
+    opened: dict[str, str] = {}
+    ended: list[str] = []
+    nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assign | ast.Call)]
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+        if isinstance(node, ast.Assign):
+            opened |= pages_by_variable(node, constants)
+        elif isinstance(node.func, ast.Attribute) and node.func.attr == "end" and isinstance(node.func.value, ast.Name):
+            ended += [page for page in [opened.pop(node.func.value.id, None)] if page]
+    return ended
+
+
+def pages_by_variable(assigned: ast.Assign, constants: dict[str, ast.expr]) -> dict[str, str]:
+    """Of `guide = Guide(PAGE)` and `guide, short = Guide(PAGE), Guide("docs/x.md")`."""
+    found = {}
+    for target in assigned.targets:
+        together = isinstance(target, ast.Tuple) and isinstance(assigned.value, ast.Tuple)
+        pairs = zip(target.elts, assigned.value.elts, strict=True) if together else [(target, assigned.value)]
+        for variable, value in pairs:
+            if isinstance(variable, ast.Name) and isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Guide":
+                page = value.args[0]
+                page = constants.get(page.id, page) if isinstance(page, ast.Name) else page
+                if isinstance(page, ast.Constant):
+                    found[variable.id] = page.value
+    return found
 
 
 PAGES = sorted(str(path.relative_to(CHECKOUT)) for folder in ("docs", "deploy", "examples") for path in (CHECKOUT / folder).rglob("*.md"))
@@ -302,6 +363,21 @@ def test_parts_of_a_page_that_no_test_takes_fail():
         guide.end()
     assert "keelson.dev/approve=a --overwrite" in guide.take("keelson.dev/approve", f582f36209a1c7de="a")
     guide.end()
+
+
+@pytest.mark.parametrize(
+    ("body", "pages"),
+    [
+        ('a, b = Guide("a.md"), Guide(B)\na.end()', ["a.md"]),
+        ('a, b = Guide("a.md"), Guide(B)\nb.end()\na.end()', ["b.md", "a.md"]),
+        ('a = Guide("a.md")\na = Guide(B)\na.end()', ["b.md"]),
+        ('a = Guide("a.md")\na.end()\na = Guide(B)', ["a.md"]),
+        ('a = Guide("a.md", {})\nfor x in y:\n  x.end()', []),
+    ],
+)
+def test_pages_count_as_run_only_if_their_own_end_is_reached(body, pages):
+    function = ast.parse(f"def test():\n  {body.replace(chr(10), chr(10) + '  ')}").body[0]
+    assert pages_of(function, {"B": ast.Constant("b.md")}) == pages
 
 
 def test_commands_of_a_block_keep_their_lines():

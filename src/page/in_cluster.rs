@@ -1,5 +1,5 @@
 //! Requests to the page in a cluster: whoever has a token of the API server sees what that one allows, and the others get a form for one.
-//! `POST /login` and `POST /logout` are the only requests that are not reads, and change nothing here. I/O: through `access`.
+//! `POST /login` and `POST /logout` are the only requests that are not reads, and change nothing here. I/O: through `permissions`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::controllers::runtime::apply::describe_error;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Concurrent reviews for people who were seen before: they must not load the API server.
 const MAX_KNOWN: usize = 16;
-/// Concurrent reviews of tokens that were not: guesses must not keep the others waiting.
+/// Concurrent reviews of tokens that were not: attempts with wrong tokens must not keep the others waiting.
 const MAX_NEW: usize = 4;
 
 /// The API server has not decided. Its reason is in the log: problems with the page's own rights are not for those who look at it.

@@ -1,5 +1,5 @@
 //! The stream of what changes: a message without content whenever a viewer may see something else than before. In a cluster it asks
-//! again and again whether the viewer still may, and ends otherwise. I/O: through `access`.
+//! again and again whether the viewer still may, and ends otherwise. I/O: through `permissions`.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from keelson_harness.paths import CHECKOUT
@@ -13,15 +13,18 @@ PROGRAMS = ("keelson", "kubectl", "aws", "helm")
 # Texts beside the pages: comments, advice, what the chart prints.
 FILES = ("examples/**/*.yaml", "deploy/*.yaml", "deploy/*/*.yaml", "deploy/charts/keelson/values.yaml", "deploy/charts/keelson/templates/NOTES.txt", "crds/*.yaml")
 SOURCE = "src/**/*.rs"
+TEMPLATES = "src/page/templates/*.html"
 TESTS = re.compile(r"(?:tests?(?:_\w+)?|toy_world|world|fixture)\.rs$|/tests/")
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
-# As a word of its own: not `keelson-system`, not a path.
-PROGRAM = re.compile(rf"(?<![\w./$-])({'|'.join(PROGRAMS)}) (?=[a-z])")
+# As a word of its own: not `keelson-system`, not a path. Options may be before the verb.
+PROGRAM = re.compile(rf"(?<![\w./$-])({'|'.join(PROGRAMS)}) (?=-{{0,2}}[a-z])")
+# The name is the value of another command's option: `--service-account keelson --role-arn`.
+OPTION_BEFORE = re.compile(r"\s--[a-z-]+ $")
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 TEMPLATE = re.compile(r"\{\{.*?\}\}")
 ENDS = {"|", "||", "&&", "&", ";", "(", ")", ">", ">>", "<", "<<", "<<<", "$", "#"}
-TAKE_A_VALUE = ("-n", "-f", "-o", "-l")
+TAKE_A_VALUE = ("-n", "-f", "-o", "-l", "-k", "-p", "--namespace", "--kubeconfig", "--filename", "--output", "--raw")
 # What stands for a value that only the operator knows.
 VALUE = "x"
 
@@ -60,13 +63,26 @@ def in_shell(place: str, text: str) -> Iterator[Named]:
 def in_sentence(place: str, text: str) -> Iterator[Named]:
     """The beginning of each command in a sentence: its verbs, options, and values that are no words."""
     for found in PROGRAM.finditer(text):
+        if OPTION_BEFORE.search(text, 0, found.start()):
+            continue
         rest = re.split(r"[,;:)`'\"\n<]|\.(?:\s|$)| [(#]", text[found.end() :], maxsplit=1)[0]
         words = rest.split()
+        verb = verb_at(words)
+        if verb is None:
+            continue
         # The second verb, or what kubectl is to act on.
-        taken = 2 if found[1] in ("aws", "kubectl") or words[0] == "rollout" else 1
+        taken = verb + (2 if found[1] in ("aws", "kubectl") or words[verb] == "rollout" else 1)
         while taken < len(words) and is_argument(words[taken], words[taken - 1]):
             taken += 1
         yield Named(place, (found[1], *words[:taken]), prose=True)
+
+
+def verb_at(words: Sequence[str]) -> int | None:
+    """Where the verb is in what follows the program, as options may be before it; None: there are only options."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in TAKE_A_VALUE else 1
+    return at if at < len(words) else None
 
 
 def is_argument(word: str, before: str) -> bool:
@@ -97,6 +113,12 @@ def of_files() -> Iterator[Named]:
         for path in sorted(CHECKOUT.glob(pattern)):
             text = TEMPLATE.sub(VALUE, re.sub(r"\\\n\s*", " ", path.read_text()))
             yield from in_sentence(str(path.relative_to(CHECKOUT)), text)
+
+
+def of_templates() -> Iterator[Named]:
+    """What the fleet page says in its own words."""
+    for path in sorted(CHECKOUT.glob(TEMPLATES)):
+        yield from in_sentence(str(path.relative_to(CHECKOUT)), TEMPLATE.sub(VALUE, path.read_text()))
 
 
 def of_source() -> Iterator[Named]:

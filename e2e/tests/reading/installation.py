@@ -67,7 +67,8 @@ def render_the_chart(reader: Reader) -> None:
     chart, short = Guide("deploy/charts/keelson/README.md"), Guide("README.md")
     for guide in (chart, short):
         assert "STATUS: pending-install" in reader.run(f"{guide.take('helm install keelson')}{DRY_RUN}")
-        guide.end()
+    chart.end()
+    short.end()
 
 
 def install_with_helm(guide: Guide, reader: Reader) -> None:
