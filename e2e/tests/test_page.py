@@ -4,19 +4,22 @@ it shows to the person who started it.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from fleet import API, page as fleet_page
+from fleet.command_line import on_terminal
 from fleet.environment import Environment, environment, until
 from fleet.manifests import account, cluster, node_group
 from fleet.many_clusters import ManyClusters
-from fleet.page import Ui, condition, ready, write
+from fleet.page import ADDRESS, Ui, condition, ready, write
 from fleet.shop import Shop
 from keelson_harness.browser import browser as started_browser, serious_violations
 from keelson_harness.load import busy_factor
@@ -544,6 +547,21 @@ def test_ten_thousand_clusters(on: Environment, browser: Browser, people: list, 
     finally:
         ui.stop()
         server.stop()
+
+
+def test_browser_is_opened_with_the_printed_address(on: Environment, tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    # Of Linux and of macOS. It also ends the program that started it, as Ctrl-C does.
+    for name in ("xdg-open", "open"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@" >>{opened}\nkill -INT $PPID\n')
+        (tmp_path / name).chmod(0o755)
+    printed = on_terminal(on, "ui", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert opened.read_text() == f"{ADDRESS.search(printed)[0]}\n", printed
+
+
+def test_browser_that_cannot_be_opened_is_said(on: Environment, tmp_path: Path) -> None:
+    printed = on_terminal(on, "ui", env={"PATH": str(tmp_path)}, until=("open the address yourself",))
+    assert ADDRESS.search(printed), printed
 
 
 def test_page_follows_a_creation_through_a_restart_of_the_operator(browser: Browser, people: list) -> None:
