@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pictures of the fleet page in the documentation, of a fleet of the tests.
+"""Makes the pictures of the fleet page in the documentation, of the example fleet of the tests.
 
     $(e2e/harness/venv.sh) docs/screenshots.py               # those in docs/images
     $(e2e/harness/venv.sh) docs/screenshots.py FOLDER        # and, to look at, each page at three widths, light and dark
@@ -18,6 +18,7 @@ from playwright.sync_api import Page  # noqa: E402
 from fleet.environment import environment  # noqa: E402
 from fleet.example_fleet import fill  # noqa: E402
 from fleet.page import Ui  # noqa: E402
+from fleet.picture_sources import RECORD, digests  # noqa: E402
 from keelson_harness.browser import browser  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
@@ -40,6 +41,8 @@ PICTURES = {
     "page-creating-light.png": ("creating", "light", 1280, 1250),
 }
 WIDTHS = (360, 1280, 2560)
+# To load a page, on a busy machine.
+MILLISECONDS = 120_000
 
 
 def main() -> None:
@@ -51,6 +54,7 @@ def main() -> None:
         fill(on)
         for scheme in ("light", "dark"):
             page = started.new_context(color_scheme=scheme, reduced_motion="reduce").new_page()
+            page.set_default_timeout(MILLISECONDS)
             page.goto(ui.address())
             page.wait_for_url(f"{ui.root}/")
             page.locator("tbody tr").first.wait_for()
@@ -63,6 +67,8 @@ def main() -> None:
                         take(page, IMAGES / picture, width, height)
                 for width in WIDTHS if folder else ():
                     take(page, folder / f"{name}-{width}-{scheme}.png", width)
+    # test_pictures.py compares them.
+    RECORD.write_text(digests())
 
 
 def take(page: Page, path: Path, width: int, height: int | None = None) -> None:

@@ -4,87 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import threading
-from dataclasses import dataclass
 
 import pytest
-import requests
 
+from fleet.demo_run import CHAPTER, Recorded, chapter, record
 from keelson_harness.demo_fleet.files import BAD, CLUSTERS, RINGS, WITH_WORKLOAD
-from keelson_harness.fleet_page import ADDRESS
 from keelson_harness.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "fleet.md"
-CHAPTER = re.compile(r"^== (.+)$", re.MULTILINE)
-SECONDS = 900
-# Of an answer of the page, on a busy machine.
-SLOW = 30
-
-
-@dataclass
-class Recorded:
-    """What the demo printed, and what the fleet page showed when each chapter began."""
-
-    output: str
-    pages: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def recorded() -> Recorded:
-    command = [sys.executable, "-m", "keelson_harness.demo_fleet"]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "e2e" / "harness")}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    timer = threading.Timer(SECONDS, process.terminate)
-    timer.start()
-    lines, pages, visitor = [], {}, Visitor()
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if address := ADDRESS.search(line):
-                visitor.enter(address[0])
-            if (title := CHAPTER.search(line)) and visitor.root:
-                pages[title[1]] = visitor.landing()
-        assert process.wait(SECONDS) == 0, "".join(lines)
-    finally:
-        timer.cancel()
-        # It stops what it started.
-        process.terminate()
-        process.wait(60)
-    return Recorded("".join(lines), pages)
-
-
-class Visitor:
-    """Somebody who watches the demo on the page, with the address that it prints."""
-
-    def __init__(self) -> None:
-        self.root = ""
-        self._session = requests.Session()
-
-    def enter(self, address: str) -> None:
-        """The token of the address is valid once, and becomes a cookie."""
-        answer = self._session.get(address, timeout=SLOW)
-        assert answer.status_code == 200 and self._session.cookies, answer.text
-        self.root = address.partition("?")[0]
-
-    def landing(self) -> str:
-        """The landing page; empty if it is not answered, as the page ends with the demo."""
-        try:
-            answer = self._session.get(self.root, timeout=SLOW)
-        except requests.ConnectionError:
-            return ""
-        return answer.text if answer.status_code == 200 else ""
+    return record("make demo-fleet")
 
 
 @pytest.fixture(scope="module")
 def output(recorded: Recorded) -> str:
     return recorded.output
-
-
-def chapter(output: str, title: str) -> str:
-    (found,) = [part for part in re.split(r"^== ", output, flags=re.MULTILINE) if part.startswith(title)]
-    return found
 
 
 def test_clusters_are_updated_ring_by_ring_and_the_failed_one_twice(output, capsys):
@@ -125,11 +62,8 @@ def test_nobody_but_flux_writes_a_spec_and_nothing_is_left(output):
 
 
 def test_fleet_page_shows_the_clusters_while_the_demo_runs(recorded: Recorded):
-    titles = CHAPTER.findall(recorded.output)
-    # The page is started in the first chapter, and ends after the last.
-    unanswered = [title for title in titles[1:-1] if not recorded.pages.get(title)]
-    assert unanswered == []
-    for title in (title for title in titles[2:-2]):
+    assert recorded.unanswered() == []
+    for title in recorded.chapters[2:-2]:
         missing = [name for name in CLUSTERS if f'href="/clusters/default/{name}"' not in recorded.pages[title]]
         assert missing == [], f"when the chapter began: {title}"
     # It is the page that says that the rollout has halted, and lets nobody search for it.

@@ -381,6 +381,26 @@ def test_own_image_joins_with_a_node_config_that_names_the_cluster(on):
     scene.operator.stop()
 
 
+def test_user_data_of_bottlerocket_stays_toml_which_its_nodes_follow(on):
+    settings = '[settings.kubernetes]\nmax-pods = 58\n\n[settings.kubernetes.node-labels]\ntier = "web"\n'
+    scene = Scene(on, "toml", {"amiType": "BOTTLEROCKET_x86_64", "node": {"userData": settings}})
+    scene.start()
+    on.apply(*scene.items)
+    on.ready(*scene.items)
+    (data,) = scene.versions().values()
+    # EKS merges it as TOML: a MIME message, which a script becomes, would be refused.
+    assert user_data(data) == settings and scene.described()["amiType"] == "BOTTLEROCKET_x86_64"
+
+    def nodes() -> list[dict[str, Any]]:
+        found = on.cloud.workload.api.list("v1", "Node")
+        return [one for one in found if one["metadata"]["labels"].get("eks.amazonaws.com/nodegroup") == scene.group_name()]
+
+    until(nodes, 40, "a node")
+    assert {(one["status"]["allocatable"]["pods"], one["metadata"]["labels"].get("tier")) for one in nodes()} == {("58", "web")}
+    on.delete(*reversed(scene.items))
+    scene.operator.stop()
+
+
 def test_nodes_with_groups_of_their_own_reach_a_private_control_plane(on):
     scene = Scene(on, "groups", endpointAccess={"private": True})
     scene.start()

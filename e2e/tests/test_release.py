@@ -194,6 +194,16 @@ def test_workflow_mistakes_are_found(tmp_path):
         assert finding in found
 
 
+def test_jobs_that_run_all_tests_have_the_history_of_git():
+    checkouts = [
+        next(step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@"))
+        for name in ("test.yml", "release.yml")
+        for job in yaml.safe_load((workflows.FOLDERS[0] / name).read_text())["jobs"].values()
+        if any(step.get("run") == "make test" for step in job["steps"])
+    ]
+    assert [checkout["with"].get("fetch-depth") for checkout in checkouts] == [0, 0]
+
+
 def test_workflow_of_a_release_uses_no_cache_and_gives_each_job_its_permissions():
     release_workflow = yaml.safe_load((workflows.FOLDERS[0] / "release.yml").read_text())
     assert release_workflow["permissions"] == {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from fleet.demo_run import recipe
 from fleet.shell import BLOCK, Shell, needs_tools
 from keelson_harness.paths import CHECKOUT, keelson_binary
 from keelson_harness.processes import Process
@@ -78,15 +78,6 @@ def matches(shown: str, real: str) -> bool:
 )
 def test_comparison_ignores_only_what_differs_from_run_to_run(shown, real, expected):
     assert matches(shown, real) is expected
-
-
-def recipe(command: str) -> str:
-    """What make runs last for this command: the builds before it have been done."""
-    variables = {**os.environ, "KEELSON_BIN": str(keelson_binary())}
-    printed = subprocess.run(
-        [*command.split(), "--dry-run"], cwd=CHECKOUT, env=variables, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return [line for line in printed.stdout.splitlines() if "keelson_harness" in line][-1]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ PAGES_NOT_RUN = {
 }
 # Commands that no test runs, by the page and how they begin, and why.
 NOT_RUN = {
-    ("README.md", "make demo"): "`make test-e2e` runs the demo's parts",
     ("docs/disaster-recovery.md", "keelson move --to new-management.kubeconfig"): TWO_CLUSTERS,
     ("docs/disaster-recovery.md", "velero restore"): "Velero's; test_recover.py restores objects as it does",
     ("docs/how-to/migrate-from-cluster-api.md", "kubectl annotate awsfargateprofile"): "only with Fargate profiles, which the objects here lack",
@@ -54,6 +53,7 @@ NOT_RUN = {
 }
 # Blocks that are run, but not by `Guide`: by the page and how they begin, the test that reads them from the page.
 RUN_ELSEWHERE = {
+    ("README.md", "make demo"): "test_demo.py::test_command_of_the_readme_creates_a_cluster_and_leaves_nothing",
     ("docs/how-to/plan-in-pull-requests.md", "jq "): "test_plan.py::test_policy_of_the_workflow_only_reads_and_allows_a_live_plan",
     ("docs/local-cloud.md", "sed "): "test_tutorial.py::test_first_commands_of_the_local_cloud_page_work",
     ("docs/tutorial.md", ""): "test_tutorial.py::test_tutorial_commands_produce_what_the_page_shows",
