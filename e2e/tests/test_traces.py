@@ -316,7 +316,8 @@ def test_collector_that_is_down_affects_no_reconcile(on):
         collector.open()
         shop.edit(tags={"team": "payments"})
         until(lambda: collector.changes("Ready"), 30, "the next change")
-        assert spans_metric(operator, "exported") > 0
+        # Counted once the collector's answer has arrived.
+        until(lambda: spans_metric(operator, "exported") > 0, 10, "exported spans")
         log = operator.log.read_text()
         assert log.count(DOWN) == 1 and "takes spans again" in log
         on.delete(shop.cluster)
