@@ -145,7 +145,7 @@ def test_node_group_is_validated_while_its_cluster_is_being_created(on, aws_setu
     for mistake in mistakes:
         assert_invalid(on, mistake)
     on.await_condition(good, status="False", reason="WaitingForCluster", timeout=10)
-    assert on.condition(shop)["reason"] == "Creating", on.describe(shop)
+    on.await_condition(shop, status="False", reason="Creating", timeout=10)
     on.delete(*(mistake.item for mistake in mistakes))
     # Nor did the node role get the missing policy of one of them.
     on.ready(shop, good)
