@@ -36,7 +36,7 @@ def texts_of_the_operator() -> set[re.Pattern[str]]:
 
 
 def is_of_the_operator(message: str) -> bool:
-    """Whether it ends with one of the operator's texts; what it begins with names the resource, or is AWS's message."""
+    """Whether it ends with one of the operator's texts; what stands before names the resource, or is AWS's message."""
     starts = [0, *(found.end() for found in re.finditer("[:.] ", message))]
     return any(text.fullmatch(message[start:]) for start in starts for text in texts_of_the_operator())
 

@@ -99,6 +99,6 @@ def _of_children() -> float:
 
 
 def chapter(output: str, title: str) -> str:
-    """The chapter whose title begins so."""
+    """The chapter whose title starts with it."""
     (found,) = [part for part in re.split(r"^== ", output, flags=re.MULTILINE) if part.startswith(title)]
     return found
